@@ -1,0 +1,31 @@
+"""Addresses: the identity of a result is the hash of everything that can change a number in it.
+
+Fields that cannot change a number (workers, device, where the data lie) stay out; defaults are written out in full, so
+that changing a default never reuses an old result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+ADDRESS_DIGITS = 24
+
+
+def canonical_json(value: object) -> str:
+    """Write ``value`` as JSON with sorted keys and no spaces; NaN and infinities are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def address_of(kind: str, version: int, spec: Mapping[str, object], inputs: Mapping[str, str]) -> str:
+    """Return the address of a result: 24 hexadecimal digits of a SHA-256.
+
+    Args:
+        kind: Stage kind, for example ``"level"``.
+        version: Version of the stage's code; raised whenever the same spec would give other numbers.
+        spec: JSON-able fields that can change a number.
+        inputs: Addresses of the results it consumes, by role.
+    """
+    identity = {"kind": kind, "version": version, "spec": dict(spec), "inputs": dict(inputs)}
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:ADDRESS_DIGITS]

@@ -1,0 +1,94 @@
+"""Every error that ticketdiet raises on purpose, as one tree.
+
+A message says what came, what was expected and the way out, so that nobody has to read a traceback::
+
+    TicketDietError
+    ├── UserError (also a ValueError)   the caller's mistake: exit code 2
+    │   ├── UnknownName                 a name that no registry knows
+    │   ├── StudyError                  a study file or a ``--set`` that the schema refuses
+    │   ├── DataError                   images, labels, scores or subsets that cannot be used
+    │   └── DeviceError                 a device that this machine does not have
+    ├── StoreError                      a store that cannot be read or written: exit code 1
+    │   └── DamagedResult               a stored result that does not match its checksums
+    ├── TrainingDiverged                a loss that stopped being finite
+    └── StagesFailed                    a run that ended with stages undone
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TicketDietError(Exception):
+    """Base of all errors of this package; ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+    def __init__(self, came: str, *, expected: str = "", way_out: str = "") -> None:
+        self.came = came
+        self.expected = expected
+        self.way_out = way_out
+        parts = [came]
+        if expected:
+            parts.append(f"  expected: {expected}")
+        if way_out:
+            parts.append(f"  way out:  {way_out}")
+        super().__init__("\n".join(parts))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders; the default would lose the keyword-only parts.
+        return _rebuild, (type(self), self.came, self.expected, self.way_out)
+
+
+def _rebuild(kind: type[TicketDietError], came: str, expected: str, way_out: str) -> TicketDietError:
+    return kind(came, expected=expected, way_out=way_out)
+
+
+class UserError(TicketDietError, ValueError):
+    """The caller asked for something that cannot be done as asked."""
+
+    exit_code = 2
+
+
+class UnknownName(UserError):
+    """A name that no registry knows; the message lists those it does."""
+
+    @classmethod
+    def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownName:
+        """Make the error for ``name`` of ``kind`` ("dataset", "model", ...), with the nearest known name."""
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1)
+        return cls(
+            f"unknown {kind} {name!r}.",
+            expected=f"one of: {', '.join(names)}",
+            way_out=f"did you mean {near[0]!r}?" if near else f"use one of the known names, or register a {kind}",
+        )
+
+
+class StudyError(UserError):
+    """A study file, recipe or ``--set`` that the schema refuses."""
+
+
+class DataError(UserError):
+    """Images, labels, scores or subsets that cannot be used as they are."""
+
+
+class DeviceError(UserError):
+    """A device was asked for that this machine does not have."""
+
+
+class StoreError(TicketDietError):
+    """A store that cannot be read or written."""
+
+
+class DamagedResult(StoreError):
+    """A stored result that is missing files or does not match its checksums."""
+
+
+class TrainingDiverged(TicketDietError):
+    """A training whose loss stopped being finite; raised before the update that would use it."""
+
+
+class StagesFailed(TicketDietError):
+    """A run that finished what it could and lists what failed."""

@@ -1,0 +1,58 @@
+"""Registries: a name for every dataset, model, score, ... and a door for other packages.
+
+Another package adds one by an entry point in the group ``ticketdiet.<kind>s``, for example ``ticketdiet.scores``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import metadata
+from typing import Generic, TypeVar
+
+from ticketdiet.core.errors import UnknownName
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Things of one kind by name; those of other packages are found through entry points when first asked for."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._known: dict[str, T] = {}
+        self._foreign: dict[str, metadata.EntryPoint] | None = None
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that registers its subject under ``name``."""
+
+        def remember(thing: T) -> T:
+            assert name not in self._known, f"{self.kind} {name!r} is registered twice"
+            self._known[name] = thing
+            return thing
+
+        return remember
+
+    def names(self) -> list[str]:
+        """All known names, sorted."""
+        return sorted({*self._known, *self._entry_points()})
+
+    def get(self, name: str) -> T:
+        """Return the thing called ``name``.
+
+        Raises:
+            UnknownName: When nothing is; the message lists the known names.
+        """
+        if name not in self._known:
+            if name not in self._entry_points():
+                raise UnknownName.of(self.kind, name, self.names())
+            self._known[name] = self._entry_points()[name].load()
+        return self._known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known or name in self._entry_points()
+
+    def _entry_points(self) -> dict[str, metadata.EntryPoint]:
+        if self._foreign is None:
+            found = metadata.entry_points(group=f"ticketdiet.{self.kind}s")
+            self._foreign = {point.name: point for point in found}
+        return self._foreign
