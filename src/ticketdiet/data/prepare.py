@@ -1,0 +1,157 @@
+"""Options between the decoded images and the splits that are trained on: validation, limit, resolution, statistics.
+
+They apply in that order, each a pure function of the seed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ticketdiet.core.errors import DataError
+from ticketdiet.core.seeds import numpy_generator
+
+_CHUNK = 4096
+
+
+def proportional_order(labels: np.ndarray, seed: int, role: str) -> np.ndarray:
+    """Order examples at random so that every beginning holds the classes in proportion, within one example of each.
+
+    The r-th example (at random) of a class of n sits at (r + 1/2) / n of the way; ties fall at random. So a smaller choice
+    is always contained in a larger one of the same seed.
+
+    Args:
+        labels: int64 of shape (n,).
+        seed: Seed of the choice.
+        role: What is chosen; different roles choose independently.
+
+    Returns:
+        A permutation of ``range(n)``, int64.
+    """
+    shuffled = numpy_generator(seed, role).permutation(len(labels))
+    position = np.empty(len(labels), dtype=np.float64)
+    for members in _members_of_classes(labels[shuffled]):
+        position[members] = (np.arange(len(members)) + 0.5) / len(members)
+    order: np.ndarray = shuffled[np.argsort(position, kind="stable")]
+    return order
+
+
+def _members_of_classes(labels: np.ndarray) -> list[np.ndarray]:
+    grouped = np.argsort(labels, kind="stable")
+    return np.split(grouped, np.flatnonzero(np.diff(labels[grouped])) + 1)
+
+
+def take_validation(labels: np.ndarray, validation: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split training examples into those that stay and those set aside, classes in proportion.
+
+    Args:
+        labels: int64 of shape (n,).
+        validation: A share in (0, 1), a number of examples from 2 on, or 0 for none.
+        seed: Seed of the choice.
+
+    Returns:
+        Indices that stay and indices set aside, both int64 and sorted.
+
+    Raises:
+        DataError: When ``validation`` is neither, or leaves nothing on either side.
+    """
+    count = _validation_count(len(labels), validation)
+    order = proportional_order(labels, seed, "validation")
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def _validation_count(available: int, validation: float) -> int:
+    if validation == 0:
+        return 0
+    share = 0 < validation < 1
+    count = round(validation * available) if share else int(validation) if np.isfinite(validation) else -1
+    if not (share or (count == validation and count >= 2)) or not 0 < count < available:
+        raise DataError(
+            f"validation={validation} of {available} training images.",
+            expected="0 for none, a share in (0, 1), or a whole number from 2 on that leaves training images",
+            way_out="for example validation=0.1",
+        )
+    return count
+
+
+def choose_limit(labels: np.ndarray, limit: int | None, seed: int) -> np.ndarray:
+    """Choose ``limit`` training examples, classes in proportion; their order is kept.
+
+    Args:
+        labels: int64 of shape (n,).
+        limit: How many, or None for all.
+        seed: Seed of the choice.
+
+    Returns:
+        Sorted int64 indices.
+
+    Raises:
+        DataError: When ``limit`` is not in [1, n].
+    """
+    if limit is None:
+        return np.arange(len(labels))
+    if not 1 <= limit <= len(labels):
+        raise DataError(
+            f"limit={limit} of {len(labels)} training images.",
+            expected=f"limit in [1, {len(labels)}]",
+            way_out="lower the limit, or leave it out to use all",
+        )
+    return np.sort(proportional_order(labels, seed, "limit")[:limit])
+
+
+def average_pool(pixels: np.ndarray, resolution: int | None) -> np.ndarray:
+    """Shrink images to ``resolution`` pixels of height by the mean of square blocks, rounded to nearest, halves up.
+
+    Args:
+        pixels: uint8 of shape (n, channels, height, width).
+        resolution: New height, an exact divisor of the old; the width shrinks by the same factor. None changes nothing.
+
+    Returns:
+        uint8 of shape (n, channels, resolution, width * resolution / height).
+
+    Raises:
+        DataError: When the blocks do not fit exactly, or the images would have to grow.
+    """
+    n, channels, height, width = pixels.shape
+    if resolution is None or resolution == height:
+        return pixels
+    if resolution < 1 or height % resolution or width % (height // resolution):
+        fits = [size for size in range(1, height + 1) if height % size == 0 and width % (height // size) == 0]
+        raise DataError(
+            f"resolution={resolution} for images of {height}x{width}.",
+            expected=f"one of: {', '.join(map(str, fits))}",
+            way_out="images are only averaged over whole blocks, never enlarged; choose one of these, or leave it out",
+        )
+    factor = height // resolution
+    area = factor * factor
+    pooled = np.empty((n, channels, resolution, width // factor), dtype=np.uint8)
+    for start in range(0, n, _CHUNK):
+        part = pixels[start : start + _CHUNK]
+        # uint8 sums are kept in 32 bits, wide enough for blocks of 4096 x 4096; summing slices beats a strided reduction.
+        total = np.zeros((len(part), channels, resolution, width // factor), dtype=np.uint32)
+        for row in range(factor):
+            for column in range(factor):
+                total += part[:, :, row::factor, column::factor]
+        pooled[start : start + _CHUNK] = (total + area // 2) // area
+    return pooled
+
+
+def channel_statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation (of the population) of every channel on the scale 0..1, in float64.
+
+    They come from exact counts of the 256 values, so the order of the images does not touch the last bit. A channel that is
+    constant gets a standard deviation of 1, so that it can be divided by.
+
+    Args:
+        pixels: uint8 of shape (n, channels, height, width).
+    """
+    values = np.arange(256, dtype=np.float64) / 255
+    means, deviations = [], []
+    for channel in range(pixels.shape[1]):
+        counts = np.zeros(256, dtype=np.int64)
+        for start in range(0, len(pixels), _CHUNK):
+            counts += np.bincount(pixels[start : start + _CHUNK, channel].reshape(-1), minlength=256)
+        mean = float(counts @ values / counts.sum())
+        variance = float(counts @ (values - mean) ** 2 / counts.sum())
+        means.append(mean)
+        deviations.append(variance**0.5 if np.count_nonzero(counts) > 1 else 1.0)
+    return tuple(means), tuple(deviations)
