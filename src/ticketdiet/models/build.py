@@ -1,0 +1,130 @@
+"""From a model's name to a plain ``nn.Module``.
+
+Another package adds a model with ``MODELS.register(name)`` or an entry point in the group ``ticketdiet.models``; a
+user's own function needs neither, its import path is its name.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.registry import Registry
+from ticketdiet.core.seeds import derive_seed
+from ticketdiet.models.feedforward import VGG, LeNet300100
+from ticketdiet.models.initialisation import INITIALISATIONS, initialise
+from ticketdiet.models.own import call_factory, import_factory
+from ticketdiet.models.resnet import cifar_resnet, is_cifar_depth, lowres_resnet18, lowres_resnet50
+
+ModelFactory = Callable[..., nn.Module]
+
+MODELS: Registry[ModelFactory] = Registry("model")
+MODELS.register("vgg16")(VGG)
+MODELS.register("lenet_300_100")(LeNet300100)
+MODELS.register("lowres_resnet18")(lowres_resnet18)
+MODELS.register("lowres_resnet50")(lowres_resnet50)
+
+_CIFAR_NAME = re.compile(r"resnet[-_]?(\d+)")
+CIFAR_FAMILY = "resnetN (N = 8, 14, 20, ..., 6n+2)"
+OWN_MODULES = "package.module:function"
+
+
+def model_names() -> list[str]:
+    """All that can be built, for people: registered names, the CIFAR family and the form of an import path."""
+    return [*MODELS.names(), CIFAR_FAMILY, OWN_MODULES]
+
+
+def is_own_module(name: str) -> bool:
+    """Say whether ``name`` is the import path of a user's own module."""
+    return ":" in name
+
+
+def find_model(name: str) -> ModelFactory:
+    """Return what makes the model called ``name``, without making it.
+
+    ``resnetN`` is the CIFAR ResNet of N layers for every N = 6n+2, ``resnet50`` included; the ImageNet shapes are
+    ``lowres_resnet18`` and ``lowres_resnet50``.
+
+    Raises:
+        UnknownName: When nothing has this name.
+        UserError: When an import path leads nowhere.
+    """
+    if is_own_module(name):
+        return import_factory(name)
+    if name in MODELS:
+        return MODELS.get(name)
+    found = _CIFAR_NAME.fullmatch(name)
+    if found is None:
+        raise UnknownName.of("model", name, model_names())
+    depth = int(found[1])
+    if not is_cifar_depth(depth):
+        raise _no_such_depth(name, depth)
+    return functools.partial(cifar_resnet, depth)
+
+
+def _no_such_depth(name: str, depth: int) -> UnknownName:
+    other = f"lowres_resnet{depth}"
+    below = max(8, depth - (depth - 2) % 6)
+    neighbours = f"'resnet{below}' or 'resnet{below + 6}'"
+    way_out = f"use {neighbours}"
+    if other in MODELS:
+        way_out = f"use {other!r} for the ImageNet shape with a 3x3 stem, or {neighbours} of the CIFAR family"
+    return UnknownName(
+        f"unknown model {name!r}: {depth} is not 6n+2.", expected=f"one of: {', '.join(model_names())}", way_out=way_out
+    )
+
+
+def build_model(
+    name: str,
+    *,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: int = 32,
+    width: int | None = None,
+    initialisation: str | None = None,
+    seed: int = 0,
+) -> nn.Module:
+    """Build a model on the CPU in float32, a function of the arguments only.
+
+    Args:
+        name: A registered name, ``resnetN``, or the import path ``package.module:function`` of an own module, which is
+            called with the keywords that it accepts of ``num_classes``, ``in_channels``, ``image_size`` and ``width``.
+        num_classes: Outputs.
+        in_channels: Channels of the images.
+        image_size: Side of the images in pixels.
+        width: Channels (or units) of the first stage; None for the model's own.
+        initialisation: ``"kaiming"``, ``"paper"`` (see :func:`~ticketdiet.models.initialisation.initialise`) or
+            ``"module"``, what the constructor draws. None is ``"kaiming"``, and ``"module"`` for own modules.
+        seed: Seed of all random draws. The global generator is left as it was, even if a constructor uses it.
+
+    Returns:
+        The module, in training mode.
+
+    Raises:
+        UnknownName: When the model or the initialisation is not known.
+        UserError: When a size is not positive, or an own module cannot be made.
+
+    Example:
+        >>> sum(parameter.numel() for parameter in build_model("resnet20").parameters())
+        272474
+    """
+    sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size, "width": width}
+    for key, value in sizes.items():
+        if value is not None and value < 1:
+            raise UserError(f"{key}={value}.", expected="a whole number of at least 1", way_out=f"correct {key}")
+    if initialisation is None:
+        initialisation = "module" if is_own_module(name) else "kaiming"
+    if initialisation not in INITIALISATIONS:
+        raise UnknownName.of("initialisation", initialisation, INITIALISATIONS)
+    with torch.random.fork_rng(devices=[]):
+        factory = find_model(name)
+        # After the import: what a module draws when first imported must not shift what its function draws.
+        torch.manual_seed(derive_seed(seed, "constructor"))
+        model = call_factory(factory, sizes, name=name)
+    initialise(model, initialisation, seed)
+    return model
