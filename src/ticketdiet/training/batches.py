@@ -1,0 +1,142 @@
+"""Batches as a pure function of (order seed, augmentation seed, step), made on the device that holds the images.
+
+Every epoch has one permutation of the examples and one draw of crops and flips, indexed by example, so that two trainings
+that share the augmentation seed show an example the same crop in the same epoch whatever their order. A step takes its
+slice: any batch is known without replaying earlier ones. The last incomplete batch of an epoch is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ticketdiet.core.errors import DataError
+from ticketdiet.core.seeds import RunSeeds, numpy_generator
+from ticketdiet.core.values import Images
+from ticketdiet.training.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one step sees.
+
+    Attributes:
+        inputs: float32 (batch, ...), normalised and augmented, channels-last where there are channels.
+        labels: int64 (batch,).
+        indices: int64 (batch,): positions in the data set.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class BatchSource(Protocol):
+    """Where the loop gets its batches: from memory today, from a stream for what does not fit."""
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of ``step``, counted from initialisation."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Epoch:
+    number: int
+    order: Tensor  # int64 (examples,): positions in the data set
+    shift: Tensor  # int64 (images, 2): top and left of the crop
+    flip: Tensor  # bool (images,)
+
+
+class ImageBatches:
+    """Batches from images that live whole on one device.
+
+    Args:
+        images: The training images, on the device of the network.
+        recipe: Gives batch size, crop padding and flip.
+        seeds: Gives the order and augmentation seeds.
+        examples: int64 indices of the subset to train on, or None for all.
+
+    Raises:
+        DataError: When there are fewer examples than one batch.
+    """
+
+    def __init__(self, images: Images, recipe: Recipe, seeds: RunSeeds, examples: np.ndarray | None = None) -> None:
+        self._images = images
+        self._recipe = recipe
+        self._seeds = seeds
+        self._examples = np.arange(len(images)) if examples is None else np.asarray(examples, dtype=np.int64)
+        self._epoch: _Epoch | None = None
+        self.steps_per_epoch = len(self._examples) // recipe.batch_size
+        self._augments = images.pixels.dtype == torch.uint8
+        if self.steps_per_epoch == 0:
+            raise DataError(
+                f"{len(self._examples)} examples with batches of {recipe.batch_size}.",
+                expected="at least one whole batch (the last incomplete one is dropped)",
+                way_out="a larger subset, or a smaller batch_size",
+            )
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of ``step``, counted from initialisation."""
+        number, position = divmod(step, self.steps_per_epoch)
+        if self._epoch is None or self._epoch.number != number:
+            self._epoch = self._draw(number)
+        size = self._recipe.batch_size
+        indices = self._epoch.order[position * size : (position + 1) * size]
+        pixels = self._images.pixels[indices]
+        if self._augments:
+            pixels = prepare(self._augment(pixels, indices, self._epoch), self._images)
+        return Batch(pixels, self._images.labels[indices], indices)
+
+    def _draw(self, number: int) -> _Epoch:
+        order = numpy_generator(self._seeds.order, "epoch", number).permutation(self._examples)
+        chance = numpy_generator(self._seeds.augmentation, "epoch", number)
+        shift = chance.integers(0, 2 * self._recipe.crop_padding + 1, size=(len(self._images), 2))
+        flip = chance.integers(0, 2, size=len(self._images)).astype(bool)
+        device = self._images.labels.device
+        return _Epoch(number, *(torch.from_numpy(part).to(device) for part in (order, shift, flip)))
+
+    def _augment(self, pixels: Tensor, indices: Tensor, epoch: _Epoch) -> Tensor:
+        if self._recipe.crop_padding:
+            pixels = crop(pixels, epoch.shift[indices], self._recipe.crop_padding)
+        if self._recipe.flip:
+            pixels = torch.where(epoch.flip[indices][:, None, None, None], pixels.flip(-1), pixels)
+        return pixels
+
+
+def crop(pixels: Tensor, shift: Tensor, padding: int) -> Tensor:
+    """Cut a window of the original size from each zero-padded image.
+
+    Args:
+        pixels: (batch, channels, height, width).
+        shift: int64 (batch, 2): top and left of each window in the padded image, in ``[0, 2 * padding]``.
+        padding: Zeros on every side, in pixels.
+
+    Returns:
+        A tensor of the shape and dtype of ``pixels``.
+    """
+    height, width = pixels.shape[-2:]
+    windows = F.pad(pixels, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+    everyone = torch.arange(len(pixels), device=pixels.device)
+    return windows[everyone, :, shift[:, 0], shift[:, 1]]
+
+
+def prepare(pixels: Tensor, images: Images) -> Tensor:
+    """Turn pixels of ``images`` into what a network sees.
+
+    Args:
+        pixels: uint8 (batch, channels, height, width), or float32 (batch, ...), which is returned as it is.
+        images: Gives mean and standard deviation per channel, on the scale 0..1.
+
+    Returns:
+        float32, normalised, channels-last.
+    """
+    if pixels.dtype != torch.uint8:
+        return pixels
+    mean = torch.tensor(images.mean, device=pixels.device).mul_(255)[:, None, None]
+    scale = torch.tensor(images.std, device=pixels.device).mul_(255).reciprocal_()[:, None, None]
+    return pixels.to(torch.float32, memory_format=torch.channels_last).sub_(mean).mul_(scale)

@@ -1,0 +1,168 @@
+"""One SGD update, fast: parameters, gradients, momentum and mask each live in one flat tensor.
+
+The module's parameters become views of the flat tensor, so an update is four vector operations whatever the number of
+layers. Masked entries have zero weight, gradient and momentum at every step: the mask multiplies the gradient (weight decay
+included), and zero plus zero stays zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ticketdiet.core.errors import UserError
+from ticketdiet.core.values import Mask
+from ticketdiet.training.batches import Batch
+from ticketdiet.training.evaluation import autocast, device_of
+from ticketdiet.training.recipe import Recipe
+
+
+class FlatTensors:
+    """Named float32 tensors as views of one flat buffer; convolution weights are laid out channels-last."""
+
+    def __init__(self, named: Sequence[tuple[str, Tensor]]) -> None:
+        self.names = tuple(name for name, _ in named)
+        device = named[0][1].device if named else torch.device("cpu")
+        self.flat = torch.empty(sum(tensor.numel() for _, tensor in named), device=device)
+        self.views = dict(zip(self.names, self._views(self.flat, [t.shape for _, t in named]), strict=True))
+        for name, tensor in named:
+            self.views[name].copy_(tensor.detach())
+
+    def like(self, fill: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return a second flat tensor of the same layout, filled with ``fill``, and its views by name."""
+        flat = torch.full_like(self.flat, fill)
+        views = self._views(flat, [view.shape for view in self.views.values()])
+        return flat, dict(zip(self.names, views, strict=True))
+
+    @staticmethod
+    def _views(flat: Tensor, shapes: Sequence[torch.Size]) -> Iterator[Tensor]:
+        start = 0
+        for shape in shapes:
+            part = flat[start : start + shape.numel()]
+            start += shape.numel()
+            if len(shape) == 4:
+                out, channels, height, width = shape
+                yield part.view(out, height, width, channels).permute(0, 3, 1, 2)
+            else:
+                yield part.view(shape)
+
+
+class Engine:
+    """A network in training: forward, backward, update. ``release`` gives the module back its own tensors.
+
+    Args:
+        model: float32 module; trained in place.
+        recipe: Gives momentum, nesterov, weight decay, label smoothing and precision.
+        mask: Names of parameters to tensors of 0 and 1, or None for a dense network.
+        deferred: Find a non-finite loss on the device and report it at the next ``first_bad_step``, instead of waiting
+            for the loss at every step. Updates from the bad step on are suppressed. Default: on CUDA only.
+
+    Raises:
+        UserError: For a mask name that matches no parameter, a mask of another shape, or parameters that are not float32.
+    """
+
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, mask: Mask | None = None, *, deferred: bool | None = None
+    ) -> None:
+        self.model, self.recipe, self.device = model, recipe, device_of(model)
+        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        _check_float32(self._parameters)
+        self.data = FlatTensors(list(self._parameters.items()))
+        self.grad, grad_views = self.data.like(0.0)
+        self.momentum, self.momentum_views = self.data.like(0.0)
+        for name, parameter in self._parameters.items():
+            parameter.data, parameter.grad = self.data.views[name], grad_views[name]
+        self._buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        self._good_buffers = [buffer.clone() for buffer in self._buffers]
+        self._mask = self._flat_mask(mask) if mask is not None else None
+        if self._mask is not None:
+            self.data.flat.mul_(self._mask)
+        self._deferred = self.device.type == "cuda" if deferred is None else deferred
+        self._healthy = torch.ones((), dtype=torch.bool, device=self.device)
+        self._bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+
+    def _flat_mask(self, mask: Mask) -> Tensor:
+        flat, views = self.data.like(1.0)
+        for name, kept in mask.items():
+            if name not in views or views[name].shape != kept.shape:
+                has = f"a parameter of shape {tuple(views[name].shape)}" if name in views else "no such parameter"
+                raise UserError(
+                    f"mask {name!r} of shape {tuple(kept.shape)}, but the network has {has}.",
+                    expected="masks named and shaped like the network's parameters",
+                    way_out="make the mask from this network, for example with dense_mask(model)",
+                )
+            views[name].copy_(kept)
+        return flat
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return logits (batch, classes) in float32 and the mean loss, with the graph for ``update``."""
+        if self._buffers:
+            torch._foreach_copy_(self._good_buffers, self._buffers)
+        with autocast(self.device, self.recipe.precision):
+            logits = self.model(batch.inputs)
+        logits = logits.float()
+        return logits, F.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
+
+    def update(self, loss: Tensor, lr: float, step: int) -> bool:
+        """Take the SGD step of ``loss`` unless it is not finite; return False when it is known not to be.
+
+        The update is torch's SGD: ``v = momentum * v + (g + weight_decay * w)``, ``w -= lr * v``.
+        """
+        if not self._deferred and not math.isfinite(loss.item()):
+            self.restore_buffers()
+            return False
+        self.grad.zero_()
+        loss.backward()
+        direction = self._direction()
+        if self._deferred:
+            direction = self._suppress(direction, loss, step)
+        self.data.flat.add_(direction, alpha=-lr)
+        return True
+
+    def _direction(self) -> Tensor:
+        recipe, grad = self.recipe, self.grad
+        if recipe.weight_decay:
+            grad.add_(self.data.flat, alpha=recipe.weight_decay)
+        if self._mask is not None:
+            grad.mul_(self._mask)
+        self.momentum.mul_(recipe.momentum).add_(grad)
+        return grad.add_(self.momentum, alpha=recipe.momentum) if recipe.nesterov else self.momentum
+
+    def _suppress(self, direction: Tensor, loss: Tensor, step: int) -> Tensor:
+        was_healthy = self._healthy.clone()
+        self._healthy &= torch.isfinite(loss.detach())
+        here = torch.full_like(self._bad_step, step)
+        self._bad_step.copy_(torch.where(was_healthy & ~self._healthy, here, self._bad_step))
+        for good, buffer in zip(self._good_buffers, self._buffers, strict=True):
+            buffer.copy_(torch.where(self._healthy, buffer, good))
+        return torch.where(self._healthy, direction, torch.zeros_like(direction))
+
+    def first_bad_step(self) -> int | None:
+        """Wait for the device and return the first step whose loss was not finite, if any."""
+        step = int(self._bad_step) if self._deferred else -1
+        return None if step < 0 else step
+
+    def restore_buffers(self) -> None:
+        """Put BatchNorm's buffers back to where they were before the last forward pass."""
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, self._good_buffers)
+
+    def release(self) -> None:
+        """Give the module tensors of its own again, contiguous, without gradients."""
+        for name, parameter in self._parameters.items():
+            parameter.data = self.data.views[name].clone(memory_format=torch.contiguous_format)
+            parameter.grad = None
+
+
+def _check_float32(parameters: dict[str, nn.Parameter]) -> None:
+    for name, parameter in parameters.items():
+        if parameter.dtype != torch.float32:
+            raise UserError(
+                f"parameter {name!r} has dtype {parameter.dtype}.",
+                expected="float32 parameters (bfloat16 comes from autocast)",
+                way_out="call model.float() first",
+            )

@@ -1,0 +1,107 @@
+"""What a network says of images: logits, losses, correctness, in eval mode and without augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ticketdiet.core.values import Images, Weights
+from ticketdiet.training.batches import prepare
+from ticketdiet.training.recipe import Precision
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Per-example results, in the order of the images.
+
+    Attributes:
+        losses: float32 (n,): cross-entropy in nats.
+        correct: bool (n,).
+    """
+
+    losses: Tensor
+    correct: Tensor
+
+    @property
+    def loss(self) -> float:
+        """Mean loss in nats."""
+        return float(self.losses.double().mean())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images classified correctly, in [0, 1]."""
+        return float(self.correct.double().mean())
+
+
+def evaluate(
+    model: nn.Module,
+    images: Images,
+    *,
+    weights: Weights | None = None,
+    batch_size: int = 1000,
+    precision: Precision = "float32",
+) -> Evaluation:
+    """Evaluate a network in eval mode on un-augmented images.
+
+    Args:
+        model: A classifier; its mode is left as it was.
+        images: What to classify; moved to the model's device when they are elsewhere.
+        weights: Weights to load into ``model`` first (they stay loaded), or None.
+        batch_size: Images a forward pass; it only affects speed and the last bits.
+        precision: ``"float32"``, or ``"bfloat16"`` autocast.
+
+    Returns:
+        Losses and correctness of each image, on the CPU.
+    """
+    if weights is not None:
+        model.load_state_dict(dict(weights))
+    logits = predict_logits(model, images, batch_size=batch_size, precision=precision)
+    labels = images.labels.cpu()
+    return Evaluation(F.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) == labels)
+
+
+def predict_logits(
+    model: nn.Module, images: Images, *, batch_size: int = 1000, precision: Precision = "float32"
+) -> Tensor:
+    """Return the logits of a network in eval mode, float32 of shape (n, classes), on the CPU."""
+    with evaluating(model), torch.inference_mode(), autocast(device_of(model), precision):
+        parts = [model(inputs).float().cpu() for inputs, _ in prepared_chunks(images, batch_size, device_of(model))]
+    return torch.cat(parts)
+
+
+def prepared_chunks(images: Images, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (inputs, labels) of consecutive images, normalised and un-augmented, on ``device``."""
+    for start in range(0, len(images), batch_size):
+        pixels = images.pixels[start : start + batch_size].to(device)
+        yield prepare(pixels, images), images.labels[start : start + batch_size].to(device)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Hold ``model`` in eval mode, and put each of its modules back as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """Return the context that computes in ``precision`` on ``device``."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of the model's first parameter or buffer (the CPU if it has none)."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device("cpu")

@@ -1,0 +1,230 @@
+"""The training loop: one, short, for pre-training, mask search, sparse training, children and score models alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ticketdiet.core.errors import TrainingDiverged, UserError
+from ticketdiet.core.seeds import RunSeeds
+from ticketdiet.core.values import Images, Mask
+from ticketdiet.training.batches import BatchSource, ImageBatches
+from ticketdiet.training.engine import Engine
+from ticketdiet.training.evaluation import device_of
+from ticketdiet.training.observers import Observer, TraceRow
+from ticketdiet.training.recipe import Recipe
+from ticketdiet.training.schedule import learning_rate
+
+STEPS_BETWEEN_HEALTH_CHECKS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """All that the rest of a training depends on, after ``step`` updates; tensors are copies on the CPU.
+
+    Attributes:
+        step: Updates done, counted from initialisation.
+        weights: The module's ``state_dict``.
+        momentum: Momentum by parameter name.
+        observers: State of each observer, in their order.
+    """
+
+    step: int
+    weights: Mapping[str, Tensor]
+    momentum: Mapping[str, Tensor]
+    observers: tuple[Mapping[str, Tensor], ...] = ()
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Flatten into one mapping for a file; ``from_tensors`` reads it back."""
+        flat = {"step": torch.tensor(self.step)}
+        flat |= {f"weights/{name}": value for name, value in self.weights.items()}
+        flat |= {f"momentum/{name}": value for name, value in self.momentum.items()}
+        for number, tensors in enumerate(self.observers):
+            flat |= {f"observer{number}/{name}": value for name, value in tensors.items()}
+        return flat
+
+    @classmethod
+    def from_tensors(cls, flat: Mapping[str, Tensor], num_observers: int) -> TrainingState:
+        """Read what ``to_tensors`` wrote."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in flat.items() if name.startswith(prefix)}
+
+        observers = tuple(part(f"observer{number}/") for number in range(num_observers))
+        return cls(int(flat["step"]), part("weights/"), part("momentum/"), observers)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a training gives.
+
+    Attributes:
+        weights: The trained ``state_dict``, copies on the CPU.
+        momentum: Momentum by parameter name at the end, for what goes on from here without rewinding.
+        trace: Measurements along the way, by the observers.
+        first_step: Step at which it started (0, or that of the rewinding point).
+        last_step: Step at which it ended.
+        examples_seen: Examples shown, with repetition.
+    """
+
+    weights: Mapping[str, Tensor]
+    momentum: Mapping[str, Tensor]
+    trace: tuple[TraceRow, ...] = field(default=())
+    first_step: int = 0
+    last_step: int = 0
+    examples_seen: int = 0
+
+
+class DivergedAt(TrainingDiverged):
+    """``TrainingDiverged`` with the last good state, for who wants to look at it."""
+
+    state: TrainingState
+
+
+def train(
+    model: nn.Module,
+    images: Images,
+    recipe: Recipe,
+    *,
+    seeds: RunSeeds,
+    start_step: int = 0,
+    stop_step: int | None = None,
+    mask: Mask | None = None,
+    examples: np.ndarray | None = None,
+    observers: Sequence[Observer] = (),
+    resume: TrainingState | None = None,
+    batches: BatchSource | None = None,
+) -> Trained:
+    """Train ``model`` in place from its present weights.
+
+    Args:
+        model: float32 classifier; it starts from the weights it holds and stays on its device.
+        images: Training images.
+        recipe: How to train; its schedule is that of the whole training from step 0.
+        seeds: Order and augmentation seeds (the initialisation is the model's own affair).
+        start_step: Step the present weights stand at: 0, or the step of the rewinding point.
+        stop_step: Step to stop at; default ``recipe.steps``.
+        mask: Name of parameter -> tensor of 0 and 1; removed weights are exactly 0 from the start on.
+        examples: int64 indices of the subset to train on; default all.
+        observers: What else happens at a step.
+        resume: State of this very training, saved by a ``StateObserver``; replaces the present weights.
+        batches: Where batches come from instead of ``images`` and ``examples``.
+
+    Returns:
+        Weights, momentum and the trace. The same inputs give the same bits on one device and number of threads.
+
+    Raises:
+        UserError: For steps out of range, a mask that does not fit, or fewer examples than a batch.
+        TrainingDiverged: When the loss is not finite, before the update that would use it.
+    """
+    stop_step = recipe.steps if stop_step is None else stop_step
+    _check_steps(start_step, stop_step, recipe)
+    if batches is None:
+        batches = ImageBatches(images.to(device_of(model)), recipe, seeds, examples)
+    engine = Engine(model, recipe, mask)
+    step = _resume(engine, resume, observers) if resume else start_step
+
+    def capture() -> TrainingState:
+        return _capture(engine, step, observers)
+
+    try:
+        with _training(model), deterministic(engine.device):
+            while step < stop_step:
+                for observer in observers:
+                    observer.before_step(step, model, capture)
+                _one_step(engine, batches, recipe, step, observers, capture)
+                step += 1
+            _check_health(engine, recipe, step, capture)
+            for observer in observers:
+                observer.before_step(step, model, capture)
+        final = capture()
+    finally:
+        engine.release()
+    rows = tuple(row for observer in observers for row in observer.rows())
+    seen = (stop_step - start_step) * recipe.batch_size
+    return Trained(final.weights, final.momentum, rows, start_step, stop_step, seen)
+
+
+def _one_step(engine, batches, recipe, step, observers, capture) -> None:  # type: ignore[no-untyped-def]
+    batch = batches.batch(step)
+    logits, loss = engine.forward(batch)
+    for observer in observers:
+        observer.after_batch(step, batch, logits, loss)
+    if not engine.update(loss, learning_rate(recipe, step), step):
+        raise _diverged(step, recipe, capture)
+    if (step + 1) % STEPS_BETWEEN_HEALTH_CHECKS == 0:
+        _check_health(engine, recipe, step + 1, capture)
+
+
+def _check_health(engine, recipe, step, capture) -> None:  # type: ignore[no-untyped-def]
+    bad = engine.first_bad_step()
+    if bad is not None:
+        raise _diverged(bad, recipe, capture)
+
+
+def _diverged(step, recipe, capture) -> DivergedAt:  # type: ignore[no-untyped-def]
+    error = DivergedAt(
+        f"the loss stopped being finite at step {step} (learning rate {learning_rate(recipe, step):g}).",
+        expected="a finite training loss; the update was not made",
+        way_out="a lower training.lr, some training.warmup_steps, or training.precision=float32",
+    )
+    good = capture()
+    error.state = TrainingState(step, good.weights, good.momentum, good.observers)
+    return error
+
+
+def _check_steps(start: int, stop: int, recipe: Recipe) -> None:
+    if not 0 <= start <= stop <= recipe.steps:
+        raise UserError(
+            f"a training from step {start} to step {stop}, of a recipe of {recipe.steps} steps.",
+            expected="0 <= start <= stop <= steps (k <= T)",
+            way_out="fewer pre-training steps, or more training.steps",
+        )
+
+
+def _capture(engine: Engine, step: int, observers: Sequence[Observer]) -> TrainingState:
+    copied = {name: _own(value) for name, value in engine.model.state_dict().items()}
+    momentum = {name: _own(value) for name, value in engine.momentum_views.items()}
+    return TrainingState(step, copied, momentum, tuple(observer.tensors() for observer in observers))
+
+
+def _own(value: Tensor) -> Tensor:
+    return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def _resume(engine: Engine, state: TrainingState, observers: Sequence[Observer]) -> int:
+    engine.model.load_state_dict(dict(state.weights))
+    for name, value in state.momentum.items():
+        engine.momentum_views[name].copy_(value)
+    for observer, tensors in zip(observers, state.observers, strict=True):
+        observer.load(tensors)
+    return state.step
+
+
+@contextmanager
+def _training(model: nn.Module) -> Iterator[None]:
+    was = model.training
+    model.train()
+    try:
+        yield
+    finally:
+        model.train(was)
+
+
+@contextmanager
+def deterministic(device: torch.device) -> Iterator[None]:
+    """Ask cuDNN for deterministic kernels while training on CUDA; the CPU's are."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
