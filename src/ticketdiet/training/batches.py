@@ -1,8 +1,8 @@
 """Batches as a pure function of (order seed, augmentation seed, step), made on the device that holds the images.
 
-Every epoch has one permutation of the examples and one draw of crops and flips, indexed by example, so that two trainings
-that share the augmentation seed show an example the same crop in the same epoch whatever their order. A step takes its
-slice: any batch is known without replaying earlier ones. The last incomplete batch of an epoch is dropped.
+Every epoch has one permutation of the examples and one draw of crops and flips, indexed by example, so that two
+trainings that share the augmentation seed show an example the same crop in the same epoch whatever their order. A step
+takes its slice: any batch is known without replaying earlier ones. The last incomplete batch of an epoch is dropped.
 """
 
 from __future__ import annotations

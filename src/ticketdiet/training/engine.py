@@ -1,8 +1,8 @@
 """One SGD update, fast: parameters, gradients, momentum and mask each live in one flat tensor.
 
 The module's parameters become views of the flat tensor, so an update is four vector operations whatever the number of
-layers. Masked entries have zero weight, gradient and momentum at every step: the mask multiplies the gradient (weight decay
-included), and zero plus zero stays zero.
+layers. Masked entries have zero weight, gradient and momentum at every step: the mask multiplies the gradient (weight
+decay included), and zero plus zero stays zero.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Engine:
         model: float32 module; trained in place.
         recipe: Gives momentum, nesterov, weight decay, label smoothing and precision.
         mask: Names of parameters to tensors of 0 and 1, or None for a dense network.
-        deferred: Find a non-finite loss on the device and report it at the next ``first_bad_step``, instead of waiting
-            for the loss at every step. Updates from the bad step on are suppressed. Default: on CUDA only.
+        deferred: Find a non-finite loss on the device and report it at the next ``first_bad_step``, instead of
+            waiting for the loss at every step. Updates from the bad step on are suppressed. Default: on CUDA only.
 
     Raises:
         UserError: For a mask name that matches no parameter, a mask of another shape, or parameters that are not float32.

@@ -16,7 +16,7 @@ from ticketdiet.core.values import Images, Mask
 from ticketdiet.training.batches import BatchSource, ImageBatches
 from ticketdiet.training.engine import Engine
 from ticketdiet.training.evaluation import device_of
-from ticketdiet.training.observers import Observer, TraceRow
+from ticketdiet.training.observers import Capture, Observer, TraceRow
 from ticketdiet.training.recipe import Recipe
 from ticketdiet.training.schedule import learning_rate
 
@@ -139,7 +139,7 @@ def train(
                     observer.before_step(step, model, capture)
                 _one_step(engine, batches, recipe, step, observers, capture)
                 step += 1
-            _check_health(engine, recipe, step, capture)
+            _check_health(engine, recipe, capture)
             for observer in observers:
                 observer.before_step(step, model, capture)
         final = capture()
@@ -150,7 +150,9 @@ def train(
     return Trained(final.weights, final.momentum, rows, start_step, stop_step, seen)
 
 
-def _one_step(engine, batches, recipe, step, observers, capture) -> None:  # type: ignore[no-untyped-def]
+def _one_step(
+    engine: Engine, batches: BatchSource, recipe: Recipe, step: int, observers: Sequence[Observer], capture: Capture
+) -> None:
     batch = batches.batch(step)
     logits, loss = engine.forward(batch)
     for observer in observers:
@@ -158,16 +160,16 @@ def _one_step(engine, batches, recipe, step, observers, capture) -> None:  # typ
     if not engine.update(loss, learning_rate(recipe, step), step):
         raise _diverged(step, recipe, capture)
     if (step + 1) % STEPS_BETWEEN_HEALTH_CHECKS == 0:
-        _check_health(engine, recipe, step + 1, capture)
+        _check_health(engine, recipe, capture)
 
 
-def _check_health(engine, recipe, step, capture) -> None:  # type: ignore[no-untyped-def]
+def _check_health(engine: Engine, recipe: Recipe, capture: Capture) -> None:
     bad = engine.first_bad_step()
     if bad is not None:
         raise _diverged(bad, recipe, capture)
 
 
-def _diverged(step, recipe, capture) -> DivergedAt:  # type: ignore[no-untyped-def]
+def _diverged(step: int, recipe: Recipe, capture: Capture) -> DivergedAt:
     error = DivergedAt(
         f"the loss stopped being finite at step {step} (learning rate {learning_rate(recipe, step):g}).",
         expected="a finite training loss; the update was not made",

@@ -38,7 +38,7 @@ class Observer:
     """
 
     def before_step(self, step: int, model: nn.Module, capture: Capture) -> None:
-        """Look at the network after ``step`` updates; also called once more at the end. ``capture()`` copies the state."""
+        """Look at the network after ``step`` updates, and once more at the end; ``capture()`` copies the state."""
 
     def after_batch(self, step: int, batch: Batch, logits: Tensor, loss: Tensor) -> None:
         """Look at a batch, its float32 logits and its mean loss, before the update leaves ``step``."""

@@ -1,4 +1,4 @@
-"""What a training is: steps, batch, optimiser, schedule, augmentation, precision. One frozen value, checked on entry."""
+"""What a training is: steps, batch, optimiser, schedule, augmentation, precision, as one frozen value."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ScheduleKind = Literal["multistep", "cosine", "constant"]
 class Recipe(BaseModel):
     """How a network is trained, from step 0 to ``steps``. One step is one SGD update.
 
-    Milestones are given as steps (integers) or as shares of ``steps`` (fractions below 1), so that a shortened study keeps
-    the shape of its schedule.
+    Milestones are given as steps (integers) or as shares of ``steps`` (fractions below 1), so that a shortened study
+    keeps the shape of its schedule.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

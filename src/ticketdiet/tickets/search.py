@@ -1,0 +1,200 @@
+"""A ticket of your own network: pre-train, search masks level by level, train each; without a study or a store.
+
+The three phases of Paul et al. 2022 (arXiv 2206.01278), section 2: pre-training to the rewinding point, IMP with weight
+rewinding, sparse training. Level L's training is both the sparse training at its density and the search for level L + 1.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ticketdiet.core.errors import DataError, UserError
+from ticketdiet.core.seeds import RunSeeds
+from ticketdiet.core.values import Images
+from ticketdiet.tickets.masks import count_kept, dense_mask, density
+from ticketdiet.tickets.pruning import Rule, prune
+from ticketdiet.tickets.rewinding import rewind
+from ticketdiet.training.evaluation import evaluate
+from ticketdiet.training.loop import train as train_network
+from ticketdiet.training.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One level of the search.
+
+    Attributes:
+        number: 0 is dense.
+        density: Share of prunable weights kept.
+        accuracy: Accuracy on the held-out images, in [0, 1].
+        mask: Name -> uint8 tensor of 0 and 1.
+        weights: The trained ``state_dict`` under the mask.
+    """
+
+    number: int
+    density: float
+    accuracy: float
+    mask: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class TicketSearch:
+    """What ``find_ticket`` found.
+
+    Attributes:
+        rewinding_point: Weights after pre-training, from which every level starts.
+        pretrain_steps: k, the step of the rewinding point.
+        levels: All levels, dense first.
+    """
+
+    rewinding_point: Mapping[str, Tensor]
+    pretrain_steps: int
+    levels: tuple[Level, ...]
+
+    def matching(self, tolerance: float = 0.005) -> Level:
+        """Return the sparsest level whose accuracy is at least the dense one's less ``tolerance``.
+
+        Pick the tolerance before you look; with a separate validation set the choice does not touch the test set.
+        """
+        return [level for level in self.levels if level.accuracy >= self.levels[0].accuracy - tolerance][-1]
+
+
+def find_ticket(
+    model: nn.Module,
+    train: object,
+    test: object,
+    *,
+    recipe: Recipe | None = None,
+    pretrain_steps: int = 0,
+    subset: np.ndarray | Sequence[int] | None = None,
+    levels: int = 8,
+    fraction: float = 0.2,
+    rule: Rule = "exact",
+    ignore: Sequence[str] = (),
+    seed: int = 0,
+    on_level: Callable[[Level], None] | None = None,
+) -> TicketSearch:
+    """Find a sparse trainable network of ``model`` by iterative magnitude pruning with rewinding.
+
+    Args:
+        model: Your float32 classifier. Its present weights are the initialisation; it is left as it was.
+        train: Training examples: ``Images``, a pair (inputs, labels) of tensors, or a map-style dataset of such pairs.
+            uint8 images (n, c, h, w) are normalised and augmented; float32 inputs are taken as prepared.
+        test: Held-out examples, likewise.
+        recipe: How to train; default 2000 steps of batch 128 at lr 0.1, or smaller batches for small data.
+        pretrain_steps: k: steps of dense pre-training before the rewinding point; they count toward ``recipe.steps``.
+        subset: Indices of the training examples that pre-training sees; default all.
+        levels: Prunings; the last density is about ``(1 - fraction) ** levels``.
+        fraction: Share of the kept weights removed a level.
+        rule: ``"exact"``, or ``"threshold"`` for the published rule.
+        ignore: Names of weights to leave dense.
+        seed: Decides data order and augmentation.
+        on_level: Called with each level as it is done, for progress.
+
+    Returns:
+        The rewinding point and every level with mask, weights and accuracy.
+
+    Raises:
+        UserError: For examples, steps, fractions or names that cannot be used.
+        TrainingDiverged: When a loss stops being finite.
+    """
+    if levels < 0:
+        raise UserError(f"levels={levels}.", expected="0 or more prunings", way_out="8, say")
+    images, held_out = as_images(train), as_images(test, like=as_images(train))
+    recipe = recipe or Recipe(steps=2000, batch_size=min(128, max(1, len(images))), precision="float32")
+    seeds = RunSeeds.of(seed, 0)
+    network = copy.deepcopy(model)
+    examples = None if subset is None else np.asarray(subset, dtype=np.int64)
+    point = train_network(
+        network, images, recipe, seeds=seeds, stop_step=pretrain_steps, examples=examples if pretrain_steps else None
+    ).weights
+    found = []
+    for level in _levels(
+        network, point, images, held_out, recipe, seeds, pretrain_steps, levels, fraction, rule, ignore
+    ):
+        found.append(level)
+        if on_level:
+            on_level(level)
+    return TicketSearch(point, pretrain_steps, tuple(found))
+
+
+def _levels(
+    network: nn.Module,
+    point: Mapping[str, Tensor],
+    images: Images,
+    held_out: Images,
+    recipe: Recipe,
+    seeds: RunSeeds,
+    start_step: int,
+    levels: int,
+    fraction: float,
+    rule: Rule,
+    ignore: Sequence[str],
+) -> Iterator[Level]:
+    mask = dense_mask(network, ignore)
+    for number in range(levels + 1):
+        rewind(network, point, mask)
+        weights = train_network(network, images, recipe, seeds=seeds, start_step=start_step, mask=mask).weights
+        accuracy = evaluate(network, held_out, precision=recipe.precision).accuracy
+        yield Level(number, density(mask), accuracy, mask, weights)
+        if number < levels and count_kept(mask) > 1:
+            mask = prune(weights, mask, fraction, rule)
+
+
+def as_images(examples: object, like: Images | None = None) -> Images:
+    """Turn ``Images``, a pair of tensors or a map-style dataset into ``Images``.
+
+    Args:
+        examples: ``Images``; a pair (inputs, labels); or anything with ``len`` and integer indexing to (input, label).
+        like: Training images whose classes and normalisation to use; default: from the examples themselves.
+
+    Raises:
+        DataError: When the examples are none of these, or empty.
+    """
+    if isinstance(examples, Images):
+        return examples
+    inputs, labels = _stack(examples)
+    if not len(inputs):
+        raise DataError("no examples.", expected="at least one", way_out="check the data set")
+    labels = torch.as_tensor(labels, dtype=torch.int64)
+    inputs = torch.as_tensor(inputs)
+    inputs = inputs if inputs.dtype == torch.uint8 and inputs.dim() == 4 else inputs.float()
+    classes = like.class_names if like else tuple(str(c) for c in range(int(labels.max()) + 1))
+    if inputs.dtype != torch.uint8:
+        return Images(inputs, labels, classes)
+    mean, std = (like.mean, like.std) if like else _channel_statistics(inputs)
+    return Images(inputs, labels, classes, mean, std)
+
+
+def _stack(examples: object) -> tuple[Tensor, Tensor]:
+    if isinstance(examples, tuple | list) and len(examples) == 2:
+        return torch.as_tensor(examples[0]), torch.as_tensor(examples[1])
+    if not (hasattr(examples, "__len__") and hasattr(examples, "__getitem__")):
+        raise DataError(
+            f"examples of type {type(examples).__name__}.",
+            expected="Images, a pair of tensors (inputs, labels), or a map-style dataset of (input, label)",
+            way_out="stack the examples into two tensors",
+        )
+    pairs = [examples[i] for i in range(len(examples))]
+    try:
+        inputs = torch.stack([torch.as_tensor(pair[0]) for pair in pairs])
+    except (RuntimeError, TypeError) as error:
+        raise DataError(
+            f"inputs that cannot be stacked: {error}.",
+            expected="tensors or arrays of one shape",
+            way_out="add a transform (resize, to tensor) to the dataset",
+        ) from error
+    return inputs, torch.tensor([int(pair[1]) for pair in pairs])
+
+
+def _channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    channels = pixels.double().transpose(0, 1).flatten(1) / 255
+    std = channels.std(1, correction=0).clamp_min(1e-8)
+    return tuple(channels.mean(1).tolist()), tuple(std.tolist())
