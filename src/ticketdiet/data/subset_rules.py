@@ -1,0 +1,257 @@
+"""The kinds of subset: one small rule each, over a pool of candidates with scores and seeded keys.
+
+Scores are oriented so that high means hard. Equal scores are ordered by a seeded permutation, because integer scores
+tie in the tens of thousands and the order of a data set is often an order of classes. Every rule follows one fixed
+order of the examples under a seed, so that subsets nest: the 512 easiest contain the 256 easiest.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ticketdiet.core.errors import DataError
+from ticketdiet.core.registry import Registry
+from ticketdiet.core.seeds import numpy_generator
+
+SUBSETS: Registry[type[SubsetRule]] = Registry("subset")
+
+
+class Draws:
+    """Uniform random keys, one an example of the whole data set, drawn once for each role from a seed."""
+
+    def __init__(self, seed: int, count: int) -> None:
+        self._seed, self._count = seed, count
+        self._drawn: dict[str, np.ndarray] = {}
+
+    def of(self, role: str) -> np.ndarray:
+        """Return float64 of shape (n,) in [0, 1), a pure function of seed and role."""
+        if role not in self._drawn:
+            self._drawn[role] = numpy_generator(self._seed, "subset", role).random(self._count)
+        return self._drawn[role]
+
+    def order(self, role: str, count: int, part: int = 0) -> np.ndarray:
+        """Return a permutation of ``range(count)``: who gets what is left over when shares do not come out even."""
+        return numpy_generator(self._seed, "subset", role, part).permutation(count)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """What a rule picks from: all candidates, or those of one class when the subset is balanced.
+
+    Attributes:
+        members: int64 of shape (m,): the candidates, ascending indices into the data set.
+        scores: Float of shape (m,), or None when no scores were given.
+        draws: Random keys of the whole data set.
+        part: The class of a balanced subset's part, -1 for the whole.
+        offset: Start of a window in the ascending order of this pool.
+        strata: Number of score quantiles of a stratified subset.
+        mix: Share of a mixture that is easiest.
+        indices: Explicit indices into the data set, or None.
+    """
+
+    members: np.ndarray
+    scores: np.ndarray | None
+    draws: Draws
+    part: int = -1
+    offset: int = 0
+    strata: int = 50
+    mix: float = 0.5
+    indices: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def keys(self, role: str) -> np.ndarray:
+        """Random keys of the candidates for ``role``: float64 of shape (m,)."""
+        drawn = self.draws.of(role)
+        return drawn if len(drawn) == len(self) else drawn[self.members]
+
+    def lowest(self, count: int) -> np.ndarray:
+        """Bool of shape (m,): the ``count`` lowest scores, ties by the seeded permutation."""
+        assert self.scores is not None
+        return _lowest(self.scores, self.keys("ties"), count)
+
+
+class SubsetRule:
+    """A kind of subset. Override ``pick``; register the class under a name in ``SUBSETS``."""
+
+    needs_scores = False
+    sized = True
+
+    def pick(self, pool: Pool, size: int) -> np.ndarray:
+        """Return bool of shape (m,) that is true for exactly ``size`` candidates (any number when not ``sized``)."""
+        raise NotImplementedError
+
+
+@SUBSETS.register("all")
+class All(SubsetRule):
+    """Every candidate; ``size`` does not apply."""
+
+    sized = False
+
+    def pick(self, pool: Pool, size: int) -> np.ndarray:
+        """Pick everything."""
+        return np.ones(len(pool), dtype=bool)
+
+
+@SUBSETS.register("indices")
+class Explicit(SubsetRule):
+    """The indices that were given; ``size`` does not apply."""
+
+    sized = False
+
+    def pick(self, pool: Pool, size: int) -> np.ndarray:
+        """Pick what was named."""
+        if pool.indices is None:
+            raise DataError("no indices for a subset of kind 'indices'.", expected="indices=[...]", way_out="give them")
+        named: np.ndarray = np.isin(pool.members, pool.indices)
+        return named
+
+
+@SUBSETS.register("random")
+class Random(SubsetRule):
+    """A uniform draw without replacement."""
+
+    def pick(self, pool: Pool, size: int) -> np.ndarray:
+        """Pick the lowest random keys."""
+        return _lowest_keys(pool.keys("random"), size)
+
+
+@SUBSETS.register("easiest")
+class Easiest(SubsetRule):
+    """The lowest scores."""
+
+    needs_scores = True
+
+    def pick(self, pool: Pool, size: int) -> np.ndarray:
+        """Pick the start of the ascending order."""
+        return pool.lowest(size)
+
+
+@SUBSETS.register("hardest")
+class Hardest(SubsetRule):
+    """The highest scores: the end of the same order that ``easiest`` starts."""
+
+    needs_scores = True
+
+    def pick(self, pool: Pool, size: int) -> np.ndarray:
+        """Pick the end of the ascending order."""
+        return ~pool.lowest(len(pool) - size)
+
+
+@SUBSETS.register("window")
+class Window(SubsetRule):
+    """Ranks ``[offset, offset + size)`` of the ascending order."""
+
+    needs_scores = True
+
+    def pick(self, pool: Pool, size: int) -> np.ndarray:
+        """Pick a stretch of the ascending order."""
+        end = pool.offset + size
+        if not 0 <= pool.offset <= end <= len(pool):
+            raise DataError(
+                f"a window from rank {pool.offset} to {end} of {len(pool)} candidates.",
+                expected=f"0 <= offset and offset + size <= {len(pool)}",
+                way_out=f"choose an offset of at most {max(len(pool) - size, 0)}, or a smaller size",
+            )
+        inside: np.ndarray = pool.lowest(end) & ~pool.lowest(pool.offset)
+        return inside
+
+
+@SUBSETS.register("stratified")
+class Stratified(SubsetRule):
+    """Equally many, at random, from each quantile of the scores.
+
+    The idea is that of coverage-centric selection (Zheng et al. 2023, arXiv 2210.15809); its strata have equal width in
+    the score, ours hold equally many examples, so that +inf and heavy tails need no care.
+    """
+
+    needs_scores = True
+
+    def pick(self, pool: Pool, size: int) -> np.ndarray:
+        """Pick at random within every stratum of the ascending order."""
+        assert pool.scores is not None
+        strata = min(pool.strata, len(pool))
+        bounds = np.arange(strata + 1) * len(pool) // strata
+        stratum = _quantile_strata(pool.scores, pool.keys("ties"), bounds[1:-1])
+        quotas = share_out(size, np.diff(bounds), pool.draws.order("strata", strata, pool.part))
+        keys = pool.keys("stratified")
+        picked = np.zeros(len(pool), dtype=bool)
+        # int16 is sorted by radix, in linear time.
+        parts = np.split(np.argsort(stratum, kind="stable"), bounds[1:-1])
+        for members, quota in zip(parts, quotas, strict=True):
+            picked[members] = _lowest_keys(keys[members], int(quota))
+        return picked
+
+
+@SUBSETS.register("mixture")
+class Mixture(SubsetRule):
+    """A share ``mix`` of the size from the easiest, the rest at random from the remaining candidates."""
+
+    needs_scores = True
+
+    def pick(self, pool: Pool, size: int) -> np.ndarray:
+        """Pick the easiest, then at random among the others."""
+        easy = math.floor(pool.mix * size + 0.5)
+        picked = pool.lowest(easy)
+        rest = np.flatnonzero(~picked)
+        picked[rest] = _lowest_keys(pool.keys("random")[rest], size - easy)
+        return picked
+
+
+def share_out(total: int, capacities: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Share ``total`` out evenly over parts of limited capacity: int64 of the parts' shape.
+
+    What does not come out even goes to the first parts of ``order`` that have room; a full part's share spills over to
+    the others. Shares only grow with ``total``, which is why subsets of growing size nest.
+    """
+    assert 0 <= total <= capacities.sum()
+    low, high = 0, int(capacities.max(initial=0))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if np.minimum(capacities, middle).sum() <= total else (low, middle - 1)
+    shares = np.minimum(capacities, low).astype(np.int64)
+    roomy = order[capacities[order] > low]
+    shares[roomy[: total - int(shares.sum())]] += 1
+    return shares
+
+
+def _lowest(values: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
+    """Bool that is true for the ``count`` lowest in the order (value, key), without sorting."""
+    if count <= 0 or count >= len(values):
+        return np.full(len(values), count > 0)
+    threshold = np.partition(values, count - 1)[count - 1]
+    picked: np.ndarray = values < threshold
+    tied = np.flatnonzero(values == threshold)
+    picked[tied] = _lowest_keys(keys[tied], count - int(np.count_nonzero(picked)))
+    return picked
+
+
+def _lowest_keys(keys: np.ndarray, count: int) -> np.ndarray:
+    picked = np.zeros(len(keys), dtype=bool)
+    if count >= len(keys):
+        picked[:] = True
+    elif count > 0:
+        picked[np.argpartition(keys, count - 1)[:count]] = True
+    return picked
+
+
+def _quantile_strata(values: np.ndarray, keys: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Stratum of each example: int16, how many of ``bounds`` (ascending ranks) its rank by (value, key) has reached.
+
+    Only the values at the bounds are ranked; examples that equal one of them are split by their keys.
+    """
+    cuts = np.partition(values, bounds)[bounds] if len(bounds) else values[:0]
+    stratum: np.ndarray = np.searchsorted(cuts, values).astype(np.int16)
+    reached = np.cumsum(np.bincount(stratum, minlength=len(bounds) + 1))
+    at_cut = np.flatnonzero(np.append(cuts, np.nan)[stratum] == values)
+    for first, cut in zip(*np.unique(cuts, return_index=True)[::-1], strict=True):
+        tied = at_cut[values[at_cut] == cut]
+        below = int(reached[first]) - len(tied)
+        inner = bounds[(bounds > below) & (bounds < below + len(tied))] - below
+        order = np.argpartition(keys[tied], inner) if len(inner) else np.arange(len(tied))
+        stratum[tied[order]] = np.searchsorted(bounds, below + np.arange(len(tied)), side="right")
+    return stratum

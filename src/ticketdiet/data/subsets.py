@@ -1,0 +1,324 @@
+"""Which examples form a subset: the same class balance, ties, nesting and checks for every kind.
+
+The kinds themselves are in ``subset_rules``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
+
+import numpy as np
+from torch import Tensor
+
+from ticketdiet.core.errors import DataError
+from ticketdiet.core.values import Scores
+from ticketdiet.data.subset_rules import SUBSETS, Draws, Pool, SubsetRule, share_out
+
+ScoresLike = Scores | np.ndarray | Tensor | Sequence[float] | int | None
+LabelsLike = np.ndarray | Tensor | Sequence[int] | None
+
+
+def choose_subset(
+    scores: ScoresLike,
+    kind: str = "easiest",
+    size: int = 3200,
+    labels: LabelsLike = None,
+    balanced: bool = False,
+    seed: int = 0,
+    *,
+    share: float | None = None,
+    offset: int = 0,
+    classes: Sequence[int] | None = None,
+    strata: int = 50,
+    mix: float = 0.5,
+    indices: Sequence[int] | np.ndarray | Tensor | None = None,
+) -> np.ndarray:
+    """Choose the examples of a subset.
+
+    Args:
+        scores: One score an example, high means hard: float of shape (n,), or ``Scores`` (their mean over models).
+            ``random``, ``all`` and ``indices`` need none and also take the number of examples, or None with ``labels``.
+        kind: ``all``, ``random``, ``easiest``, ``hardest``, ``window``, ``stratified``, ``mixture``, ``indices``, or
+            one that another package registers.
+        size: Number of examples; does not apply to ``all`` and ``indices``.
+        labels: int of shape (n,); needed for ``balanced`` and ``classes``.
+        balanced: Take the subset class by class, counts within one of equal; which classes get the extra example is
+            seeded. A window's offset is shared out over the classes likewise. ``all`` and ``indices`` are refused when
+            what they hold is not balanced.
+        seed: Seed of ties and random draws. Under one seed, subsets of all kinds but ``window`` nest.
+        share: Share of the candidates in (0, 1], in place of ``size``.
+        offset: Start of a ``window`` in the ascending order of scores.
+        classes: Only these classes are candidates.
+        strata: Number of score quantiles of ``stratified``.
+        mix: Share of a ``mixture`` that is easiest, in [0, 1].
+        indices: The examples of kind ``indices``, any order, no repeats.
+
+    Returns:
+        int64 of shape (size,), ascending: indices in the order of the data set.
+
+    Raises:
+        UnknownName: When no rule is called ``kind``.
+        DataError: When scores or labels are missing, of wrong length, NaN or -inf, or the size does not fit.
+    """
+    rule = SUBSETS.get(kind)()
+    checked = _check_scores(scores, kind, rule.needs_scores)
+    marks = _check_labels(labels, needed=balanced or classes is not None)
+    count = _count_examples(scores, checked, marks)
+    _check_options(strata, mix, offset)
+    members = _candidates(count, marks, classes)
+    pool = Pool(
+        members,
+        checked if checked is None or len(members) == count else checked[members],
+        Draws(seed, count),
+        offset=offset,
+        strata=strata,
+        mix=mix,
+        indices=None if indices is None else _check_indices(indices, members),
+    )
+    wanted = _size_of(size, share, len(members)) if rule.sized else len(members)
+    if balanced and rule.sized:
+        assert marks is not None
+        return _pick_balanced(rule, pool, marks[members], wanted)
+    chosen: np.ndarray = members[rule.pick(pool, wanted)]
+    if balanced and marks is not None:
+        _check_balance(marks[chosen], marks[members], kind)
+    return chosen
+
+
+def random_like(reference: np.ndarray, labels: LabelsLike, seed: int = 0) -> np.ndarray:
+    """Choose at random as many examples of each class as ``reference`` holds: a control for class shares.
+
+    Args:
+        reference: int of shape (size,): the subset to match.
+        labels: int of shape (n,).
+        seed: Seed of the draw.
+
+    Returns:
+        int64 of shape (size,), ascending.
+
+    Raises:
+        DataError: When labels are missing or ``reference`` is no subset of the data set.
+    """
+    marks = _check_labels(labels, needed=True)
+    assert marks is not None
+    wanted = _check_indices(reference, np.arange(len(marks)))
+    draws = Draws(seed, len(marks))
+    rule = SUBSETS.get("random")()
+    parts = []
+    for label, count in zip(*np.unique(marks[wanted], return_counts=True), strict=True):
+        members = np.flatnonzero(marks == label)
+        parts.append(members[rule.pick(Pool(members, None, draws, int(label)), int(count))])
+    return np.sort(np.concatenate(parts))
+
+
+@dataclass(frozen=True)
+class SubsetFacts:
+    """What a subset holds and misses.
+
+    Attributes:
+        size: Number of examples.
+        share: Share of the data set, in [0, 1].
+        class_counts: Examples of each class in the subset.
+        class_totals: Examples of each class in the data set.
+        missing_classes: Classes of the data set of which the subset holds none.
+        score_quantiles: Minimum, quartiles and maximum of the subset's scores; empty without scores.
+        all_quantiles: The same of the whole data set.
+    """
+
+    size: int
+    share: float
+    class_counts: tuple[int, ...]
+    class_totals: tuple[int, ...]
+    missing_classes: tuple[int, ...]
+    score_quantiles: tuple[float, ...] = ()
+    all_quantiles: tuple[float, ...] = ()
+
+
+def subset_facts(
+    indices: np.ndarray, labels: LabelsLike, scores: ScoresLike = None, *, num_classes: int | None = None
+) -> SubsetFacts:
+    """Say what a subset holds and misses.
+
+    Args:
+        indices: int of shape (size,).
+        labels: int of shape (n,).
+        scores: As for ``choose_subset``, or None.
+        num_classes: Number of classes; by default the highest label + 1.
+
+    Raises:
+        DataError: When labels, indices or scores do not fit together.
+    """
+    marks = _check_labels(labels, needed=True)
+    assert marks is not None
+    chosen = _check_indices(indices, np.arange(len(marks)))
+    totals = np.bincount(marks, minlength=num_classes or 0)
+    counts = np.bincount(marks[chosen], minlength=len(totals))
+    checked = None if scores is None else _check_scores(scores, "", needed=True)
+    _count_examples(scores, checked, marks)
+    return SubsetFacts(
+        size=len(chosen),
+        share=len(chosen) / len(marks),
+        class_counts=tuple(counts.tolist()),
+        class_totals=tuple(totals.tolist()),
+        missing_classes=tuple(np.flatnonzero((counts == 0) & (totals > 0)).tolist()),
+        score_quantiles=() if checked is None else _quartiles(checked[chosen]),
+        all_quantiles=() if checked is None else _quartiles(checked),
+    )
+
+
+def _quartiles(values: np.ndarray) -> tuple[float, ...]:
+    # "lower" never interpolates, and so never meets inf - inf.
+    return tuple(np.quantile(values, (0, 0.25, 0.5, 0.75, 1), method="lower").tolist())
+
+
+def _pick_balanced(rule: SubsetRule, pool: Pool, labels: np.ndarray, size: int) -> np.ndarray:
+    """Apply the rule class by class, with quotas within one of equal."""
+    present, totals = np.unique(labels, return_counts=True)
+    order = pool.draws.order("classes", len(present))
+    quotas = share_out(size, totals, order)
+    if quotas.max() - quotas.min() > 1:
+        small = int(totals.argmin())
+        raise DataError(
+            f"a balanced subset of {size}, but class {present[small]} has {totals[small]} examples.",
+            expected=f"at most {len(present) * int(totals.min())} examples over {len(present)} classes",
+            way_out="choose a smaller size, leave the small classes out with classes=, or balanced=False",
+        )
+    offsets = share_out(min(pool.offset, int(totals.sum())), totals, order)
+    parts = []
+    for label, quota, offset in zip(present, quotas, offsets, strict=True):
+        inside = np.flatnonzero(labels == label)
+        scores = None if pool.scores is None else pool.scores[inside]
+        part = replace(pool, members=pool.members[inside], scores=scores, part=int(label), offset=int(offset))
+        parts.append(part.members[rule.pick(part, int(quota))])
+    return np.sort(np.concatenate(parts))
+
+
+def _check_balance(chosen: np.ndarray, candidates: np.ndarray, kind: str) -> None:
+    present = np.unique(candidates)
+    counts = np.bincount(chosen, minlength=int(present.max(initial=0)) + 1)[present]
+    if len(counts) and counts.max() - counts.min() > 1:
+        raise DataError(
+            f"a balanced subset of kind {kind!r}, which holds {counts.min()} to {counts.max()} examples a class.",
+            expected="class counts within one of equal",
+            way_out="use balanced=False, or kind 'random' with a size",
+        )
+
+
+def _check_scores(scores: ScoresLike, kind: str, needed: bool) -> np.ndarray | None:
+    if scores is None or isinstance(scores, Integral):
+        if needed:
+            raise DataError(
+                f"no scores for a subset of kind {kind!r}.",
+                expected="one score an example",
+                way_out="give scores, or use kind 'random' or 'all'",
+            )
+        return None
+    values = scores.mean if isinstance(scores, Scores) else scores
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "fiub":
+        raise DataError(
+            f"scores of shape {array.shape} and dtype {array.dtype}.",
+            expected="numbers of shape (n,)",
+            way_out="give one number an example; a matrix over models is averaged when it comes as Scores",
+        )
+    if array.dtype.kind != "f" or array.dtype.itemsize < 4:
+        array = array.astype(np.float64)
+    # The minimum is NaN if any score is: one pass, no temporary array.
+    lowest = array.min(initial=np.inf)
+    if np.isnan(lowest) or lowest == -np.inf:
+        bad = np.flatnonzero(np.isnan(array) | (array == -np.inf))
+        raise DataError(
+            f"{len(bad)} scores are NaN or -inf, the first at example {bad[0]}.",
+            expected="finite numbers; +inf is allowed and means hardest",
+            way_out="score these examples again, or set them to a number on purpose",
+        )
+    return array
+
+
+def _check_labels(labels: LabelsLike, *, needed: bool) -> np.ndarray | None:
+    if labels is None:
+        if needed:
+            raise DataError(
+                "no labels.",
+                expected="one label an example, for balanced subsets, classes= and class counts",
+                way_out="give labels=images.labels",
+            )
+        return None
+    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or array.min(initial=0) < 0:
+        raise DataError(
+            f"labels of shape {array.shape} and dtype {array.dtype}.",
+            expected="integers of shape (n,), from 0",
+            way_out="number the classes from 0",
+        )
+    return array
+
+
+def _count_examples(scores: ScoresLike, checked: np.ndarray | None, labels: np.ndarray | None) -> int:
+    counts = [] if checked is None else [len(checked)]
+    counts += [int(scores)] if isinstance(scores, Integral) else []
+    counts += [] if labels is None else [len(labels)]
+    if not counts or len(set(counts)) > 1 or counts[0] < 1:
+        raise DataError(
+            f"{' scores and '.join(map(str, counts))} labels." if counts else "neither scores nor labels.",
+            expected="one score and one label an example, at least one example",
+            way_out="take both from the same split; a number of examples will do for kind 'random'",
+        )
+    return counts[0]
+
+
+def _check_options(strata: int, mix: float, offset: int) -> None:
+    if strata < 1 or not 0 <= mix <= 1 or offset < 0:
+        raise DataError(
+            f"strata={strata}, mix={mix}, offset={offset}.",
+            expected="strata >= 1, mix in [0, 1] and offset >= 0",
+            way_out="correct the option",
+        )
+
+
+def _candidates(count: int, labels: np.ndarray | None, classes: Sequence[int] | None) -> np.ndarray:
+    if classes is None:
+        return np.arange(count, dtype=np.int64)
+    assert labels is not None
+    members = np.flatnonzero(np.isin(labels, np.asarray(classes)))
+    absent = sorted(set(classes) - set(np.unique(labels[members]).tolist()))
+    if absent or not len(members):
+        raise DataError(
+            f"classes {list(classes)}, of which {absent} have no example.",
+            expected=f"classes from 0 to {labels.max()}",
+            way_out="name classes of this data set",
+        )
+    return members
+
+
+def _size_of(size: int, share: float | None, count: int) -> int:
+    if share is not None and not 0 < share <= 1:
+        raise DataError(f"share={share}.", expected="a share in (0, 1]", way_out="0.1 takes a tenth")
+    wanted = size if share is None else math.floor(share * count + 0.5)
+    if not 1 <= wanted <= count:
+        raise DataError(
+            f"a subset of {wanted} from {count} candidates.",
+            expected=f"a size from 1 to {count}",
+            way_out="choose another size, or kind 'all'",
+        )
+    return wanted
+
+
+def _check_indices(indices: Sequence[int] | np.ndarray | Tensor, members: np.ndarray) -> np.ndarray:
+    array = indices.detach().cpu().numpy() if isinstance(indices, Tensor) else np.asarray(indices)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or not len(array):
+        came = f"indices of shape {array.shape} and dtype {array.dtype}."
+    elif len(np.unique(array)) < len(array):
+        came = f"{len(array)} indices, of which {len(array) - len(np.unique(array))} repeat others."
+    elif not np.isin(array, members).all():
+        came = f"index {array[~np.isin(array, members)][0]}, which is no candidate."
+    else:
+        return np.sort(array).astype(np.int64)
+    raise DataError(
+        came,
+        expected=f"distinct integers among the {len(members)} candidates, at least one",
+        way_out="count from 0 in the order of the data set; classes= leaves candidates out",
+    )
