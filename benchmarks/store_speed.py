@@ -1,0 +1,55 @@
+"""Time opening and checking a finished store: 1 000 results of a small network must take less than 3 seconds.
+
+Run it with ``python benchmarks/store_speed.py [results] [weights]``.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+
+import torch
+
+from ticketdiet.store.results import ResultStore
+
+
+def main(results: int = 1000, weights: int = 50_000) -> None:
+    """Fill a store in a temporary folder and print how long writing, checking, verifying and reading take."""
+    with tempfile.TemporaryDirectory() as folder:
+        addresses = [f"{number * 0x9E3779B97F4A7C15 % 16**24:024x}" for number in range(1, results + 1)]
+        start = time.perf_counter()
+        fill(ResultStore.open(folder), addresses, weights)
+        report("write", start, results)
+
+        start = time.perf_counter()
+        store = ResultStore.open(folder)
+        assert all(store.has(address) for address in addresses)
+        report("open and check", start, results)
+
+        start = time.perf_counter()
+        assert store.verify() == []
+        report("verify (hash all)", start, results)
+
+        start = time.perf_counter()
+        for address in addresses:
+            store.tensors(address, "weights")
+        report("read weights", start, results)
+
+
+def fill(store: ResultStore, addresses: list[str], weights: int) -> None:
+    """Write one result of a typical shape at each address."""
+    tensors = {"weights": {"weight": torch.randn(weights)}, "mask": {"weight": torch.ones(weights, dtype=torch.uint8)}}
+    for number, address in enumerate(addresses):
+        documents = {"metrics": {"accuracy": 0.9, "level": number}}
+        store.write(address, kind="level", spec={"level": number}, inputs={}, tensors=tensors, documents=documents)
+
+
+def report(what: str, start: float, results: int) -> None:
+    """Print seconds since ``start``, in all and a result."""
+    seconds = time.perf_counter() - start
+    print(f"{what:<20}{seconds:8.2f} s for {results} results{1000 * seconds / results:8.2f} ms each")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,93 @@
+"""Tensors and documents as bytes, and back: safetensors and JSON, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ticketdiet.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The state of a stage that was interrupted.
+
+    Attributes:
+        tensors: Weights, momentum and whatever else the stage goes on from, by name.
+        document: Step, trace and the like, JSON-able.
+    """
+
+    tensors: dict[str, Tensor]
+    document: Any
+
+
+def encode_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Write tensors as safetensors; dtype, shape and every bit of the values are kept, strides and device are not.
+
+    Raises:
+        UserError: When a tensor is of a dtype or layout that safetensors does not know.
+    """
+    # The format refuses tensors that share memory, and views are common in state dicts.
+    own = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    try:
+        return bytes(save(own, metadata))
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        kinds = sorted({str(tensor.dtype) for tensor in tensors.values()})
+        raise UserError(
+            f"tensors of {', '.join(kinds)} cannot be stored: {error}",
+            expected="dense tensors of real numbers, integers or booleans",
+            way_out="convert them before they are stored",
+        ) from error
+
+
+def decode_tensors(data: bytes) -> dict[str, Tensor]:
+    """Read what ``encode_tensors`` wrote, on the CPU."""
+    return dict(load(data))
+
+
+def encode_document(document: object) -> bytes:
+    """Write a JSON-able value; NaN and infinities are kept as Python's ``json`` writes them."""
+    return json.dumps(document, indent=1).encode()
+
+
+def decode_document(data: bytes) -> Any:
+    """Read what ``encode_document`` wrote."""
+    return json.loads(data)
+
+
+def encode_partial(partial: Partial) -> bytes:
+    """Write an interrupted stage's state as one safetensors file that carries its own checksum."""
+    text = json.dumps(partial.document)
+    checksum = _checksum(partial.tensors, text)
+    return encode_tensors(partial.tensors, {"document": text, "checksum": checksum})
+
+
+def decode_partial(data: bytes) -> Partial | None:
+    """Read what ``encode_partial`` wrote; None for anything cut or altered."""
+    try:
+        tensors = decode_tensors(data)
+        size = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + size])["__metadata__"]
+        if metadata["checksum"] != _checksum(tensors, metadata["document"]):
+            return None
+        return Partial(tensors, json.loads(metadata["document"]))
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+
+
+def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"\x1f{name}\x1f{tensor.dtype}\x1f{tuple(tensor.shape)}\x1f".encode())
+        # Bytes, because numpy has no bfloat16.
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return digest.hexdigest()

@@ -1,0 +1,42 @@
+"""What looking at a store finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a result stands.
+
+    Attributes:
+        state: ``"missing"``, ``"done"`` or ``"damaged"``.
+        reason: What is wrong with a damaged one.
+    """
+
+    state: Literal["missing", "done", "damaged"]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A result that does not match its checksums."""
+
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a collection freed, or would free.
+
+    Attributes:
+        addresses: Results that nothing keeps.
+        leftovers: Paths of interrupted writes, damaged results and partial states.
+        bytes: Size of both together.
+    """
+
+    addresses: tuple[str, ...]
+    leftovers: tuple[str, ...]
+    bytes: int

@@ -1,0 +1,93 @@
+"""Where the files of a store lie, and the errors that name them.
+
+Layout of a store::
+
+    ticketdiet-store.json                      version of the layout
+    results/<first two digits>/<address>/      manifest.json (written last), <stem>.safetensors, <stem>.json
+    partial/<address>.safetensors              state of a stage that was interrupted
+    tmp/  damaged/                             being written; set aside. Both are collected.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+
+from ticketdiet.core.addresses import ADDRESS_DIGITS
+from ticketdiet.core.errors import DamagedResult, StoreError, UserError
+from ticketdiet.store.manifest import FORMAT
+from ticketdiet.store.place import Place
+
+STORE_FILE = "ticketdiet-store.json"
+ADDRESS = re.compile(rf"[0-9a-f]{{{ADDRESS_DIGITS}}}")
+LEFTOVER = re.compile(rf"({ADDRESS.pattern}|probe|ticketdiet-store)\.[0-9a-f]{{32}}")
+
+
+def store_format(place: Place) -> int | None:
+    """Return the version of the layout at ``place``, None when there is no store."""
+    try:
+        content = place.read(STORE_FILE)
+    except FileNotFoundError:
+        return None
+    try:
+        known = int(json.loads(content)["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{STORE_FILE} at {place.url} cannot be read.",
+            expected=json.dumps({"format": FORMAT}),
+            way_out="write that line into the file, and `ticketdiet verify` the store",
+        ) from error
+    if known > FORMAT:
+        raise UserError(
+            f"the store at {place.url} has format {known}, written by a newer ticketdiet.",
+            expected=f"format {FORMAT} or older",
+            way_out="pip install --upgrade ticketdiet, or choose another store with --store",
+        )
+    return known
+
+
+def result_path(address: str) -> str:
+    """Return the directory of a result."""
+    return f"results/{address[:2]}/{address}"
+
+
+def partial_path(address: str) -> str:
+    """Return the file of an interrupted stage."""
+    require_address(address)
+    return f"partial/{address}.safetensors"
+
+
+def require_address(address: str) -> None:
+    """Refuse anything that is not an address, before it becomes part of a path."""
+    if not ADDRESS.fullmatch(address):
+        raise UserError(
+            f"{address!r} is not an address.",
+            expected=f"{ADDRESS_DIGITS} hexadecimal digits",
+            way_out="`ticketdiet results STUDY` and `ticketdiet plan STUDY` list addresses",
+        )
+
+
+def checked_stem(stem: str) -> str:
+    """Return ``stem`` when it can name a file of a result."""
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", stem), f"{stem!r} cannot be a file stem"
+    assert stem != "manifest", "manifest.json is the store's own"
+    return stem
+
+
+def damaged(address: str, reason: str, url: str) -> DamagedResult:
+    """Make the error for a result that cannot be believed."""
+    return DamagedResult(
+        f"result {address} in {url} is damaged: {reason}.",
+        expected="a result that matches its manifest",
+        way_out="run the study again: damaged results are set aside and made anew, others stay",
+    )
+
+
+def lacks(address: str, what: str, known: Iterable[str]) -> UserError:
+    """Make the error for a file or tensor that a result does not hold."""
+    return UserError(
+        f"result {address} holds no {what}.",
+        expected=f"one of: {', '.join(sorted(known))}",
+        way_out="check that the address is of the kind you mean",
+    )

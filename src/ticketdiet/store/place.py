@@ -1,0 +1,123 @@
+"""The seam between the store and where its files lie: a local folder or any fsspec URL look alike to the store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from ticketdiet.core.errors import UserError
+from ticketdiet.store.manifest import FileRecord
+
+Seal = Callable[[Mapping[str, FileRecord]], bytes]
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """Size and, on local file systems, modification time of a file."""
+
+    bytes: int
+    mtime_ns: int | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or directory in a directory; ``modified`` is in seconds since 1970, None when unknown."""
+
+    name: str
+    is_directory: bool
+    modified: float | None
+
+
+class Place(Protocol):
+    """Where files lie. Paths are relative to it and use ``/``; methods raise ``OSError`` as the file system does.
+
+    Attributes:
+        url: Its name for people.
+        atomic: Whether a published directory appears at once; then one without a manifest is damaged, not unfinished.
+    """
+
+    url: str
+    atomic: bool
+
+    def prepare(self) -> None:
+        """Make the place and prove that it can be written."""
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file."""
+        ...
+
+    def digest(self, path: str) -> str:
+        """Return the SHA-256 of a file, read piece by piece."""
+        ...
+
+    def stats(self, directory: str) -> dict[str, FileStat] | None:
+        """Return size and time of each file in a directory, None when the directory does not exist."""
+        ...
+
+    def children(self, directory: str) -> list[Entry]:
+        """List a directory, sorted by name; empty when it does not exist."""
+        ...
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a file so that a reader sees the old content or the new, whole."""
+
+    def publish(self, directory: str, files: Mapping[str, bytes], seal: Seal) -> bool:
+        """Make a directory of files appear at once, sealed by the manifest that ``seal`` makes of their records.
+
+        Returns:
+            False, with nothing changed, when the directory is already there.
+        """
+        ...
+
+    def set_aside(self, directory: str) -> None:
+        """Take a damaged directory out of the way; missing is fine."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a directory so that no reader sees a half-removed one; missing is fine."""
+
+    def size(self, path: str) -> int:
+        """Return the bytes of a file or of all files under a directory."""
+        ...
+
+
+def open_place(url: str | os.PathLike[str]) -> Place:
+    """Return the place that ``url`` names: a path, a ``file://`` URL, or any URL that fsspec knows.
+
+    Raises:
+        UserError: When nothing installed knows the protocol.
+    """
+    from ticketdiet.store.folder import Folder
+
+    text = os.fspath(url)
+    if not text.strip():
+        raise UserError("the store has no name.", expected="a folder or a URL", way_out="give one with --store")
+    if text.startswith("file://") and "::" not in text:
+        return Folder(unquote(urlsplit(text).path))
+    if "://" not in text and "::" not in text:
+        return Folder(os.path.expanduser(text))
+    return _open_bucket(text)
+
+
+def _open_bucket(url: str) -> Place:
+    import fsspec
+
+    from ticketdiet.store.bucket import Bucket
+
+    try:
+        filesystem, root = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise UserError(
+            f"the store {url!r} cannot be reached: {error}.",
+            expected="a folder, or a URL of a protocol that fsspec knows",
+            way_out="install what the protocol needs (for s3:// `pip install s3fs`), or give a folder",
+        ) from error
+    return Bucket(url, filesystem, root)
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of ``data`` as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
