@@ -230,7 +230,7 @@ BAD = {
     "a window that overhangs": ({"scores": [1.0, 2.0], "kind": "window", "size": 2, "offset": 1}, "offset of at most"),
     "a negative offset": ({"scores": [1.0, 2.0], "kind": "window", "size": 1, "offset": -1}, "offset >= 0"),
     "a mix above one": ({"scores": [1.0, 2.0], "kind": "mixture", "size": 1, "mix": 2.0}, "mix in"),
-    "no strata": ({"scores": [1.0, 2.0], "kind": "stratified", "size": 1, "strata": 0}, "strata >= 1"),
+    "no strata": ({"scores": [1.0, 2.0], "kind": "stratified", "size": 1, "strata": 0}, "strata in"),
     "absent classes": ({"scores": 2, "kind": "random", "size": 1, "labels": [0, 1], "classes": [0, 5]}, r"\[5\]"),
     "a class too small": (
         {"scores": 5, "kind": "random", "size": 4, "labels": [0, 0, 0, 0, 1], "balanced": True},

@@ -222,7 +222,7 @@ def share_out(total: int, capacities: np.ndarray, order: np.ndarray) -> np.ndarr
 def _lowest(values: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
     """Bool that is true for the ``count`` lowest in the order (value, key), without sorting."""
     if count <= 0 or count >= len(values):
-        return np.full(len(values), count > 0)
+        return np.full(len(values), count > 0, dtype=bool)
     threshold = np.partition(values, count - 1)[count - 1]
     picked: np.ndarray = values < threshold
     tied = np.flatnonzero(values == threshold)
@@ -247,7 +247,7 @@ def _quantile_strata(values: np.ndarray, keys: np.ndarray, bounds: np.ndarray) -
     cuts = np.partition(values, bounds)[bounds] if len(bounds) else values[:0]
     stratum: np.ndarray = np.searchsorted(cuts, values).astype(np.int16)
     reached = np.cumsum(np.bincount(stratum, minlength=len(bounds) + 1))
-    at_cut = np.flatnonzero(np.append(cuts, np.nan)[stratum] == values)
+    at_cut = np.flatnonzero(np.append(cuts, cuts.dtype.type(np.nan))[stratum] == values)
     for first, cut in zip(*np.unique(cuts, return_index=True)[::-1], strict=True):
         tied = at_cut[values[at_cut] == cut]
         below = int(reached[first]) - len(tied)

@@ -20,6 +20,8 @@ from ticketdiet.data.subset_rules import SUBSETS, Draws, Pool, SubsetRule, share
 ScoresLike = Scores | np.ndarray | Tensor | Sequence[float] | int | None
 LabelsLike = np.ndarray | Tensor | Sequence[int] | None
 
+MAX_STRATA = 10_000
+
 
 def choose_subset(
     scores: ScoresLike,
@@ -271,10 +273,10 @@ def _count_examples(scores: ScoresLike, checked: np.ndarray | None, labels: np.n
 
 
 def _check_options(strata: int, mix: float, offset: int) -> None:
-    if strata < 1 or not 0 <= mix <= 1 or offset < 0:
+    if not 1 <= strata <= MAX_STRATA or not 0 <= mix <= 1 or offset < 0:
         raise DataError(
             f"strata={strata}, mix={mix}, offset={offset}.",
-            expected="strata >= 1, mix in [0, 1] and offset >= 0",
+            expected=f"strata in [1, {MAX_STRATA}], mix in [0, 1] and offset >= 0",
             way_out="correct the option",
         )
 
