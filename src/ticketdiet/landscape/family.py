@@ -1,0 +1,179 @@
+"""The barrier of a rewinding point: over a parent and the children that differ from it in SGD noise only.
+
+The paper's scalar (arXiv 2206.01278, section 4) is the mean over examples and over all pairs: parent and each child,
+and children among themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from ticketdiet.core.errors import UserError
+from ticketdiet.core.values import Images, Mask, Weights
+from ticketdiet.landscape.barrier import (
+    DEFAULT_TOLERANCE,
+    RECALIBRATION_BATCHES,
+    PairBarrier,
+    connected_within,
+    measure_pairs,
+)
+from ticketdiet.landscape.batch_norm import BatchNormPolicy
+from ticketdiet.training.recipe import Precision
+
+PARENT = "parent"
+
+
+@dataclass(frozen=True, eq=False)
+class PairSummary:
+    """What is kept of one pair.
+
+    Attributes:
+        a: Name of the first network, ``"parent"`` or ``"child1"``, ``"child2"``, ...
+        b: Name of the second.
+        per_example: float64 (n,), nats: barrier of each example at the midpoint.
+        mean: Mean barrier, nats.
+        max: Largest height of the mean loss above the chord, nats.
+        error_barrier: Largest height of the error rate above its chord.
+    """
+
+    a: str
+    b: str
+    per_example: Tensor
+    mean: float
+    max: float
+    error_barrier: float
+
+    @classmethod
+    def of(cls, pair: PairBarrier) -> PairSummary:
+        """Summarise a measured pair."""
+        barrier = pair.barrier
+        return cls(pair.a, pair.b, barrier.per_example, barrier.mean, barrier.max, barrier.error_barrier)
+
+    def connected_share(self, tolerance: float = DEFAULT_TOLERANCE) -> float:
+        """Share of examples whose barrier between these two is at most ``tolerance`` nats.
+
+        Raises:
+            UserError: When the tolerance is negative.
+        """
+        return float(connected_within(self.per_example, tolerance).double().mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Barriers among a parent and its children.
+
+    Attributes:
+        pairs: Every pair, parent first.
+        alphas: Points of every line, ends included.
+        batch_norm: BatchNorm policy.
+    """
+
+    pairs: tuple[PairSummary, ...]
+    alphas: tuple[float, ...]
+    batch_norm: str
+
+    @cached_property
+    def per_example(self) -> Tensor:
+        """float64 (n,), nats: mean barrier of each example over the pairs."""
+        total = torch.zeros(len(self.pairs[0].per_example), dtype=torch.float64)
+        for pair in self.pairs:
+            total += pair.per_example
+        return total / len(self.pairs)
+
+    @property
+    def mean(self) -> float:
+        """Mean barrier over pairs and examples, nats: the paper's scalar."""
+        return _mean([pair.mean for pair in self.pairs])
+
+    @property
+    def max(self) -> float:
+        """Mean over pairs of the largest height of the mean loss above the chord, nats."""
+        return _mean([pair.max for pair in self.pairs])
+
+    @property
+    def error_barrier(self) -> float:
+        """Mean over pairs of the error barrier, as a share."""
+        return _mean([pair.error_barrier for pair in self.pairs])
+
+    def connected(self, tolerance: float = DEFAULT_TOLERANCE) -> Tensor:
+        """Which examples have a mean barrier over the pairs of at most ``tolerance`` nats. bool (n,).
+
+        Raises:
+            UserError: When the tolerance is negative.
+        """
+        return connected_within(self.per_example, tolerance)
+
+    def connected_share(self, tolerance: float = DEFAULT_TOLERANCE) -> float:
+        """Share of examples that are connected within ``tolerance`` nats, by their mean barrier over the pairs.
+
+        Raises:
+            UserError: When the tolerance is negative.
+        """
+        return float(self.connected(tolerance).double().mean())
+
+
+def measure_family(
+    model: nn.Module,
+    parent: Weights,
+    children: Sequence[Weights],
+    images: Images,
+    alphas: Sequence[float] = (0.5,),
+    batch_norm: BatchNormPolicy = "interpolate",
+    *,
+    mask: Mask | None = None,
+    batch_size: int = 1000,
+    precision: Precision = "float32",
+    recalibration_batches: int = RECALIBRATION_BATCHES,
+) -> Family:
+    """Measure the barriers of all pairs among a parent and its children.
+
+    Args:
+        model: A module of their shape; a copy is used.
+        parent: Trained weights of the rewinding point's own run.
+        children: Trained weights of at least two more runs from the same point.
+        images: What the loss is measured on, un-augmented.
+        alphas: Points on each line; 0, 0.5 and 1 are added.
+        batch_norm: BatchNorm policy, see :func:`~ticketdiet.landscape.barrier.measure_barrier`.
+        mask: The mask under which all of them were trained, or None when they are dense.
+        batch_size: Images a forward pass.
+        precision: ``"float32"`` or ``"bfloat16"``.
+        recalibration_batches: Batches that ``"recalibrate"`` averages over.
+
+    Returns:
+        The family; of each pair one float an example is kept, never its losses.
+
+    Raises:
+        UserError: For fewer than two children, and as :func:`~ticketdiet.landscape.barrier.measure_barrier`.
+    """
+    if len(children) < 2:
+        raise UserError(
+            f"a family of a parent and {len(children)} {'child' if len(children) == 1 else 'children'}.",
+            expected="at least two children: the paper's mean is over parent-child and child-child pairs",
+            way_out="set children: 2, or measure a single pair with measure_barrier",
+        )
+    networks = {PARENT: parent, **{f"child{index}": child for index, child in enumerate(children, start=1)}}
+    kept: list[PairSummary] = []
+    points: tuple[float, ...] = ()
+    for pair in measure_pairs(
+        model,
+        networks,
+        images,
+        alphas,
+        batch_norm,
+        masks=None if mask is None else dict.fromkeys(networks, mask),
+        batch_size=batch_size,
+        precision=precision,
+        recalibration_batches=recalibration_batches,
+    ):
+        kept.append(PairSummary.of(pair))
+        points = pair.barrier.alphas
+    return Family(tuple(kept), points, batch_norm)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

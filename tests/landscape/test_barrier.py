@@ -1,0 +1,194 @@
+"""Barriers against numpy by hand, a quadratic in closed form, and laws."""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.values import Images
+from ticketdiet.landscape.barrier import Barrier, heights_above_chord, measure_barrier, measure_pairs
+from ticketdiet.training.evaluation import evaluate
+
+Pair = tuple[nn.Module, dict[str, Tensor], dict[str, Tensor]]
+MakeNetwork = Callable[..., nn.Module]
+WeightsOf = Callable[[nn.Module], dict[str, Tensor]]
+
+
+def softmax_loss(x: np.ndarray, y: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    logits = x @ weight.T + bias
+    logits -= logits.max(1, keepdims=True)
+    return np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), y]
+
+
+def test_two_linear_softmax_models_agree_with_numpy_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 6)), rng.integers(0, 4, 30)
+    (wa, ba), (wb, bb) = [(rng.normal(size=(4, 6)), rng.normal(size=4)) for _ in range(2)]
+    to = lambda w, b: {"weight": torch.tensor(w).float(), "bias": torch.tensor(b).float()}  # noqa: E731
+    images = Images(torch.tensor(x).float(), torch.tensor(y), tuple("abcd"))
+    barrier = measure_barrier(nn.Linear(6, 4), to(wa, ba), to(wb, bb), images, alphas=(0.25, 0.5, 0.75))
+    ends = [softmax_loss(x, y, wa, ba), softmax_loss(x, y, wb, bb)]
+    inner = [softmax_loss(x, y, (1 - t) * wa + t * wb, (1 - t) * ba + t * bb) for t in (0.25, 0.5, 0.75)]
+    expected = inner[1] - (ends[0] + ends[1]) / 2
+    np.testing.assert_allclose(barrier.per_example.numpy(), expected, atol=1e-5)
+    assert barrier.mean == pytest.approx(expected.mean(), abs=1e-6)
+    chord = [(1 - t) * ends[0].mean() + t * ends[1].mean() for t in (0.25, 0.5, 0.75)]
+    assert barrier.max == pytest.approx(max(i.mean() - c for i, c in zip(inner, chord, strict=True)), abs=1e-6)
+    assert barrier.connected_share(0.0) == pytest.approx((expected <= 0).mean())
+    assert barrier.alphas == (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def test_the_height_of_a_quadratic_is_half_alpha_one_minus_alpha_times_its_curvature() -> None:
+    rng = np.random.default_rng(1)
+    root = rng.normal(size=(5, 5))
+    hessian, a, b = root @ root.T - 2 * np.eye(5), rng.normal(size=5), rng.normal(size=5)
+    alphas = (0.0, 0.2, 0.5, 0.9, 1.0)
+    points = [(1 - t) * a + t * b for t in alphas]
+    losses = torch.tensor([[0.5 * p @ hessian @ p + p.sum()] for p in points])
+    expected = [-0.5 * t * (1 - t) * (b - a) @ hessian @ (b - a) for t in alphas]
+    np.testing.assert_allclose(heights_above_chord(losses, alphas)[:, 0].numpy(), expected, atol=1e-12)
+
+
+def test_exchanging_the_networks_changes_nothing_but_the_direction(pair: Pair, images: Images) -> None:
+    model, a, b = pair
+    forth, back = measure_barrier(model, a, b, images), measure_barrier(model, b, a, images)
+    assert torch.equal(forth.per_example, back.per_example)
+    assert torch.equal(forth.losses, back.losses.flip(0))
+    assert forth.error_barrier == pytest.approx(back.error_barrier)
+
+
+@pytest.mark.parametrize("policy", ["interpolate", "recalibrate", "batch"])
+def test_a_network_has_no_barrier_to_itself(pair: Pair, images: Images, policy: str) -> None:
+    model, a, _ = pair
+    barrier = measure_barrier(model, a, a, images, batch_norm=policy)
+    assert not barrier.per_example.any()
+    assert barrier.connected_share(0.0) == 1
+    assert barrier.mean == barrier.max == barrier.error_barrier == 0
+
+
+def test_the_mean_of_the_examples_is_the_height_of_the_mean_at_the_midpoint(pair: Pair, images: Images) -> None:
+    barrier = measure_barrier(*pair, images, alphas=(0.5,))
+    assert barrier.mean == pytest.approx(barrier.max, abs=1e-12)
+    assert barrier.mean == pytest.approx(float(barrier.heights[1]), abs=1e-12)
+
+
+def test_permuted_examples_have_permuted_barriers(pair: Pair, images: Images) -> None:
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(3))
+    plain = measure_barrier(*pair, images).per_example
+    torch.testing.assert_close(measure_barrier(*pair, images.take(order)).per_example, plain[order])
+
+
+def test_the_ends_are_the_checkpoints_losses_to_the_bit(pair: Pair, images: Images) -> None:
+    model, a, b = pair
+    barrier = measure_barrier(model, a, b, images)
+    for row, end in ((0, a), (-1, b)):
+        alone = copy.deepcopy(model)
+        assert torch.equal(barrier.losses[row], evaluate(alone, images, weights=end).losses)
+
+
+def test_the_callers_network_stays_as_it_was(pair: Pair, images: Images, weights_of: WeightsOf) -> None:
+    model, a, b = pair
+    model.train()
+    before = weights_of(model)
+    for policy in ("interpolate", "recalibrate", "batch"):
+        measure_barrier(model, a, b, images, batch_norm=policy)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_batch_policy_is_what_train_mode_says_of_one_batch(pair: Pair, images: Images) -> None:
+    model, a, b = pair
+    barrier = measure_barrier(model, a, b, images, batch_norm="batch", batch_size=1000)
+    model.load_state_dict(a)
+    with torch.no_grad():
+        logits = model.train()(images.pixels)
+    torch.testing.assert_close(barrier.losses[0], nn.functional.cross_entropy(logits, images.labels, reduction="none"))
+
+
+def test_recalibrating_on_all_images_in_one_batch_centres_the_first_layer(pair: Pair, images: Images) -> None:
+    from ticketdiet.landscape.batch_norm import recalibrate
+
+    model, a, _ = pair
+    model.load_state_dict(a)
+    recalibrate(model, images, batches=5, batch_size=48)
+    stem = nn.functional.conv2d(images.pixels, a["conv.weight"], padding=1)
+    torch.testing.assert_close(model.bn.running_mean, stem.mean((0, 2, 3)))
+    torch.testing.assert_close(model.bn.running_var, stem.var((0, 2, 3)))
+    assert model.bn.momentum == 0.1
+    assert not model.training
+
+
+def test_without_batch_norm_all_policies_agree(network: MakeNetwork, weights_of: WeightsOf) -> None:
+    a, b = (network(seed, "lenet_300_100", 9) for seed in (1, 2))
+    generator = torch.Generator().manual_seed(0)
+    images = Images(torch.randn(20, 3, 8, 8, generator=generator), torch.arange(20) % 5, tuple("abcde"))
+    first, *others = (
+        measure_barrier(a, weights_of(a), weights_of(b), images, batch_norm=policy).per_example
+        for policy in ("interpolate", "recalibrate", "batch")
+    )
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_a_mask_holds_at_the_midpoint_under_the_denser_one(pair: Pair, images: Images) -> None:
+    model, a, b = pair
+    full = {"fc.weight": torch.ones(5, 16)}
+    empty = {"fc.weight": torch.zeros(5, 16)}
+    plain = measure_barrier(model, a, b, images).losses
+    assert torch.equal(measure_barrier(model, a, b, images, mask_a=empty, mask_b=full).losses, plain)
+    both = measure_barrier(model, a, b, images, mask_a=empty, mask_b=empty).losses
+    assert torch.equal(both[[0, 2]], plain[[0, 2]])
+    assert not torch.equal(both[1], plain[1])
+
+
+def test_pairs_are_the_single_barriers_with_each_network_evaluated_once(
+    pair: Pair, images: Images, monkeypatch: pytest.MonkeyPatch, network: MakeNetwork, weights_of: WeightsOf
+) -> None:
+    from ticketdiet.landscape import barrier as subject
+
+    model, a, b = pair
+    c = weights_of(network(3))
+    alone = [measure_barrier(model, x, y, images).losses for x, y in ((a, b), (a, c), (b, c))]
+    looks = []
+    monkeypatch.setattr(subject, "evaluate", lambda *args, **kw: looks.append(1) or evaluate(*args, **kw))
+    found = list(measure_pairs(model, {"a": a, "b": b, "c": c}, images))
+    assert [(pair.a, pair.b) for pair in found] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert all(torch.equal(pair.barrier.losses, losses) for pair, losses in zip(found, alone, strict=True))
+    assert len(looks) == 3 + 3
+
+
+def test_bfloat16_is_near_float32(pair: Pair, images: Images) -> None:
+    exact, coarse = (measure_barrier(*pair, images, precision=p) for p in ("float32", "bfloat16"))
+    assert coarse.mean == pytest.approx(exact.mean, abs=0.1 + 0.1 * abs(exact.mean))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 20, width=32), min_size=6, max_size=6), st.floats(0, 5), st.floats(0, 5))
+def test_the_connected_share_never_falls_with_the_tolerance(losses: list[float], low: float, more: float) -> None:
+    barrier = Barrier((0.0, 0.5, 1.0), torch.tensor(losses).view(3, 2), torch.zeros(3, 2, dtype=torch.bool))
+    assert 0 <= barrier.connected_share(low) <= barrier.connected_share(low + more) <= 1
+    assert barrier.connected_share(low) == pytest.approx(float((barrier.per_example.numpy() <= low).mean()))
+
+
+def test_a_negative_tolerance_is_refused(pair: Pair, images: Images) -> None:
+    with pytest.raises(UserError, match=r"tolerance -0\.1"):
+        measure_barrier(*pair, images).connected_share(-0.1)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
+def test_a_point_off_the_segment_is_refused(pair: Pair, images: Images, alpha: float) -> None:
+    with pytest.raises(UserError, match="alpha"):
+        measure_barrier(*pair, images, alphas=(alpha,))
+
+
+def test_an_unknown_policy_and_an_empty_data_set_are_refused(pair: Pair, images: Images) -> None:
+    with pytest.raises(UnknownName, match="recalibrate"):
+        measure_barrier(*pair, images, batch_norm="recalibrat")
+    with pytest.raises(UserError, match="no images"):
+        measure_barrier(*pair, images.take(torch.tensor([], dtype=torch.int64)))

@@ -1,0 +1,47 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ticketdiet.core.errors import UserError
+from ticketdiet.core.values import Images
+from ticketdiet.landscape.barrier import measure_barrier
+from ticketdiet.landscape.family import measure_family
+
+Pair = tuple[nn.Module, dict[str, Tensor], dict[str, Tensor]]
+MakeNetwork = Callable[..., nn.Module]
+WeightsOf = Callable[[nn.Module], dict[str, Tensor]]
+
+
+def test_the_family_is_the_mean_over_all_three_pairs(
+    pair: Pair, images: Images, network: MakeNetwork, weights_of: WeightsOf
+) -> None:
+    model, a, b = pair
+    c = weights_of(network(3))
+    family = measure_family(model, a, [b, c], images, alphas=(0.25, 0.75))
+    singles = [measure_barrier(model, x, y, images, alphas=(0.25, 0.75)) for x, y in ((a, b), (a, c), (b, c))]
+    assert [(p.a, p.b) for p in family.pairs] == [("parent", "child1"), ("parent", "child2"), ("child1", "child2")]
+    assert family.mean == pytest.approx(sum(s.mean for s in singles) / 3)
+    assert family.max == pytest.approx(sum(s.max for s in singles) / 3)
+    assert family.error_barrier == pytest.approx(sum(s.error_barrier for s in singles) / 3)
+    torch.testing.assert_close(family.per_example, torch.stack([s.per_example for s in singles]).mean(0))
+    assert float(family.per_example.mean()) == pytest.approx(family.mean)
+    assert family.connected_share(0.2) == pytest.approx(float((family.per_example <= 0.2).double().mean()))
+    assert family.pairs[1].connected_share(0.2) == pytest.approx(singles[1].connected_share(0.2))
+    assert family.alphas == (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_children_are_refused(pair: Pair, images: Images, count: int) -> None:
+    model, a, b = pair
+    with pytest.raises(UserError, match=r"(?s)at least two children.*measure_barrier"):
+        measure_family(model, a, [b][:count], images)
+
+
+def test_one_mask_holds_for_the_whole_family(pair: Pair, images: Images) -> None:
+    model, a, b = pair
+    mask = {"fc.weight": torch.zeros(5, 16)}
+    family = measure_family(model, a, [b, b], images, mask=mask)
+    single = measure_barrier(model, a, b, images, mask_a=mask, mask_b=mask)
+    assert torch.equal(family.pairs[0].per_example, single.per_example)
