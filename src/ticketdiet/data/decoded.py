@@ -1,14 +1,14 @@
 """What every family of sources hands over, and how a source is asked for.
 
-A source is written ``name``, ``name:PATH`` or ``name:PATH?option=value&option=value``. A family is one small file with one
-function that opens a request; ``sources.py`` lists the families under their names.
+A source is written ``name``, ``name:PATH`` or ``name:PATH?option=value&option=value``. A family is one small file with
+one function that opens a request; ``sources.py`` lists the families under their names.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -87,8 +87,14 @@ class Request:
             )
         return path
 
-    def check_options(self, known: Iterable[str]) -> None:
-        """Refuse options that the family does not know, and an argument where none is known."""
+    def check(self, known: Sequence[str] = (), *, takes_path: bool) -> None:
+        """Refuse a path where the family takes none, and options that it does not know."""
+        if self.argument and not takes_path:
+            raise DataError(
+                f"{self.name!r} with the path {self.argument!r}.",
+                expected=f"{self.name!r} alone",
+                way_out="leave the path out; the option root says where its files lie",
+            )
         for key in sorted(set(self.options) - set(known)):
             raise DataError(
                 f"option {key!r} in the source {self.name!r}.",
@@ -103,8 +109,8 @@ def take_apart(source: str) -> tuple[str, str, dict[str, str]]:
     match = _OPTIONS.match(argument)
     if match is None:
         return name, argument, {}
-    pairs = (pair.split("=", 1) for pair in match["options"].split("&"))
-    return name, match["path"], {key: value for key, value in pairs}
+    pairs = (pair.partition("=") for pair in match["options"].split("&"))
+    return name, match["path"], {key: value for key, _, value in pairs}
 
 
 def import_extra(module: str, extra: str) -> ModuleType:

@@ -1,7 +1,7 @@
 """The 1797 handwritten digits that scikit-learn bundles: 8x8, grey, no download.
 
-The split is fixed once and for all: 1297 for training, 500 for the test, drawn by a seed that no option changes. The values
-0..16 are scaled to 0..255 by ``round(255 * value / 16)``, halves up.
+The split is fixed once and for all: 1297 for training, 500 for the test, drawn by a seed that no option changes. The
+values 0..16 are scaled to 0..255 by ``round(255 * value / 16)``, halves up.
 """
 
 from __future__ import annotations
@@ -42,5 +42,5 @@ class Digits:
 
 def open_digits(request: Request) -> Digits:
     """Open the source ``digits``, which takes neither path nor options."""
-    request.check_options(())
+    request.check(takes_path=False)
     return Digits()

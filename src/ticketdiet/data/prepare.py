@@ -16,8 +16,8 @@ _CHUNK = 4096
 def proportional_order(labels: np.ndarray, seed: int, role: str) -> np.ndarray:
     """Order examples at random so that every beginning holds the classes in proportion, within one example of each.
 
-    The r-th example (at random) of a class of n sits at (r + 1/2) / n of the way; ties fall at random. So a smaller choice
-    is always contained in a larger one of the same seed.
+    The r-th example (at random) of a class of n sits at (r + 1/2) / n of the way; ties fall at random. So a smaller
+    choice is always contained in a larger one of the same seed.
 
     Args:
         labels: int64 of shape (n,).
@@ -126,7 +126,7 @@ def average_pool(pixels: np.ndarray, resolution: int | None) -> np.ndarray:
     pooled = np.empty((n, channels, resolution, width // factor), dtype=np.uint8)
     for start in range(0, n, _CHUNK):
         part = pixels[start : start + _CHUNK]
-        # uint8 sums are kept in 32 bits, wide enough for blocks of 4096 x 4096; summing slices beats a strided reduction.
+        # 32 bits are wide enough for blocks of 4096 x 4096; summing slices beats a strided reduction.
         total = np.zeros((len(part), channels, resolution, width // factor), dtype=np.uint32)
         for row in range(factor):
             for column in range(factor):
@@ -138,8 +138,8 @@ def average_pool(pixels: np.ndarray, resolution: int | None) -> np.ndarray:
 def channel_statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation (of the population) of every channel on the scale 0..1, in float64.
 
-    They come from exact counts of the 256 values, so the order of the images does not touch the last bit. A channel that is
-    constant gets a standard deviation of 1, so that it can be divided by.
+    They come from exact counts of the 256 values, so the order of the images does not touch the last bit. A channel
+    that is constant gets a standard deviation of 1, so that it can be divided by.
 
     Args:
         pixels: uint8 of shape (n, channels, height, width).

@@ -1,6 +1,7 @@
 """The data sets by name: what each is, what it needs, whether it is on this machine.
 
-Another package adds one through an entry point in the group ``ticketdiet.datasets`` that leads to a :class:`SourceKind`.
+Another package adds one through an entry point in the group ``ticketdiet.datasets`` that leads to a
+:class:`SourceKind`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ticketdiet.core.registry import Registry
+from ticketdiet.data.cache import downloads_folder
 from ticketdiet.data.decoded import Request, Source, take_apart
 from ticketdiet.data.digits import open_digits
+from ticketdiet.data.folders import open_folder
+from ticketdiet.data.npz import open_npz
+from ticketdiet.data.parquet import open_parquet
+from ticketdiet.data.vision import finder, opener
 
 
-def _nowhere(request: Request) -> str:
+def _nowhere(_: Request) -> str:
     return ""
 
 
@@ -24,10 +30,10 @@ class SourceKind:
 
     Attributes:
         what: One line for people.
-        open: Makes a source of a request; raises DataError when the request is malformed.
+        open: Makes a source of a request; raises DataError when the request does not fit.
         usage: How it is written, for example ``parquet:PATH``.
         extra: Extra of this package that it needs, or empty.
-        find: Where it lies on this machine, or empty; asked without opening anything.
+        find: Where it lies on this machine, or empty; asked without reading anything.
     """
 
     what: str
@@ -37,22 +43,62 @@ class SourceKind:
     find: Callable[[Request], str] = _nowhere
 
 
+@dataclass(frozen=True)
+class SourceInfo:
+    """What ``ticketdiet data`` shows of a source.
+
+    Attributes:
+        name: Registered name.
+        usage: How it is written.
+        what: One line for people.
+        extra: Extra of this package that it needs, or empty.
+        location: Where it lies on this machine, or empty; families that read a path have none.
+        takes_path: Whether it reads a path that the caller gives.
+    """
+
+    name: str
+    usage: str
+    what: str
+    extra: str
+    location: str
+    takes_path: bool
+
+
 SOURCES: Registry[SourceKind] = Registry("dataset")
 
-SOURCES.register("digits")(
-    SourceKind(
-        "1797 handwritten digits, 8x8, grey, 10 classes", open_digits, "digits", find=lambda _: "bundled (scikit-learn)"
-    )
-)
+
+def _register_builtin() -> None:
+    torchvision = {
+        "mnist": "70 000 handwritten digits, 28x28, grey, 10 classes",
+        "fashion-mnist": "70 000 pieces of clothing, 28x28, grey, 10 classes",
+        "cifar10": "60 000 photographs, 32x32, RGB, 10 classes",
+        "cifar100": "60 000 photographs, 32x32, RGB, 100 classes",
+        "svhn": "99 289 house numbers, 32x32, RGB, 10 classes",
+    }
+    for name, what in torchvision.items():
+        SOURCES.register(name)(SourceKind(what, opener(name), name, "vision", finder(name)))
+    digits = "1797 handwritten digits, 8x8, grey, 10 classes"
+    SOURCES.register("digits")(SourceKind(digits, open_digits, "digits", find=lambda _: "with scikit-learn"))
+    parquet = "Hugging Face image layout: train*.parquet and test*.parquet"
+    SOURCES.register("parquet")(SourceKind(parquet, open_parquet, "parquet:PATH", "parquet"))
+    folder = "PATH/<split>/<class>/*.png, *.jpg; ?train=train,valid&test=test merges split folders"
+    SOURCES.register("folder")(SourceKind(folder, open_folder, "folder:PATH", "parquet"))
+    npz = "x_train y_train x_test y_test, uint8, n x height x width [x channels]"
+    SOURCES.register("npz")(SourceKind(npz, open_npz, "npz:PATH"))
 
 
-def open_source(source: str, *, root: Path | None, downloads: Path, download: bool = True) -> Source:
+_register_builtin()
+
+
+def open_source(
+    source: str, *, root: str | Path | None = None, cache: str | Path | bool | None = None, download: bool = True
+) -> Source:
     """Open a source as the caller wrote it.
 
     Args:
         source: ``name``, ``name:PATH`` or ``name:PATH?option=value``.
         root: Folder where a downloadable data set already lies; nothing is ever downloaded into it.
-        downloads: Folder for downloads.
+        cache: Cache folder, which holds the downloads too; see ``cache_folder``.
         download: Whether the network may be used.
 
     Raises:
@@ -60,5 +106,29 @@ def open_source(source: str, *, root: Path | None, downloads: Path, download: bo
         DataError: When path or options do not fit the family.
     """
     name, argument, options = take_apart(source)
-    request = Request(name, argument, options, root, downloads, download and root is None)
-    return SOURCES.get(name).open(request)
+    kind = SOURCES.get(name)
+    return kind.open(_request(name, argument, options, root, cache, download))
+
+
+def _request(
+    name: str,
+    argument: str,
+    options: dict[str, str],
+    root: str | Path | None,
+    cache: str | Path | bool | None,
+    download: bool,
+) -> Request:
+    folder = Path(root).expanduser().absolute() if root is not None else None
+    return Request(name, argument, options, folder, downloads_folder(cache), download and folder is None)
+
+
+def describe_sources(
+    *, root: str | Path | None = None, cache: str | Path | bool | None = None
+) -> tuple[SourceInfo, ...]:
+    """Describe every known source, sorted by name; reads no image and needs no extra."""
+    found = []
+    for name in SOURCES.names():
+        kind = SOURCES.get(name)
+        location = kind.find(_request(name, "", {}, root, cache, download=False))
+        found.append(SourceInfo(name, kind.usage, kind.what, kind.extra, location, ":" in kind.usage))
+    return tuple(found)

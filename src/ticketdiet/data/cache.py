@@ -1,0 +1,282 @@
+"""Decoded images on disk: one folder an entry, plain ``.npy`` files and a ``meta.json``.
+
+An entry is written beside its place, synced and renamed, so it is whole or absent. It is believed when ``meta.json``
+matches its own checksum and every file still has the size and time it was written with; otherwise it is built anew.
+Pixels are mapped into memory, copy on write: processes that open the same entry share it, and nobody can change it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from ticketdiet.core.addresses import canonical_json
+from ticketdiet.core.values import Images, ImageSplits
+
+CACHE_VERSION = 1
+_LEFTOVER_AGE = 24 * 3600  # seconds; what is older was left by a writer that was killed
+_warned: set[Path] = set()
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What is known of a split without its pixels.
+
+    Attributes:
+        fingerprint: As ``Images.fingerprint``.
+        count: Number of examples.
+        class_counts: Number of examples of every class.
+    """
+
+    fingerprint: str
+    count: int
+    class_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What is known of a data set without its pixels.
+
+    Attributes:
+        name: Source as it was written.
+        fingerprint: As ``ImageSplits.fingerprint``: over all splits.
+        splits: Facts of ``train``, ``test`` and, when there is one, ``validation``.
+        shape: (channels, height, width) of an image.
+        class_names: One name a class.
+        mean: Per-channel mean of the training images, on the scale 0..1.
+        std: Per-channel standard deviation of the training images.
+    """
+
+    name: str
+    fingerprint: str
+    splits: Mapping[str, SplitFacts]
+    shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, from the names."""
+        return len(self.class_names)
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Fingerprint of every split."""
+        return {split: facts.fingerprint for split, facts in self.splits.items()}
+
+
+def cache_folder(cache: str | Path | bool | None = None) -> Path:
+    """Folder of decoded images and downloads: ``cache``, else ``TICKETDIET_CACHE``, else ``~/.cache/ticketdiet``."""
+    given = None if isinstance(cache, bool) else cache
+    chosen = given or os.environ.get("TICKETDIET_CACHE") or Path.home() / ".cache" / "ticketdiet"
+    return Path(chosen).expanduser().absolute()
+
+
+def downloads_folder(cache: str | Path | bool | None = None) -> Path:
+    """Folder that data sets are downloaded into."""
+    return cache_folder(cache) / "downloads"
+
+
+def entry_key(identity: Mapping[str, object]) -> str:
+    """Name of the entry of a source and its options: 32 hexadecimal digits."""
+    return hashlib.sha256(canonical_json({"version": CACHE_VERSION, **identity}).encode()).hexdigest()[:32]
+
+
+class ImageCache:
+    """The entries in one folder.
+
+    Args:
+        folder: Where the entries lie; made when the first is written. None keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def facts(self, key: str) -> ImageFacts | None:
+        """Facts of an entry, or None when it is absent, damaged or truncated."""
+        meta = self._meta(key)
+        return None if meta is None else _facts_of(meta)
+
+    def read(self, key: str) -> ImageSplits | None:
+        """Images of an entry, fingerprints filled in, or None when it is absent, damaged or truncated."""
+        meta = self._meta(key)
+        if meta is None or self.folder is None:
+            return None
+        try:
+            return _open_splits(self.folder / key, _facts_of(meta))
+        except (OSError, ValueError, EOFError):  # another process is replacing it
+            return None
+
+    def write(self, key: str, images: ImageSplits) -> None:
+        """Keep ``images`` under ``key``; warns once and goes on when the folder cannot be written."""
+        if self.folder is None:
+            return
+        beside = self.folder / f".{key}-{uuid.uuid4().hex}"
+        try:
+            beside.mkdir(parents=True)
+            _write_entry(beside, images)
+            self._put(beside, self.folder / key)
+            self._sweep()
+        except OSError as error:
+            shutil.rmtree(beside, ignore_errors=True)
+            _warn_once(self.folder, error)
+
+    def _meta(self, key: str) -> dict[str, Any] | None:
+        if self.folder is None:
+            return None
+        try:
+            stored = json.loads((self.folder / key / "meta.json").read_bytes())
+            meta = cast(dict[str, Any], stored["meta"])
+            if _checksum(meta) != stored["checksum"]:
+                return None
+            files = {name: (self.folder / key / name).stat() for name in meta["files"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return meta if all(_stamp(stat) == meta["files"][name] for name, stat in files.items()) else None
+
+    def _put(self, beside: Path, place: Path) -> None:
+        if place.exists():
+            # Damaged, or another writer was faster with equal content; a reader that mapped it keeps its pages.
+            aside = place.with_name(f"{beside.name}-old")
+            place.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        try:
+            beside.rename(place)
+        except OSError:
+            if not place.exists():
+                raise
+            shutil.rmtree(beside, ignore_errors=True)
+        _sync_folder(place.parent)
+
+    def _sweep(self) -> None:
+        assert self.folder is not None
+        for leftover in self.folder.glob(".*-*"):
+            if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def facts_of_images(images: ImageSplits) -> ImageFacts:
+    """Facts of images that are in memory."""
+    splits = {
+        name: SplitFacts(
+            split.fingerprint,
+            len(split),
+            tuple(np.bincount(split.labels.cpu().numpy(), minlength=split.num_classes).tolist()),
+        )
+        for name, split in _splits_of(images).items()
+    }
+    train = images.train
+    _, channels, height, width = train.pixels.shape
+    return ImageFacts(
+        images.name,
+        images.fingerprint,
+        splits,
+        (channels, height, width),
+        train.class_names,
+        train.mean,
+        train.std,
+    )
+
+
+def _splits_of(images: ImageSplits) -> dict[str, Images]:
+    named = {"train": images.train, "test": images.test, "validation": images.validation}
+    return {name: split for name, split in named.items() if split is not None}
+
+
+def _write_entry(folder: Path, images: ImageSplits) -> None:
+    files = {}
+    for name, split in _splits_of(images).items():
+        for part, tensor in (("pixels", split.pixels), ("labels", split.labels)):
+            path = folder / f"{name}_{part}.npy"
+            with path.open("wb") as file:
+                np.save(file, tensor.numpy(), allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            files[path.name] = _stamp(path.stat())
+    facts = facts_of_images(images)
+    meta = {
+        "name": facts.name,
+        "fingerprint": facts.fingerprint,
+        "splits": {
+            name: {"fingerprint": split.fingerprint, "count": split.count, "class_counts": list(split.class_counts)}
+            for name, split in facts.splits.items()
+        },
+        "shape": list(facts.shape),
+        "class_names": list(facts.class_names),
+        "mean": list(facts.mean),
+        "std": list(facts.std),
+        "files": files,
+    }
+    with (folder / "meta.json").open("w") as file:
+        json.dump({"checksum": _checksum(meta), "meta": meta}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(folder)
+
+
+def _facts_of(meta: Mapping[str, Any]) -> ImageFacts:
+    splits = {
+        name: SplitFacts(split["fingerprint"], split["count"], tuple(split["class_counts"]))
+        for name, split in meta["splits"].items()
+    }
+    channels, height, width = meta["shape"]
+    return ImageFacts(
+        meta["name"],
+        meta["fingerprint"],
+        splits,
+        (channels, height, width),
+        tuple(meta["class_names"]),
+        tuple(meta["mean"]),
+        tuple(meta["std"]),
+    )
+
+
+def _open_splits(folder: Path, facts: ImageFacts) -> ImageSplits:
+    opened = {}
+    for name, split in facts.splits.items():
+        pixels = np.load(folder / f"{name}_pixels.npy", mmap_mode="c", allow_pickle=False)
+        labels = np.load(folder / f"{name}_labels.npy", allow_pickle=False)
+        images = Images(torch.from_numpy(pixels), torch.from_numpy(labels), facts.class_names, facts.mean, facts.std)
+        images.__dict__["fingerprint"] = split.fingerprint
+        opened[name] = images
+    return ImageSplits(opened["train"], opened["test"], opened.get("validation"), facts.name)
+
+
+def _checksum(meta: Mapping[str, object]) -> str:
+    return hashlib.sha256(canonical_json(meta).encode()).hexdigest()
+
+
+def _stamp(stat: os.stat_result) -> list[int]:
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _warn_once(folder: Path, error: OSError) -> None:
+    if folder not in _warned:
+        _warned.add(folder)
+        warnings.warn(
+            f"decoded images are not kept: {folder} cannot be written ({error}). "
+            "Set TICKETDIET_CACHE to a folder that can.",
+            UserWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,116 @@
+"""Images in folders: ``PATH/<split>/<class>/<file>``, one folder a class.
+
+Several split folders may be merged: ``folder:PATH?train=train,valid&test=test`` is CINIC-10 as the paper uses it. The
+order is that of the split folders as given, then of class names, then of file names; both are sorted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ticketdiet.core.addresses import canonical_json
+from ticketdiet.core.errors import DataError
+from ticketdiet.data.decoded import Decoded, Progress, Request
+from ticketdiet.data.pictures import PictureReader
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+class ImageFolders:
+    """Split folders of class folders under one path."""
+
+    def __init__(self, path: Path, splits: Mapping[str, tuple[str, ...]]) -> None:
+        self.path = path
+        self.splits = dict(splits)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the class folders, sorted; raises DataError when split folders disagree."""
+        parts = [part for parts in self.splits.values() for part in parts]
+        found = {part: self._class_folders(part) for part in parts}
+        names = found[parts[0]]
+        for part, others in found.items():
+            if odd := sorted(set(names) ^ set(others)):
+                raise DataError(
+                    f"{self.path / parts[0]} and {self.path / part} differ in their class folders: {', '.join(odd)}.",
+                    expected="the same class folders in every split",
+                    way_out="add or remove class folders",
+                )
+        return names
+
+    @cached_property
+    def files(self) -> dict[str, list[tuple[int, os.DirEntry[str]]]]:
+        """Class number and file of every image of ``train`` and ``test``, in order."""
+        return {split: [file for part in parts for file in self._list(part)] for split, parts in self.splits.items()}
+
+    def identity(self) -> Mapping[str, object]:
+        """Path, and one hash over the path, size and time of every file."""
+        digest = hashlib.sha256()
+        for split, files in self.files.items():
+            for _, file in files:
+                stat = file.stat()
+                digest.update(canonical_json([split, file.path, stat.st_size, stat.st_mtime_ns]).encode())
+        return {"folder": str(self.path), "splits": self.splits, "files": digest.hexdigest()}
+
+    def decode(self, progress: Progress | None = None) -> Decoded:
+        """Read every file."""
+        reader = PictureReader(sum(map(len, self.files.values())), progress)
+        pixels, labels = {}, {}
+        for split, files in self.files.items():
+            pixels[split] = reader.read(((file.path, Path(file.path)) for _, file in files), len(files))
+            labels[split] = np.array([label for label, _ in files], dtype=np.int64)
+        return Decoded(
+            reader.settle(pixels["train"]),
+            labels["train"],
+            reader.settle(pixels["test"]),
+            labels["test"],
+            self.class_names,
+        )
+
+    def _class_folders(self, part: str) -> tuple[str, ...]:
+        folder = self.path / part
+        if not folder.is_dir():
+            there = sorted(entry.name for entry in self.path.iterdir() if entry.is_dir())
+            raise DataError(
+                f"{folder} is not a folder.",
+                expected=f"split folders under {self.path}; there are: {', '.join(there) or 'none'}",
+                way_out="name them, for example ?train=train,valid&test=test",
+            )
+        names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."))
+        if not names:
+            raise DataError(f"{folder} has no class folders.", expected="a folder a class", way_out="correct the path")
+        return names
+
+    def _list(self, part: str) -> Iterator[tuple[int, os.DirEntry[str]]]:
+        for label, name in enumerate(self.class_names):
+            folder = self.path / part / name
+            with os.scandir(folder) as entries:
+                files = [file for file in entries if _is_image(file.name)]
+            if not files:
+                raise DataError(
+                    f"{folder} holds no images.",
+                    expected=f"files ending in {', '.join(SUFFIXES)}",
+                    way_out="add images of this class, or remove the folder from every split",
+                )
+            for file in sorted(files, key=lambda file: file.name):
+                yield label, file
+
+
+def open_folder(request: Request) -> ImageFolders:
+    """Open ``folder:PATH``; options ``train`` and ``test`` name split folders, comma-separated."""
+    request.check(("train", "test"), takes_path=True)
+    path = request.path
+    if not path.is_dir():
+        raise DataError(f"{path} is a file.", expected="a folder of split folders", way_out="correct the path")
+    splits = {split: tuple(request.options.get(split, split).split(",")) for split in ("train", "test")}
+    return ImageFolders(path, splits)
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")

@@ -1,0 +1,122 @@
+"""Label noise: an exact number of labels replaced, the clean ones kept, so that scores can be judged as detectors.
+
+Under one seed a larger fraction contains a smaller one: the same examples, with the same new labels, and more of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from ticketdiet.core.errors import DataError, UnknownName
+from ticketdiet.core.seeds import numpy_generator
+from ticketdiet.data.decoded import checked_labels
+
+NoiseKind = Literal["symmetric", "symmetric_all", "pair_flip"]
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyLabels:
+    """Labels after noise, beside what they were.
+
+    Attributes:
+        labels: int64 of shape (n,): the labels to train on.
+        clean: int64 of shape (n,): the labels as they came.
+        changed: Bool of shape (n,): where the two differ.
+    """
+
+    labels: np.ndarray
+    clean: np.ndarray
+    changed: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def noise_names() -> list[str]:
+    """Names of the kinds of noise, sorted."""
+    return sorted(get_args(NoiseKind))
+
+
+def add_label_noise(
+    labels: np.ndarray, *, fraction: float, num_classes: int, kind: NoiseKind = "symmetric", seed: int = 0
+) -> NoisyLabels:
+    """Give ``round(fraction * n)`` randomly chosen examples another label.
+
+    ``symmetric`` draws uniformly from the *other* labels, so exactly that many change. ``symmetric_all`` draws
+    uniformly from all labels, as the published experiments do: one in ``num_classes`` of the chosen keeps its label by
+    chance, and ``changed`` marks only the others. ``pair_flip`` replaces class c by c + 1, the last by the first.
+
+    Args:
+        labels: Integers of shape (n,), in ``[0, num_classes)``.
+        fraction: Share of examples to choose, in [0, 1]; halves round to even.
+        num_classes: Number of classes, at least 2.
+        kind: Which labels take their place.
+        seed: Seed of the choice and of the new labels.
+
+    Raises:
+        UnknownName: For another kind.
+        DataError: For a fraction outside [0, 1], fewer than 2 classes, or labels out of range.
+    """
+    if kind not in get_args(NoiseKind):
+        raise UnknownName.of("label noise", kind, noise_names())
+    if not 0 <= fraction <= 1:
+        raise DataError(
+            f"fraction={fraction} of noisy labels.", expected="a share in [0, 1]", way_out="for example 0.5"
+        )
+    if num_classes < 2:
+        raise DataError(f"num_classes={num_classes}.", expected="2 or more", way_out="noise needs another class")
+    clean = checked_labels(np.asarray(labels), np.size(labels), "the labels", num_classes)
+    chosen = numpy_generator(seed, "noise", "examples").permutation(len(clean))[: round(fraction * len(clean))]
+    noisy = clean.copy()
+    noisy[chosen] = (clean + _shifts(kind, len(clean), num_classes, seed))[chosen] % num_classes
+    return _frozen(noisy, clean)
+
+
+def _shifts(kind: str, count: int, num_classes: int, seed: int) -> np.ndarray:
+    """How far every label would move on the circle of classes; drawn for all, so that fractions nest."""
+    if kind == "pair_flip":
+        return np.ones(count, dtype=np.int64)
+    lowest = 1 if kind == "symmetric" else 0
+    return numpy_generator(seed, "noise", "labels").integers(lowest, num_classes, size=count, dtype=np.int64)
+
+
+def use_given_labels(labels: np.ndarray, given: np.ndarray | str | Path, *, num_classes: int) -> NoisyLabels:
+    """Replace labels by given ones, for example those that people gave by mistake.
+
+    Args:
+        labels: The clean labels, integers of shape (n,).
+        given: Integers of shape (n,) in the order of the data set, or the path of a ``.npy`` file of them.
+        num_classes: Number of classes.
+
+    Raises:
+        DataError: For a file that cannot be read, another length, or labels out of range.
+    """
+    clean = checked_labels(np.asarray(labels), np.size(labels), "the labels", num_classes)
+    if isinstance(given, str | Path):
+        return _frozen(checked_labels(_read_npy(Path(given)), len(clean), str(given), num_classes), clean)
+    return _frozen(checked_labels(np.asarray(given), len(clean), "given", num_classes), clean)
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}).",
+            expected="a .npy file of integers",
+            way_out="write it with numpy.save(path, labels)",
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path} holds several arrays.", expected="a .npy file of integers", way_out="numpy.save")
+    return array
+
+
+def _frozen(noisy: np.ndarray, clean: np.ndarray) -> NoisyLabels:
+    changed = noisy != clean
+    for array in (noisy, clean, changed):
+        array.setflags(write=False)
+    return NoisyLabels(noisy, clean, changed)

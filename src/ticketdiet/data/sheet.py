@@ -1,0 +1,100 @@
+"""A sheet of sample images, a row a class: one look tells whether labels, colours and orientation are right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ticketdiet.core.errors import DataError
+from ticketdiet.core.seeds import numpy_generator
+from ticketdiet.core.values import Images
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_GAP = 1  # pixels between images
+_INCHES = 0.55  # height and width of an image on paper
+
+
+def sample_sheet(images: Images, per_class: int = 8, seed: int = 0) -> Figure:
+    """Draw ``per_class`` random images of every class, a row a class, with the class names at the left.
+
+    Args:
+        images: uint8 images; float images, already prepared, cannot be shown.
+        per_class: Images a class; a class that has fewer ends in blanks.
+        seed: Seed of the choice.
+
+    Returns:
+        A figure that belongs to no window; save it with ``figure.savefig(path)``.
+
+    Raises:
+        DataError: When the images are not uint8 with 1 or 3 channels, or ``per_class`` is below 1.
+    """
+    from matplotlib.figure import Figure
+
+    chosen = sample_indices(images.labels.cpu().numpy(), images.num_classes, per_class, seed)
+    mosaic = draw_mosaic(images, chosen)
+    rows, columns = chosen.shape
+    height, width = images.pixels.shape[-2:]
+    figure = Figure(figsize=(1.3 + _INCHES * columns, 0.2 + _INCHES * rows), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(mosaic, interpolation="nearest", vmin=0, vmax=255, cmap="gray" if mosaic.ndim == 2 else None)
+    axes.set_yticks([row * (height + _GAP) + (height - 1) / 2 for row in range(rows)], list(images.class_names))
+    axes.tick_params(length=0, labelsize=8)
+    axes.set_xticks([])
+    axes.set_xlim(-0.5, columns * (width + _GAP) - _GAP - 0.5)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+def sample_indices(labels: np.ndarray, num_classes: int, per_class: int, seed: int) -> np.ndarray:
+    """Choose examples of every class at random.
+
+    Args:
+        labels: int64 of shape (n,).
+        num_classes: Number of rows.
+        per_class: Number of columns.
+        seed: Seed of the choice; every class draws on its own.
+
+    Returns:
+        int64 of shape (num_classes, per_class); -1 where a class has no more examples.
+    """
+    if per_class < 1:
+        raise DataError(f"per_class={per_class}.", expected="1 or more", way_out="for example per_class=8")
+    chosen = np.full((num_classes, per_class), -1, dtype=np.int64)
+    for label in range(num_classes):
+        members = np.flatnonzero(labels == label)
+        drawn = numpy_generator(seed, "sheet", label).permutation(members)[:per_class]
+        chosen[label, : len(drawn)] = drawn
+    return chosen
+
+
+def draw_mosaic(images: Images, indices: np.ndarray) -> np.ndarray:
+    """Lay images out on a white grid.
+
+    Args:
+        images: uint8 images of 1 or 3 channels.
+        indices: int64 of shape (rows, columns); -1 leaves a place blank.
+
+    Returns:
+        uint8 of shape (height, width) or (height, width, 3).
+
+    Raises:
+        DataError: For other images.
+    """
+    pixels = images.pixels.cpu().numpy()
+    if pixels.dtype != np.uint8 or pixels.shape[1] not in (1, 3):
+        raise DataError(
+            f"images of dtype {pixels.dtype} and shape {pixels.shape}.",
+            expected="uint8 of shape (n, 1 or 3, height, width)",
+            way_out="show the images before they are prepared",
+        )
+    _, channels, height, width = pixels.shape
+    rows, columns = indices.shape
+    mosaic = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, channels), 255, dtype=np.uint8)
+    for row, column in np.argwhere(indices >= 0):
+        top, left = row * (height + _GAP), column * (width + _GAP)
+        mosaic[top : top + height, left : left + width] = pixels[indices[row, column]].transpose(1, 2, 0)
+    return mosaic[..., 0] if channels == 1 else mosaic
