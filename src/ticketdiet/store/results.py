@@ -213,6 +213,12 @@ class ResultStore:
             way_out="`ticketdiet results STUDY` and `ticketdiet plan STUDY` list addresses",
         )
 
+    def inspect(self, address: str) -> Status:
+        """Look at a result as ``check`` does, and hash every file of it."""
+        status = self.check(address)
+        fault = self._content_fault(address) if status.state == "done" else ""
+        return Status("damaged", fault) if fault else status
+
     def verify(self, progress: Callable[[int, int], None] | None = None) -> list[Problem]:
         """Hash every file of every result.
 
@@ -224,10 +230,9 @@ class ResultStore:
         """
         addresses, problems = self.addresses(), []
         for number, address in enumerate(addresses, start=1):
-            status = self.check(address)
-            reason = status.reason if status.state != "done" else self._content_fault(address)
-            if reason:
-                problems.append(Problem(address, reason))
+            status = self.inspect(address)
+            if status.reason:
+                problems.append(Problem(address, status.reason))
             if progress is not None:
                 progress(number, len(addresses))
         return problems
