@@ -7,12 +7,14 @@ options do not decode again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from ticketdiet.core.errors import DataError
 from ticketdiet.core.values import Images, ImageSplits
 from ticketdiet.data.cache import ImageCache, ImageFacts, cache_folder, entry_key, facts_of_images
 from ticketdiet.data.decoded import Decoded, Progress, Source
@@ -103,7 +105,8 @@ class _Opening:
         self.seed = seed
         self.source: Source = open_source(name, root=root, cache=cache, download=download)
         self.cache = ImageCache(None if cache is False else cache_folder(cache) / "images")
-        self.identity: Mapping[str, object] = self.source.identity()
+        with _reading(name):
+            self.identity: Mapping[str, object] = self.source.identity()
 
     @property
     def chooses(self) -> bool:
@@ -124,7 +127,7 @@ class _Opening:
         options = {
             "resolution": None if self.resolution is None else int(self.resolution),
             "limit": None if self.limit is None else int(self.limit),
-            "validation": float(self.validation),
+            "validation": repr(float(self.validation)),
             "seed": int(self.seed) if self.chooses else None,
         }
         return entry_key({"source": self.identity, "options": options})
@@ -143,7 +146,9 @@ class _Opening:
     def decoded(self, progress: Progress | None) -> ImageSplits:
         images = None if self.plain else self.cache.read(self.decoded_key)
         if images is None:
-            images = _as_splits(self.source.decode(progress), self.name)
+            with _reading(self.name):
+                decoded = self.source.decode(progress)
+            images = _as_splits(decoded, self.name)
             if not self.plain:
                 self.cache.write(self.decoded_key, images)
         return images
@@ -163,6 +168,18 @@ class _Opening:
 
     def shrink(self, images: Images) -> Images:
         return replace(images, pixels=torch.from_numpy(average_pool(images.pixels.numpy(), self.resolution)))
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{name} cannot be read ({error}).",
+            expected="files that may be read, and that stay while they are",
+            way_out="check the permissions and the disk",
+        ) from error
 
 
 def _as_splits(decoded: Decoded, name: str) -> ImageSplits:

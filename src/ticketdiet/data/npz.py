@@ -6,6 +6,7 @@ Images are uint8 of shape (n, height, width) or (n, height, width, channels), la
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -16,6 +17,11 @@ import numpy as np
 from ticketdiet.core.errors import DataError
 from ticketdiet.data.decoded import Decoded, Progress, Request, checked_labels, stamp_files
 
+# What numpy and zipfile raise for damaged files; a RuntimeError stands for a flag that says encrypted.
+_DAMAGE = (
+    *(OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -50,14 +56,15 @@ class NpzFile:
 
     def _read(self) -> dict[str, np.ndarray]:
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with self.path.open("rb") as raw:  # np.load leaves a file open that it cannot read
+                file = np.load(raw, allow_pickle=False)
                 if not isinstance(file, np.lib.npyio.NpzFile):
                     raise ValueError("it is a single array")
                 self._check_keys(list(file.files))
                 return {key: file[key] for key in (*KEYS, "class_names") if key in file.files}
         except DataError:
             raise
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, TypeError) as error:
+        except _DAMAGE as error:
             raise DataError(
                 f"{self.path} cannot be read ({error}).",
                 expected="a whole .npz file of plain arrays, no pickled objects",

@@ -1,8 +1,8 @@
 """Image data sets in Parquet as Hugging Face writes them; the only place that uses pyarrow (extra ``parquet``).
 
 A folder (or its ``data`` folder) holds ``train*.parquet`` and ``test*.parquet``, one or several shards a split. The
-image column is a struct with ``bytes`` or plain binary; the label column holds integers. Class names come from the schema
-metadata under ``huggingface``. Where the defaults do not fit:
+image column is a struct with ``bytes`` or plain binary; the label column holds integers. Class names come from the
+schema metadata under ``huggingface``. Where the defaults do not fit:
 ``parquet:PATH?train=train,extra&test=validation&image=img&label=y``.
 """
 

@@ -1,7 +1,7 @@
 """Encoded pictures (PNG, JPEG, ...) -> one uint8 array; the only place that uses Pillow (extra ``parquet``).
 
-Whether a data set is grey or RGB is decided over all of its pictures: it is grey when every picture is. An alpha channel is
-dropped, a palette is resolved to RGB. Pictures of 16 bits or floats are refused, because scaling them would be a guess.
+Whether a data set is grey or RGB is decided over all of its pictures: grey when every picture is. An alpha channel
+is dropped, a palette is resolved to RGB. Pictures of 16 bits or floats are refused: scaling them would be a guess.
 """
 
 from __future__ import annotations

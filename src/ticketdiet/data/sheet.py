@@ -37,7 +37,8 @@ def sample_sheet(images: Images, per_class: int = 8, seed: int = 0) -> Figure:
     mosaic = draw_mosaic(images, chosen)
     rows, columns = chosen.shape
     height, width = images.pixels.shape[-2:]
-    figure = Figure(figsize=(1.3 + _INCHES * columns, 0.2 + _INCHES * rows), dpi=150, layout="constrained")
+    margin = 0.2 + 0.075 * max(map(len, images.class_names))  # inches, room for the longest name at 8 points
+    figure = Figure(figsize=(margin + _INCHES * columns, 0.2 + _INCHES * rows), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(mosaic, interpolation="nearest", vmin=0, vmax=255, cmap="gray" if mosaic.ndim == 2 else None)
     axes.set_yticks([row * (height + _GAP) + (height - 1) / 2 for row in range(rows)], list(images.class_names))

@@ -1,8 +1,8 @@
 """MNIST, Fashion-MNIST, CIFAR and SVHN; the only place that uses torchvision (extra ``vision``).
 
-Files lie where torchvision keeps them, under ``root`` or the package's own downloads; only the latter is downloaded into.
-The IDX files of MNIST and Fashion-MNIST are read here, so torchvision is needed only to fetch them; Fashion-MNIST is also
-found where Debian's package dataset-fashion-mnist puts it.
+Files lie where torchvision keeps them, under ``root`` or the package's own downloads; only the latter is downloaded
+into. The IDX files of MNIST and Fashion-MNIST are read here, so torchvision is needed only to fetch them; Fashion-MNIST
+is also found where Debian's package dataset-fashion-mnist puts it.
 """
 
 from __future__ import annotations
