@@ -7,6 +7,7 @@ Pixels are mapped into memory, copy on write: processes that open the same entry
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -128,7 +130,7 @@ class ImageCache:
         try:
             beside.mkdir(parents=True)
             _write_entry(beside, images)
-            self._put(beside, self.folder / key)
+            self._put(beside, key)
             self._sweep()
         except OSError as error:
             shutil.rmtree(beside, ignore_errors=True)
@@ -147,25 +149,28 @@ class ImageCache:
             return None
         return meta if all(_stamp(stat) == meta["files"][name] for name, stat in files.items()) else None
 
-    def _put(self, beside: Path, place: Path) -> None:
-        if place.exists():
-            # Damaged, or another writer was faster with equal content; a reader that mapped it keeps its pages.
-            aside = place.with_name(f"{beside.name}-old")
-            place.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
-        try:
-            beside.rename(place)
-        except OSError:
-            if not place.exists():
-                raise
-            shutil.rmtree(beside, ignore_errors=True)
-        _sync_folder(place.parent)
+    def _put(self, beside: Path, key: str) -> None:
+        assert self.folder is not None
+        place = self.folder / key
+        if self._meta(key) is None:
+            with suppress(FileNotFoundError):
+                place.rename(aside := beside.with_name(f"{beside.name}-old"))
+                shutil.rmtree(aside, ignore_errors=True)
+            try:
+                beside.rename(place)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+        # Another writer was faster: its content is equal.
+        shutil.rmtree(beside, ignore_errors=True)
+        _sync_folder(self.folder)
 
     def _sweep(self) -> None:
         assert self.folder is not None
         for leftover in self.folder.glob(".*-*"):
-            if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE:
-                shutil.rmtree(leftover, ignore_errors=True)
+            with suppress(FileNotFoundError):
+                if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE:
+                    shutil.rmtree(leftover, ignore_errors=True)
 
 
 def facts_of_images(images: ImageSplits) -> ImageFacts:
@@ -264,6 +269,8 @@ def _stamp(stat: os.stat_result) -> list[int]:
 
 
 def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

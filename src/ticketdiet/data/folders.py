@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ticketdiet.core.addresses import canonical_json
 from ticketdiet.core.errors import DataError
 from ticketdiet.data.decoded import Decoded, Progress, Request
 from ticketdiet.data.pictures import PictureReader
@@ -55,7 +54,7 @@ class ImageFolders:
         for split, files in self.files.items():
             for _, file in files:
                 stat = file.stat()
-                digest.update(canonical_json([split, file.path, stat.st_size, stat.st_mtime_ns]).encode())
+                digest.update(os.fsencode(f"{split}\0{file.path}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
         return {"folder": str(self.path), "splits": self.splits, "files": digest.hexdigest()}
 
     def decode(self, progress: Progress | None = None) -> Decoded:

@@ -73,7 +73,7 @@ def add_label_noise(
     chosen = numpy_generator(seed, "noise", "examples").permutation(len(clean))[: round(fraction * len(clean))]
     noisy = clean.copy()
     noisy[chosen] = (clean + _shifts(kind, len(clean), num_classes, seed))[chosen] % num_classes
-    return _frozen(noisy, clean)
+    return NoisyLabels(noisy, clean, noisy != clean)
 
 
 def _shifts(kind: str, count: int, num_classes: int, seed: int) -> np.ndarray:
@@ -96,9 +96,10 @@ def use_given_labels(labels: np.ndarray, given: np.ndarray | str | Path, *, num_
         DataError: For a file that cannot be read, another length, or labels out of range.
     """
     clean = checked_labels(np.asarray(labels), np.size(labels), "the labels", num_classes)
-    if isinstance(given, str | Path):
-        return _frozen(checked_labels(_read_npy(Path(given)), len(clean), str(given), num_classes), clean)
-    return _frozen(checked_labels(np.asarray(given), len(clean), "given", num_classes), clean)
+    array = _read_npy(Path(given)) if isinstance(given, str | Path) else np.asarray(given)
+    where = str(given) if isinstance(given, str | Path) else "given"
+    noisy = checked_labels(array, len(clean), where, num_classes)
+    return NoisyLabels(noisy, clean, noisy != clean)
 
 
 def _read_npy(path: Path) -> np.ndarray:
@@ -113,10 +114,3 @@ def _read_npy(path: Path) -> np.ndarray:
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path} holds several arrays.", expected="a .npy file of integers", way_out="numpy.save")
     return array
-
-
-def _frozen(noisy: np.ndarray, clean: np.ndarray) -> NoisyLabels:
-    changed = noisy != clean
-    for array in (noisy, clean, changed):
-        array.setflags(write=False)
-    return NoisyLabels(noisy, clean, changed)
