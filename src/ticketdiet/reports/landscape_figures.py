@@ -1,0 +1,269 @@
+"""Figures of the loss landscape: the line between networks, barriers of examples, and what they predict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from ticketdiet.reports.statistics import correlate
+from ticketdiet.reports.style import GREY, INK, arm_styles, caption, house_style, new_figure, side_legend
+
+TOLERANCE = 0.1
+SMALLEST_UNIT = 1e-3  # nats: a tolerance of 0 needs a linear part too
+
+
+def alpha_figure(
+    alphas: npt.ArrayLike,
+    losses: Mapping[str, npt.ArrayLike],
+    errors: Mapping[str, npt.ArrayLike],
+    *,
+    split: str = "train",
+    title: str = "",
+) -> Figure:
+    """Draw mean loss and error along the line between two networks: one line an arm, a band over its pairs.
+
+    Args:
+        alphas: Shape (alphas,), from 0 (network a) to 1 (network b).
+        losses: By arm, mean cross-entropy in nats, shape (pairs, alphas) or (alphas,).
+        errors: By arm, error as a share in [0, 1], likewise.
+        split: Split they were measured on.
+        title: Title of the figure.
+    """
+    x = np.asarray(alphas, dtype=np.float64)
+    styles = arm_styles(losses)
+    with house_style():
+        figure = new_figure(title or f"Along the line between children, {split}", width=8.6, height=3.8)
+        left, right = figure.subplots(1, 2)
+        for axes, curves, scale in ((left, losses, 1.0), (right, errors, 100.0)):
+            for arm, curve in curves.items():
+                values = scale * np.atleast_2d(np.asarray(curve, dtype=np.float64))
+                axes.plot(x, values.mean(0), label=arm, **vars(styles[arm]))
+                axes.fill_between(x, values.min(0), values.max(0), color=styles[arm].color, alpha=0.16, linewidth=0)
+            axes.set_xlabel("alpha: share of network b")
+            axes.set_xlim(-0.02, 1.02)
+            axes.set_ylim(bottom=0)
+        left.set_ylabel(f"{split} loss (nats)")
+        right.set_ylabel(f"{split} error (%)")
+        pairs = [len(np.atleast_2d(np.asarray(curve))) for curve in losses.values()]
+        caption(left, f"mean, band from lowest to highest of {_span(pairs)} pairs")
+        side_legend(figure, left, "arm")
+    return figure
+
+
+def barrier_histogram(
+    barriers: Mapping[str, npt.ArrayLike], *, tolerance: float = TOLERANCE, split: str = "train", title: str = ""
+) -> Figure:
+    """Draw how the barriers of examples are distributed, with the tolerance below which an example is connected.
+
+    Args:
+        barriers: By arm, per-example barriers in nats, any shape (pairs and examples are pooled).
+        tolerance: In nats.
+        split: Split they were measured on.
+        title: Title of the figure.
+    """
+    pooled = {arm: np.asarray(values, dtype=np.float64).ravel() for arm, values in barriers.items()}
+    everything = np.concatenate(list(pooled.values()))
+    edges = _barrier_edges(everything, tolerance)
+    styles = arm_styles(pooled)
+    with house_style():
+        figure = new_figure(title or f"Barriers of single examples, {split}", width=7.4, height=3.8)
+        axes = figure.add_subplot()
+        for arm, values in pooled.items():
+            share = 100 * np.histogram(values, edges)[0] / len(values)
+            label = f"{arm}: {100 * np.mean(values <= tolerance):.0f} % connected"
+            color, line = styles[arm].color, styles[arm].linestyle
+            axes.stairs(share, edges, color=color, linestyle=line, linewidth=1.5, label=label)
+            axes.stairs(share, edges, color=color, fill=True, alpha=0.10)
+        _tolerance_line(axes.axvline, tolerance)
+        _barrier_scale(axes, "x", tolerance, everything)
+        axes.set_xlabel("barrier at the midpoint (nats, symmetric log scale)")
+        axes.set_ylabel("share of examples (%)")
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_ylim(bottom=0)
+        caption(axes, f"connected: barrier at most {tolerance:g} nats; pairs and examples pooled")
+        side_legend(figure, axes, "arm")
+    return figure
+
+
+def barrier_against_score(
+    barriers: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    *,
+    score_name: str = "EL2N",
+    tolerance: float = TOLERANCE,
+    title: str = "",
+) -> Figure:
+    """Draw the joint histogram of barrier and score, and above it the connected share by tenth of the score.
+
+    Args:
+        barriers: Per-example barriers in nats, shape (n,) or (pairs, n), averaged over pairs.
+        scores: Shape (n,).
+        score_name: Name of the score, for the axis.
+        tolerance: In nats.
+        title: Title of the figure.
+    """
+    y = np.atleast_2d(np.asarray(barriers, dtype=np.float64)).mean(0)
+    x = np.asarray(scores, dtype=np.float64)
+    with house_style():
+        figure = new_figure(title or f"Barrier against {score_name}", width=6.2, height=5.2)
+        top, main = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.6))
+        _joint_histogram(figure, main, x, y, tolerance)
+        main.set_xlabel(f"{score_name} (high: hard)")
+        main.set_ylabel("barrier at the midpoint (nats)")
+        centres, shares = _connected_by_tenth(x, y <= tolerance)
+        top.plot(centres, 100 * shares, color=INK, marker="o", markersize=4)
+        top.set_ylim(-4, 104)
+        top.set_ylabel("connected (%)")
+        caption(top, f"connected: barrier at most {tolerance:g} nats; one point a tenth of the {len(x)} examples")
+    return figure
+
+
+def connected_share_figure(shares: pd.DataFrame, *, tolerance: float = TOLERANCE, title: str = "") -> Figure:
+    """Draw the connected share over pre-training steps: mean and range over replicates, one line an arm.
+
+    Args:
+        shares: Columns ``arm`` (what was pre-trained on), ``pretrain_steps`` and ``value`` (a share in [0, 1]); one row
+            a replicate or pair.
+        tolerance: In nats.
+        title: Title of the figure.
+    """
+    steps = np.unique(shares["pretrain_steps"].to_numpy(dtype=np.float64))
+    with house_style():
+        figure = new_figure(title or "Connected examples over pre-training", width=7.0, height=3.8)
+        axes = figure.add_subplot()
+        for arm, style in arm_styles(shares["arm"]).items():
+            found = shares[shares["arm"] == arm].groupby("pretrain_steps")["value"].agg(["mean", "min", "max"])
+            x = found.index.to_numpy(dtype=np.float64)
+            axes.plot(x, 100 * found["mean"].to_numpy(), label=arm, **vars(style))
+            low, high = 100 * found["min"].to_numpy(), 100 * found["max"].to_numpy()
+            axes.fill_between(x, low, high, color=style.color, alpha=0.16, linewidth=0)
+        _step_axis(axes, steps)
+        axes.set_ylim(-3, 103)
+        axes.set_ylabel("connected examples (%)")
+        counts = shares.groupby(["arm", "pretrain_steps"]).size()
+        caption(
+            axes, f"barrier at most {tolerance:g} nats; mean, band from lowest to highest of {_span(counts)} values"
+        )
+        side_legend(figure, axes, "arm")
+    return figure
+
+
+def prediction_figure(points: pd.DataFrame, *, x_label: str, y_label: str, title: str = "", seed: int = 0) -> Figure:
+    """Draw what a measurement at the rewinding point says about the sparse network: one marker an arm.
+
+    Args:
+        points: Columns ``arm``, ``x`` and ``y``; one row a replicate of an arm.
+        x_label: What ``x`` is, with its unit.
+        y_label: What ``y`` is, with its unit.
+        title: Title of the figure.
+        seed: Seed of the bootstrap intervals.
+    """
+    kinds = ("pearson", "spearman")
+    with house_style():
+        figure = new_figure(title or "What the rewinding point predicts", width=7.0, height=4.2)
+        axes = figure.add_subplot()
+        for arm, style in arm_styles(points["arm"]).items():
+            own = points[points["arm"] == arm]
+            axes.plot(own["x"], own["y"], linestyle="", color=style.color, marker=style.marker, alpha=0.85, label=arm)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        found = [correlate(points["x"], points["y"], kind=kind, seed=seed) for kind in kinds]  # type: ignore[arg-type]
+        texts = [f"{c.kind.capitalize()} {c.value:+.2f} [{c.low:+.2f}, {c.high:+.2f}]" for c in found]
+        caption(axes, f"{'     '.join(texts)}\n{len(points)} points; 95 % bootstrap intervals over points")
+        side_legend(figure, axes, "arm")
+    return figure
+
+
+def eigenvalue_figure(
+    densities: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
+    *,
+    top: Mapping[str, npt.ArrayLike] | None = None,
+    operator: str = "Hessian",
+    title: str = "",
+) -> Figure:
+    """Draw the spectral density of a curvature operator: one line an arm, ticks at its largest eigenvalues.
+
+    Args:
+        densities: By arm, eigenvalues (points,) and density at them (points,), which integrates to 1.
+        top: By arm, its largest eigenvalues, any number.
+        operator: ``"Hessian"`` or ``"Gauss-Newton"``.
+        title: Title of the figure.
+    """
+    highest = max(float(np.max(np.asarray(density))) for _, density in densities.values())
+    with house_style():
+        figure = new_figure(title or f"Eigenvalue density of the {operator}", width=7.0, height=3.8)
+        axes = figure.add_subplot()
+        for arm, style in arm_styles(densities).items():
+            grid, density = (np.asarray(values, dtype=np.float64) for values in densities[arm])
+            axes.plot(grid, density, color=style.color, linestyle=style.linestyle, label=arm)
+            if top is not None and arm in top:
+                ends = np.asarray(top[arm], dtype=np.float64)
+                axes.plot(ends, np.full(len(ends), highest * 1e-6), "|", color=style.color, markersize=11, mew=1.6)
+        axes.set_yscale("log")
+        axes.set_ylim(highest * 4e-7, highest * 3)
+        axes.set_xlabel(f"eigenvalue of the {operator}")
+        axes.set_ylabel("density (log scale)")
+        caption(axes, "ticks at the bottom: largest eigenvalues" if top else "")
+        side_legend(figure, axes, "arm")
+    return figure
+
+
+def _joint_histogram(figure: Figure, axes: Axes, x: np.ndarray, y: np.ndarray, tolerance: float) -> None:
+    bins = (np.histogram_bin_edges(x, 50), _barrier_edges(y, tolerance))
+    _, _, _, drawn = axes.hist2d(x, y, bins=bins, cmap="viridis", norm=LogNorm(1))
+    figure.colorbar(drawn, ax=axes, label="examples", pad=0.01)
+    _tolerance_line(axes.axhline, tolerance)
+    _barrier_scale(axes, "y", tolerance, y)
+    axes.grid(False)
+
+
+def _connected_by_tenth(scores: np.ndarray, connected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    tenths = np.array_split(np.argsort(scores, kind="stable"), min(10, len(scores)))
+    return np.array([scores[t].mean() for t in tenths]), np.array([connected[t].mean() for t in tenths])
+
+
+def _barrier_edges(values: np.ndarray, tolerance: float, bins: int = 60) -> np.ndarray:
+    """Return edges of bins that are equally wide on the axis of ``_barrier_scale``."""
+    unit = max(tolerance, SMALLEST_UNIT)
+    edges: np.ndarray = unit * np.sinh(np.histogram_bin_edges(np.arcsinh(values / unit), bins))
+    return edges
+
+
+def _barrier_scale(axes: Axes, which: str, tolerance: float, values: np.ndarray) -> None:
+    # Most barriers are near 0 and a few are large, on both sides: asinh shows both and is smooth through 0.
+    unit = max(tolerance, SMALLEST_UNIT)
+    set_scale, axis = (axes.set_xscale, axes.xaxis) if which == "x" else (axes.set_yscale, axes.yaxis)
+    set_scale("asinh", linear_width=unit)
+    powers = [m * 10.0**e for e in range(-3, 4) for m in (1, 3) if m * 10.0**e >= unit * 0.99]
+    ticks = [t for t in [*(-p for p in powers[::-1]), 0.0, *powers] if values.min() <= t <= values.max()]
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _tolerance_line(draw: object, tolerance: float) -> None:
+    assert callable(draw)
+    draw(tolerance, color=GREY, linestyle=(0, (4, 3)), linewidth=1.2, label=f"tolerance {tolerance:g} nats")
+
+
+def _step_axis(axes: Axes, steps: np.ndarray) -> None:
+    positive = steps[steps > 0]
+    if len(positive) and steps.max() / positive.min() > 8:
+        axes.set_xscale("symlog", linthresh=float(positive.min()), linscale=0.6)
+        axes.xaxis.set_minor_locator(NullLocator())
+    if len(steps) <= 9:
+        axes.xaxis.set_major_locator(FixedLocator(steps.tolist()))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel("k: pre-training steps")
+
+
+def _span(counts: npt.ArrayLike) -> str:
+    low, high = int(np.min(counts)), int(np.max(counts))
+    return str(low) if low == high else f"{low} to {high}"

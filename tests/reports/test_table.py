@@ -1,0 +1,87 @@
+"""Tables say what was measured, and rows survive being written."""
+
+import csv
+import io
+import json
+import math
+import sys
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from ticketdiet.core.errors import UserError
+from ticketdiet.reports.table import format_density, format_rows, parquet_rows, rich_summary, summary_table
+
+
+def test_a_summary_has_arms_by_densities_with_mean_and_spread(rows):
+    cells = summary_table(rows)
+    assert list(cells.index) == ["k=0", "all@20"]
+    assert list(cells.columns) == ["100 %", "51.2 %", "26.2 %"]
+    assert cells.loc["k=0", "26.2 %"] == "0.800 ± 0.020"
+
+
+def test_one_replicate_shows_no_spread_and_unfinished_levels_are_empty(rows):
+    cells = summary_table(rows[(rows["replicate"] == 0) & ~((rows["arm"] == "k=0") & (rows["level"] == 2))])
+    assert list(cells.loc["k=0"]) == ["0.900", "0.880", ""]
+
+
+def test_the_terminal_shows_every_number_and_says_what_the_spread_is(rows):
+    console = Console(file=io.StringIO(), width=120)
+    console.print(rich_summary(rows, title="imaginary"))
+    text = " ".join(console.file.getvalue().split())  # captions wrap
+    for part in ("imaginary", "all@20", "51.2 %", "0.890 ± 0.010", "standard deviation (ddof = 1) over 3 replicates"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("density", "text"), [(1.0, "100 %"), (0.512, "51.2 %"), (0.0352, "3.5 %"), (0.01, "1.0 %"), (0.0042, "0.42 %")]
+)
+def test_a_density_reads_as_a_percentage(density, text):
+    assert format_density(density) == text
+
+
+def test_csv_keeps_every_digit(rows):
+    exact = rows.assign(value=1 / 3)
+    back = list(csv.DictReader(io.StringIO(format_rows(exact, "csv"))))
+    assert {float(record["value"]) for record in back} == {1 / 3}
+    for column in exact:
+        assert [record[column] for record in back] == [str(value) for value in exact[column]]
+
+
+def test_json_keeps_every_digit_and_has_null_for_what_is_missing(rows):
+    odd = rows.astype({"level": "Int64"}).assign(value=0.1 + 0.2, tolerance=math.nan)
+    odd.loc[0, "level"] = pd.NA
+    records = json.loads(format_rows(odd, "json"))
+    assert len(records) == len(rows)
+    assert records[0]["value"] == 0.1 + 0.2
+    assert (records[0]["level"], records[1]["level"], records[0]["tolerance"]) == (None, 1, None)
+
+
+def test_parquet_comes_back_as_it_was(rows):
+    pytest.importorskip("pyarrow")
+    pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(parquet_rows(rows))), rows)
+
+
+def test_parquet_without_pyarrow_says_what_to_install(rows, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"pip install 'ticketdiet\[parquet\]'"):
+        parquet_rows(rows)
+
+
+def test_a_text_table_has_a_line_a_row_and_no_colours(rows):
+    lines = format_rows(rows, "table").splitlines()
+    assert len(lines) == 1 + len(rows)
+    assert lines[0].split() == list(rows.columns)
+    assert lines[1].split()[:5] == ["imaginary", "k=0", "0", "0", "1"]
+    assert "\x1b" not in lines[1]
+
+
+def test_no_rows_are_still_a_table(rows):
+    assert json.loads(format_rows(rows.head(0), "json")) == []
+    assert format_rows(rows.head(0), "table").split() == list(rows.columns)
+
+
+def test_parquet_is_no_text(rows):
+    with pytest.raises(UserError, match="cannot be printed as 'parquet'"):
+        format_rows(rows, "parquet")
