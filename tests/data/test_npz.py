@@ -53,7 +53,7 @@ def test_channels_come_last_in_the_file_and_second_in_memory(save: Callable[...,
         ({"y_train": [0, -1, 1, 0]}, "labels from -1 to 1"),
         ({"y_train": [0, 10**9, 1, 0]}, "labels from 0 to 1000000000"),
         ({"class_names": ["a", "b"]}, r"y_test .*labels from 0 to 2"),
-        ({"y_train": np.array([0, 1, None, 0], dtype=object)}, "no pickled objects"),
+        ({"y_train": np.array([0, 1, None, 0], dtype=object)}, "it holds pickled objects"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(save: Callable[..., str], changed: dict[str, Any], says: str) -> None:

@@ -135,6 +135,11 @@ def stamp_files(paths: Iterable[Path]) -> list[list[object]]:
     return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 
 
+def reason_of(error: Exception) -> str:
+    """Say why numpy refused a file, without its advice to unpickle it."""
+    return "it holds pickled objects, or is no numpy file at all" if "pickle" in str(error) else str(error)
+
+
 def checked_labels(labels: np.ndarray, num_images: int, where: str, num_classes: int | None = None) -> np.ndarray:
     """Return ``labels`` as int64 of shape (num_images,).
 

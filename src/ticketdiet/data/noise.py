@@ -13,7 +13,7 @@ import numpy as np
 
 from ticketdiet.core.errors import DataError, UnknownName
 from ticketdiet.core.seeds import numpy_generator
-from ticketdiet.data.decoded import checked_labels
+from ticketdiet.data.decoded import checked_labels, reason_of
 
 NoiseKind = Literal["symmetric", "symmetric_all", "pair_flip"]
 
@@ -104,10 +104,11 @@ def use_given_labels(labels: np.ndarray, given: np.ndarray | str | Path, *, num_
 
 def _read_npy(path: Path) -> np.ndarray:
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:  # np.load leaves a file open that it cannot read
+            array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
-            f"{path} cannot be read ({error}).",
+            f"{path} cannot be read: {reason_of(error)}.",
             expected="a .npy file of integers",
             way_out="write it with numpy.save(path, labels)",
         ) from error

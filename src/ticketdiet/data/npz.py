@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ticketdiet.core.errors import DataError
-from ticketdiet.data.decoded import Decoded, Progress, Request, checked_labels, stamp_files
+from ticketdiet.data.decoded import Decoded, Progress, Request, checked_labels, reason_of, stamp_files
 
 # What numpy and zipfile raise for damaged files; a RuntimeError stands for a flag that says encrypted.
 _DAMAGE = (
@@ -66,7 +66,7 @@ class NpzFile:
             raise
         except _DAMAGE as error:
             raise DataError(
-                f"{self.path} cannot be read ({error}).",
+                f"{self.path} cannot be read: {reason_of(error)}.",
                 expected="a whole .npz file of plain arrays, no pickled objects",
                 way_out="write it again with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)",
             ) from error
