@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Images, Mask, Weights
-from ticketdiet.landscape.batch_norm import BatchNormPolicy, batch_statistics, check_policy, recalibrate
+from ticketdiet.landscape.batch_norm import BatchNormPolicy, batch_statistics, check_policy, even_batches, recalibrate
 from ticketdiet.landscape.interpolation import Interpolation, midpoint_mask
 from ticketdiet.training.evaluation import Evaluation, evaluate
 from ticketdiet.training.recipe import Precision
@@ -246,7 +246,7 @@ class _Bench:
             )
         self._model = copy.deepcopy(model).requires_grad_(False)
         self._images, self._policy, self._precision = images, batch_norm, precision
-        self._batch_size = batch_size if batch_norm == "interpolate" else _even_batches(len(images), batch_size)
+        self._batch_size = batch_size if batch_norm == "interpolate" else even_batches(len(images), batch_size)
         self._recalibration_batches = recalibration_batches
 
     def between(self, weights_a: Weights, weights_b: Weights, mask: Mask | None) -> Interpolation:
@@ -269,11 +269,6 @@ class _Bench:
 
     def _look(self) -> Evaluation:
         return evaluate(self._model, self._images, batch_size=self._batch_size, precision=self._precision)
-
-
-def _even_batches(count: int, batch_size: int) -> int:
-    # A last batch of a few images would have statistics of its own.
-    return -(-count // -(-count // batch_size))
 
 
 def _assemble(points: tuple[float, ...], looks: Sequence[Evaluation], policy: str) -> Barrier:

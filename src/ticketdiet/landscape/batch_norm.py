@@ -85,3 +85,11 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
     finally:
         for layer, (mean, var) in zip(layers, kept, strict=True):
             layer.running_mean, layer.running_var = mean, var
+
+
+def even_batches(count: int, batch_size: int) -> int:
+    """Return the largest batch size up to ``batch_size`` that cuts ``count`` images into batches of about equal size.
+
+    A last batch of a few images would have statistics of its own.
+    """
+    return -(-count // -(-count // batch_size))

@@ -1,0 +1,153 @@
+"""Products against an explicit Hessian and Gauss-Newton matrix, and against finite differences."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.values import Images
+from ticketdiet.landscape.batch_norm import batch_statistics
+from ticketdiet.landscape.curvature import CurvatureOperator, curvature_operator
+
+
+class Tiny(nn.Module):
+    """A smooth convolutional network with BatchNorm and few parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3, stride=2, bias=False)
+        self.bn = nn.BatchNorm2d(2)
+        self.fc = nn.Linear(2, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.tanh(self.bn(self.conv(x))).mean((2, 3)))
+
+
+@pytest.fixture
+def tiny() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Tiny().eval()
+
+
+def dense(operator: CurvatureOperator) -> np.ndarray:
+    return np.stack([operator.multiply(column) for column in np.eye(operator.dimension)], axis=1)
+
+
+def flat(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def explicit(model: nn.Module, images: Images, matrix: str, batches: int) -> np.ndarray:
+    """The matrix by autograd, row by row, in float64."""
+    model = model.double()
+    total = 0.0
+    for pixels, labels in zip(images.pixels.double().chunk(batches), images.labels.chunk(batches), strict=True):
+        parameters = list(model.parameters())
+        logits = model(pixels)
+        if matrix == "hessian":
+            loss = F.cross_entropy(logits, labels, reduction="sum")
+            slope = flat(torch.autograd.grad(loss, parameters, create_graph=True))
+            rows = [flat(torch.autograd.grad(entry, parameters, retain_graph=True)) for entry in slope]
+            total = total + torch.stack(rows).numpy()
+            continue
+        entries = logits.reshape(-1)
+        jacobian = torch.stack([flat(torch.autograd.grad(e, parameters, retain_graph=True)) for e in entries])
+        jacobian = jacobian.numpy().reshape(len(labels), 5, -1)
+        p = logits.detach().softmax(1).numpy()
+        inner = np.einsum("nc,cd->ncd", p, np.eye(5)) - np.einsum("nc,nd->ncd", p, p)
+        total = total + np.einsum("nci,ncd,ndj->ij", jacobian, inner, jacobian)
+    return total / len(images)
+
+
+@pytest.mark.parametrize("matrix", ["hessian", "ggn"])
+@pytest.mark.parametrize("mode", ["eval", "batch"])
+def test_products_are_those_of_the_explicit_matrix(tiny: nn.Module, images: Images, matrix: str, mode: str) -> None:
+    operator = curvature_operator(
+        tiny, tiny.state_dict(), images, matrix=matrix, batch_norm=mode, batch_size=30, precision="float64"
+    )
+    if mode == "batch":
+        with batch_statistics(tiny):
+            expected = explicit(tiny, images, matrix, batches=2)
+    else:
+        expected = explicit(tiny, images, matrix, batches=1)
+    np.testing.assert_allclose(dense(operator), expected, atol=1e-12)
+    assert operator.setting.num_examples == 48
+    assert operator.setting.batch_norm == mode
+    assert operator.setting.batch_size == (24 if mode == "batch" else 30)
+
+
+def test_the_hessian_is_the_slope_of_the_gradient_by_finite_differences(tiny: nn.Module, images: Images) -> None:
+    operator = curvature_operator(tiny, tiny.state_dict(), images, precision="float64")
+    direction = np.random.default_rng(0).normal(size=operator.dimension)
+    model = tiny.double()
+    parameters = list(model.parameters())
+    start = flat([p.detach() for p in parameters]).clone()
+
+    def gradient(step: float) -> Tensor:
+        nn.utils.vector_to_parameters(start + step * torch.from_numpy(direction), parameters)
+        return flat(torch.autograd.grad(F.cross_entropy(model(images.pixels.double()), images.labels), parameters))
+
+    difference = (gradient(1e-5) - gradient(-1e-5)) / 2e-5
+    np.testing.assert_allclose(operator.multiply(direction), difference.numpy(), rtol=1e-6, atol=1e-8)
+
+
+def test_the_kept_space_is_the_block_of_the_kept_weights(tiny: nn.Module, images: Images) -> None:
+    kept = torch.rand(tiny.conv.weight.shape, generator=torch.Generator().manual_seed(1)) < 0.4
+    whole = dense(curvature_operator(tiny, tiny.state_dict(), images, precision="float64"))
+    operator = curvature_operator(
+        tiny, tiny.state_dict(), images, mask={"conv.weight": kept.to(torch.uint8)}, precision="float64"
+    )
+    where = np.concatenate([kept.flatten().numpy(), np.ones(2 + 2 + 10 + 5, dtype=bool)])
+    np.testing.assert_allclose(dense(operator), whole[np.ix_(where, where)], atol=1e-14)
+    assert operator.setting.kept_only
+    assert operator.dimension == where.sum()
+
+
+@pytest.mark.parametrize("matrix", ["hessian", "ggn"])
+def test_a_resnet_in_float32_has_symmetric_products_that_repeat_to_the_bit(images: Images, network, matrix) -> None:
+    model = network(1)
+    u, v = np.random.default_rng(0).normal(size=(2, sum(p.numel() for p in model.parameters())))
+    first, again = (curvature_operator(model, model.state_dict(), images, matrix=matrix) for _ in range(2))
+    product = first.multiply(u)
+    assert np.array_equal(product, again.multiply(u))
+    assert v @ product == pytest.approx(u @ first.multiply(v), rel=1e-3, abs=1e-3)
+
+
+def test_the_callers_network_stays_as_it_was(images: Images, network) -> None:
+    model = network(1).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    other = {name: tensor * 2 for name, tensor in before.items()}
+    operator = curvature_operator(model, other, images, batch_norm="batch")
+    operator.multiply(np.ones(operator.dimension))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_mistakes_are_refused(tiny: nn.Module, images: Images) -> None:
+    weights = tiny.state_dict()
+    with pytest.raises(UnknownName, match=r"hessain.*hessian|ggn"):
+        curvature_operator(tiny, weights, images, matrix="hessain")
+    with pytest.raises(UnknownName, match="train"):
+        curvature_operator(tiny, weights, images, batch_norm="train")
+    with pytest.raises(UserError, match="0 images"):
+        curvature_operator(tiny, weights, images.take(np.array([], dtype=np.int64)))
+    with pytest.raises(UserError, match=r"mask 'conv\.weight'"):
+        curvature_operator(tiny, weights, images, mask={"conv.weight": torch.ones(1)})
+    with pytest.raises(UserError, match=r"'fc\.bias' of the weights holds 5"):
+        curvature_operator(tiny, {**weights, "fc.bias": torch.full((5,), torch.nan)}, images)
+    with pytest.raises(UserError, match=r"'fc\.bias' is \(5,\) in the network and \(4,\)"):
+        curvature_operator(tiny, {**weights, "fc.bias": torch.ones(4)}, images)
+
+
+def test_without_the_extra_the_way_to_install_it_is_said(
+    tiny: nn.Module, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "curvlinops", None)
+    with pytest.raises(UserError, match=r"ticketdiet\[curvature\]"):
+        curvature_operator(tiny, tiny.state_dict(), images, matrix="ggn")
