@@ -1,7 +1,7 @@
 """The values that travel between the parts: images in, scores, subset, weights, mask.
 
-All are frozen. ``Weights`` is a plain mapping of a module's ``state_dict`` names to tensors, parameters and buffers alike;
-``Mask`` is a plain mapping of prunable names to tensors of 0 (removed) and 1 (kept).
+All are frozen. ``Weights`` is a plain mapping of a module's ``state_dict`` names to tensors, parameters and buffers
+alike; ``Mask`` is a plain mapping of prunable names to tensors of 0 (removed) and 1 (kept).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _check_images(images: Images) -> None:
             expected="one int64 label an image",
             way_out="check that images and labels come from the same split",
         )
-    if len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < images.num_classes):
+    if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= images.num_classes):
         raise DataError(
             f"labels from {int(labels.min())} to {int(labels.max())} with {images.num_classes} classes.",
             expected=f"labels in [0, {images.num_classes - 1}]",

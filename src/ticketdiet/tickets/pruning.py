@@ -1,8 +1,8 @@
 """Global magnitude pruning: remove a fraction of the weights still kept, the smallest in magnitude, over all layers.
 
-Two rules. ``exact`` removes exactly n = ceil(fraction * kept) weights; ties are broken by name and position. ``threshold``
-is the published rule (the paper's and open_lth's code): the threshold is the n-th smallest magnitude counting from 0, and only
-what lies strictly above is kept, so that n + 1 weights go, and every tie at the threshold.
+Two rules. ``exact`` removes exactly n = ceil(fraction * kept) weights; ties are broken by name and position.
+``threshold`` is the published rule (the paper's code, after open_lth): the threshold is the n-th smallest magnitude
+counting from 0, and only what lies strictly above is kept, so that n + 1 weights go, and every tie at the threshold.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _threshold(magnitudes: Tensor, fraction: float) -> Tensor:
 
 
 def _spread(keep: Tensor, names: list[str], mask: Mask) -> dict[str, Tensor]:
-    """Put the flat decisions over the kept weights, in the order of ``names``, back into masks in the mapping's order."""
+    """Put the decisions over the kept weights, in the order of ``names``, back into masks."""
     pruned, start = {}, 0
     for name in names:
         old = mask[name]

@@ -1,7 +1,8 @@
 """A ticket of your own network: pre-train, search masks level by level, train each; without a study or a store.
 
 The three phases of Paul et al. 2022 (arXiv 2206.01278), section 2: pre-training to the rewinding point, IMP with weight
-rewinding, sparse training. Level L's training is both the sparse training at its density and the search for level L + 1.
+rewinding, sparse training. The training of a level is both the sparse training at its density and the search for the
+next level's mask.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def find_ticket(
     """
     if levels < 0:
         raise UserError(f"levels={levels}.", expected="0 or more prunings", way_out="8, say")
-    images, held_out = as_images(train), as_images(test, like=as_images(train))
+    images = as_images(train)
+    held_out = as_images(test, like=images)
     recipe = recipe or Recipe(steps=2000, batch_size=min(128, max(1, len(images))), precision="float32")
     seeds = RunSeeds.of(seed, 0)
     network = copy.deepcopy(model)

@@ -62,7 +62,7 @@ class Engine:
             waiting for the loss at every step. Updates from the bad step on are suppressed. Default: on CUDA only.
 
     Raises:
-        UserError: For a mask name that matches no parameter, a mask of another shape, or parameters that are not float32.
+        UserError: For a mask name that matches no parameter, a mask of another shape, or parameters not in float32.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Engine:
         self.momentum, self.momentum_views = self.data.like(0.0)
         for name, parameter in self._parameters.items():
             parameter.data, parameter.grad = self.data.views[name], grad_views[name]
-        self._buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        self._buffers = list(model.buffers())
         self._good_buffers = [buffer.clone() for buffer in self._buffers]
         self._mask = self._flat_mask(mask) if mask is not None else None
         if self._mask is not None:

@@ -1,0 +1,66 @@
+"""The application: its commands, and the one place where an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ticketdiet import __version__
+from ticketdiet.cli import data, store, study
+
+app = typer.Typer(
+    name="ticketdiet",
+    help="Find sparse trainable networks by iterative magnitude pruning, from pre-training on a data diet.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ticketdiet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+for module in (study, data, store):
+    module.add_to(app)
+
+
+def main() -> None:
+    """Run the command line; exit codes: 0 done, 2 the user's mistake, 1 anything else."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _end(
+            "Stopped. Finished stages are kept, and long trainings go on where their state was last saved: "
+            "run the same command again.",
+            1,
+        )
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        from ticketdiet.core.errors import TicketDietError
+
+        if not isinstance(error, TicketDietError):
+            raise
+        _end(f"error: {error}", error.exit_code)
+
+
+def _end(message: str, code: int) -> None:
+    typer.echo(message, err=True)
+    sys.exit(code)

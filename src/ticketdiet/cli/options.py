@@ -1,0 +1,42 @@
+"""Options and arguments that several commands share, and how a command opens what they name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ticketdiet.store.results import ResultStore
+    from ticketdiet.studies.planner import Plan
+
+Study = Annotated[str, typer.Argument(metavar="STUDY", help="A recipe's name, or a YAML file.", show_default=False)]
+StoreUrl = Annotated[
+    str, typer.Option("--store", envvar="TICKETDIET_STORE", help="Where results are kept: a folder, or any fsspec URL.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study, as training.steps=400. Repeatable."),
+]
+LimitArms = Annotated[
+    str | None, typer.Option("--limit-arms", metavar="A,B", help="Only these arms, separated by commas.")
+]
+DEFAULT_STORE = "runs"
+
+
+def open_plan(study: str, settings: list[str] | None, limit_arms: str | None = None) -> Plan:
+    """Load the study, ask the data for their fingerprints, and plan."""
+    from ticketdiet.studies.load import load_study, only_arms
+    from ticketdiet.studies.planner import plan_study
+
+    spec = load_study(study, settings or ())
+    if limit_arms is not None:
+        spec = only_arms(spec, [name.strip() for name in limit_arms.split(",") if name.strip()])
+    return plan_study(spec)
+
+
+def open_store(url: str, *, create: bool = False) -> ResultStore:
+    """Open the store for a command."""
+    from ticketdiet.store.results import ResultStore
+
+    return ResultStore.open(url, create=create)

@@ -1,0 +1,182 @@
+"""From a recipe's name or a YAML file to a checked study, with ``--set`` applied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ticketdiet.core.errors import StudyError, UnknownName
+from ticketdiet.studies.spec import StudySpec
+
+_NAMED = ("arms", "scores")
+
+
+def recipe_names() -> list[str]:
+    """Names of the built-in studies."""
+    folder = resources.files("ticketdiet.studies") / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def recipe_text(name: str) -> str:
+    """The YAML of a built-in study, to copy and edit.
+
+    Raises:
+        UnknownName: When there is none of that name.
+    """
+    if name not in recipe_names():
+        raise UnknownName.of("recipe", name, recipe_names())
+    return (resources.files("ticketdiet.studies") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def load_study(study: str, settings: Sequence[str] = ()) -> StudySpec:
+    """Read, override and check a study.
+
+    Args:
+        study: Name of a recipe, or path of a YAML file.
+        settings: Overrides like ``training.steps=400``; values are YAML.
+
+    Raises:
+        StudyError: When the file, an override or a value is not legal; every problem is listed with its path.
+        UnknownName: When ``study`` is neither a file nor a recipe.
+    """
+    return parse_study(_text_of(study), settings, source=study)
+
+
+def parse_study(text: str, settings: Sequence[str] = (), *, source: str = "study") -> StudySpec:
+    """Check a study given as YAML text; see ``load_study``."""
+    content = _parse_yaml(text, source)
+    for setting in settings:
+        _apply(content, setting)
+    try:
+        return StudySpec.model_validate(content)
+    except ValidationError as error:
+        raise _study_error(source, error) from None
+
+
+def _text_of(study: str) -> str:
+    path = Path(study)
+    looks_like_file = path.suffix in (".yaml", ".yml") or "/" in study or path.is_file()
+    if not looks_like_file:
+        return recipe_text(study)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(
+            f"cannot read the study file {study}: {getattr(error, 'strerror', None) or error}.",
+            expected="a YAML file in UTF-8, or the name of a recipe",
+            way_out=f"check the path; recipes: {', '.join(recipe_names())}",
+        ) from None
+
+
+def _parse_yaml(text: str, source: str) -> dict[str, Any]:
+    try:
+        content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that refuses repeated keys
+    except (yaml.YAMLError, RecursionError) as error:
+        raise StudyError(f"{source} is not YAML: {error}", expected="a YAML mapping", way_out="fix the line") from None
+    if not isinstance(content, dict):
+        raise StudyError(
+            f"{source} holds {type(content).__name__}.",
+            expected="a mapping with the keys study, dataset, arms, ...",
+            way_out="start from `ticketdiet recipes show quickstart`",
+        )
+    return content
+
+
+class _StrictLoader(yaml.SafeLoader):
+    pass
+
+
+def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key, _ in node.value:
+        name = loader.construct_object(key)  # type: ignore[no-untyped-call]
+        if not isinstance(name, str | int | float | bool):
+            raise yaml.constructor.ConstructorError(None, None, f"key {name!r} is no plain name", key.start_mark)
+        if name in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key {name!r} stands twice", key.start_mark)
+        seen.add(name)
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
+
+
+def _apply(content: dict[str, Any], setting: str) -> None:
+    path, equals, value = setting.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise StudyError(
+            f"--set {setting!r}.", expected="KEY=VALUE, for example training.steps=400", way_out="write the whole path"
+        )
+    if keys[0] in _NAMED and len(keys) > 2 and keys[1] not in (content.get(keys[0]) or {}):
+        raise UnknownName.of(keys[0].removesuffix("s"), keys[1], content.get(keys[0]) or {})
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise StudyError(f"--set {setting!r}: {error}", expected="a YAML value", way_out="quote the value") from None
+    inner: Any = content
+    for key in keys[:-1]:
+        if inner.get(key) is None:
+            inner[key] = {}
+        inner = inner[key]
+        if not isinstance(inner, dict):
+            raise StudyError(
+                f"--set {setting!r}: {key!r} holds a value, not keys.",
+                expected="a path of keys as in the study file",
+                way_out="see `ticketdiet recipes show quickstart` for the keys",
+            )
+    inner[keys[-1]] = parsed
+
+
+def _study_error(source: str, error: ValidationError) -> StudyError:
+    problems = [_problem(detail) for detail in error.errors()]
+    return StudyError(
+        f"{source} has {len(problems)} problem(s):\n" + "\n".join(f"  - {problem}" for problem in problems),
+        expected="keys and values as the schema has them",
+        way_out="correct the keys named above; `ticketdiet recipes show quickstart` is a legal study",
+    )
+
+
+def _problem(detail: Mapping[str, Any]) -> str:
+    path = ".".join(str(part) for part in detail["loc"] if part not in ("int", "float")) or "study"
+    if detail["type"] == "extra_forbidden":
+        return f"{path}: unknown key; known keys: {', '.join(_known_keys(detail['loc']))}"
+    if detail["type"] == "missing":
+        return f"{path}: missing, and it has no default"
+    message = detail["msg"].removeprefix("Value error, ")
+    came = "" if isinstance(detail["input"], Mapping) else f" (came: {detail['input']!r})"
+    return message if message.startswith(path) or path == "study" else f"{path}: {message}{came}"
+
+
+def _known_keys(location: Sequence[str | int]) -> list[str]:
+    """Keys that are legal where an unknown one stood, found by walking the schema down the location."""
+    model: type[BaseModel] = StudySpec
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        model = (_model_in(field.annotation) if field else None) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for model in map(_model_in, get_args(annotation)) if model), None)
+
+
+def only_arms(study: StudySpec, names: Sequence[str]) -> StudySpec:
+    """Return ``study`` with only the arms called ``names``.
+
+    Raises:
+        UnknownName: When the study has no arm of that name.
+    """
+    for name in names:
+        if name not in study.arms:
+            raise UnknownName.of("arm", name, study.arms)
+    if not names:
+        raise StudyError("no arms are left.", expected="names of arms", way_out=f"among: {', '.join(study.arms)}")
+    return study.model_copy(update={"arms": {name: arm for name, arm in study.arms.items() if name in names}})
