@@ -213,7 +213,7 @@ def share_out(total: int, capacities: np.ndarray, order: np.ndarray) -> np.ndarr
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if np.minimum(capacities, middle).sum() <= total else (low, middle - 1)
-    shares = np.minimum(capacities, low).astype(np.int64)
+    shares: np.ndarray = np.minimum(capacities, low).astype(np.int64)
     roomy = order[capacities[order] > low]
     shares[roomy[: total - int(shares.sum())]] += 1
     return shares
@@ -222,7 +222,7 @@ def share_out(total: int, capacities: np.ndarray, order: np.ndarray) -> np.ndarr
 def _lowest(values: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
     """Bool that is true for the ``count`` lowest in the order (value, key), without sorting."""
     if count <= 0 or count >= len(values):
-        return np.full(len(values), count > 0, dtype=bool)
+        return _lowest_keys(keys, count)
     threshold = np.partition(values, count - 1)[count - 1]
     picked: np.ndarray = values < threshold
     tied = np.flatnonzero(values == threshold)

@@ -1,0 +1,106 @@
+"""Do batches pull a network the same way? Mean cosine between the gradients of batches of a subset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ticketdiet.core.errors import DataError
+from ticketdiet.core.seeds import numpy_generator
+from ticketdiet.core.values import Images
+from ticketdiet.training.evaluation import autocast, device_of, evaluating, prepared_chunks
+from ticketdiet.training.recipe import Precision
+
+
+@dataclass(frozen=True)
+class GradientAgreement:
+    """Agreement between the gradients of batches.
+
+    Attributes:
+        name: What the batches were drawn from.
+        mean_cosine: Mean cosine over all pairs of batches, in [-1, 1].
+        mean_norm: Mean length of a batch's gradient.
+        batches: Number of batches.
+        batch_size: Examples a batch.
+    """
+
+    name: str
+    mean_cosine: float
+    mean_norm: float
+    batches: int
+    batch_size: int
+
+
+def gradient_agreement(
+    model: nn.Module,
+    images: Images,
+    subsets: Mapping[str, np.ndarray],
+    *,
+    batches: int = 20,
+    batch_size: int = 128,
+    precision: Precision = "float32",
+    seed: int = 0,
+) -> tuple[GradientAgreement, ...]:
+    """Compare how well the gradients of batches agree, between subsets, at the present weights.
+
+    All sides are treated alike: equally many batches of equal size, drawn without replacement within a batch, no
+    augmentation, BatchNorm in eval mode, gradients of the mean cross-entropy over all parameters that need one.
+
+    Args:
+        model: A classifier; left as it was.
+        images: The data set.
+        subsets: Name -> indices, for example ``{"all": np.arange(n), "easiest": ...}``.
+        batches: Batches a subset, at least 2.
+        batch_size: Examples a batch.
+        precision: Precision of the passes.
+        seed: Seed of the draws.
+
+    Returns:
+        One value a subset, in their order.
+
+    Raises:
+        DataError: When a subset is smaller than a batch, or there are fewer than two batches.
+    """
+    smallest = min((len(subset) for subset in subsets.values()), default=0)
+    if batches < 2 or not 1 <= batch_size <= smallest:
+        raise DataError(
+            f"{batches} batches of {batch_size} from subsets of {smallest} examples or more.",
+            expected="two batches or more, each no larger than the smallest subset",
+            way_out="choose a smaller batch_size",
+        )
+    results = []
+    with evaluating(model), autocast(device_of(model), precision):
+        for name, subset in subsets.items():
+            draws = numpy_generator(seed, "agreement")
+            chosen = [draws.choice(np.asarray(subset), batch_size, replace=False) for _ in range(batches)]
+            gradients = (_gradient(model, images.take(indices)) for indices in chosen)
+            results.append(_agreement(name, gradients, batches, batch_size))
+    return tuple(results)
+
+
+def _agreement(name: str, gradients: Iterable[Tensor], batches: int, batch_size: int) -> GradientAgreement:
+    # ||sum of unit vectors||^2 = batches + sum of cosines over ordered pairs: one vector is enough to keep.
+    total: Tensor | None = None
+    norms = []
+    for gradient in gradients:
+        norm = gradient.norm()
+        unit = gradient / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+        total = unit if total is None else total.add_(unit)
+        norms.append(float(norm))
+    assert total is not None
+    nonzero = sum(norm > 0 for norm in norms)
+    cosine = (float(total.square().sum()) - nonzero) / (batches * (batches - 1))
+    return GradientAgreement(name, cosine, float(np.mean(norms)), batches, batch_size)
+
+
+def _gradient(model: nn.Module, images: Images) -> Tensor:
+    """Gradient of the mean loss, float64 (parameters,), flat."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    ((inputs, labels),) = prepared_chunks(images, len(images), device_of(model))
+    loss = F.cross_entropy(model(inputs).float(), labels)
+    return torch.cat([part.flatten().double() for part in torch.autograd.grad(loss, parameters)])

@@ -1,0 +1,182 @@
+"""From a kind of score to numbers: of one network, of one short training, of several stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import numpy as np
+from torch import nn
+
+from ticketdiet.core.errors import DataError
+from ticketdiet.core.seeds import RunSeeds, derive_seed
+from ticketdiet.core.values import Images, Scores
+from ticketdiet.scores.base import BatchNormMode, Score, ScoreOptions, Subject, check_scores
+from ticketdiet.scores.catalog import find_score
+from ticketdiet.scores.recorder import TrainingRecorder
+from ticketdiet.training.loop import train
+from ticketdiet.training.observers import Observer
+from ticketdiet.training.recipe import Precision, Recipe
+
+MakeModel = Callable[[int], nn.Module]  # seed of the initial weights -> a network on the device to train on
+
+DEFAULT_MODELS = 4
+
+
+def score_model(
+    kind: str,
+    model: nn.Module | None,
+    images: Images,
+    *,
+    batch_size: int = 500,
+    precision: Precision = "float32",
+    batch_norm: BatchNormMode = "eval",
+    recorder: TrainingRecorder | None = None,
+    seed: int = 0,
+    options: ScoreOptions | None = None,
+) -> np.ndarray:
+    """Score every image by one network; nothing is trained or changed.
+
+    Args:
+        kind: Name of the score; see ``score_names()``.
+        model: A trained classifier; None for scores that need none (``random``, ``barrier``, ``file``).
+        images: What to score, un-augmented.
+        batch_size: Images a forward pass.
+        precision: ``"float32"``, or ``"bfloat16"`` autocast.
+        batch_norm: ``"eval"``, or ``"lth_diet"``: BatchNorm in train mode on class-sorted batches.
+        recorder: What was recorded while ``model`` trained, for scores of training dynamics.
+        seed: Seed of what the score draws.
+        options: All of the above options and rarer ones (``values``, ``path``, ``clusters``) as one value, instead.
+
+    Returns:
+        float32 (n,), high means hard, in the order of the images.
+
+    Raises:
+        UnknownName: When there is no such score.
+        DataError: When something it needs is missing, or it gives NaN or a wrong number of values.
+    """
+    if options is None:
+        options = ScoreOptions(batch_size=batch_size, precision=precision, batch_norm=batch_norm)
+    return _checked(find_score(kind), kind, Subject(images, model, recorder, seed, options))
+
+
+def score_replicate(
+    kind: str,
+    replicate: int,
+    images: Images,
+    make_model: MakeModel | None,
+    recipe: Recipe | None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    options: ScoreOptions | None = None,
+    observers: Sequence[Observer] = (),
+) -> np.ndarray:
+    """Train network number ``replicate`` for a few steps and score every image by it.
+
+    The replicates of ``score_examples`` are exactly these, so that each can run in a process of its own.
+
+    Args:
+        kind: Name of the score.
+        replicate: Number of the network, from 0; it determines initialisation, order and augmentation.
+        images: What to train on and to score.
+        make_model: Makes a fresh network from a seed, on the device to train on; None for scores that need none.
+        recipe: How to train; None likewise.
+        steps: Steps to train, under the recipe's schedule; default all of it. 0 scores the initial network.
+        seed: Seed of the whole score.
+        options: What the score may depend on besides.
+        observers: What else watches the training (progress, saved state).
+
+    Returns:
+        float32 (n,), high means hard.
+
+    Raises:
+        UserError: As ``score_model`` and ``train``.
+    """
+    score, options = find_score(kind), options or ScoreOptions()
+    own_seed = derive_seed(seed, "score", kind, replicate)
+    if score.needs == "nothing":
+        return _checked(score, kind, Subject(images, seed=own_seed, options=options))
+    if make_model is None or recipe is None:
+        raise DataError(f"score {kind!r} without a network.", expected="make_model and recipe", way_out="give both")
+    # Without the kind: scores of different kinds look at the same trainings, and can be compared pairwise.
+    seeds = RunSeeds.of(derive_seed(seed, "score"), replicate)
+    model = make_model(seeds.initialisation)
+    recorder = TrainingRecorder(len(images)) if score.needs == "training" else None
+    watching = [*observers, *([recorder] if recorder is not None else [])]
+    train(model, images, recipe, seeds=seeds, stop_step=steps, observers=watching)
+    return _checked(score, kind, Subject(images, model, recorder, own_seed, options))
+
+
+def score_examples(
+    kind: str,
+    images: Images,
+    make_model: MakeModel | None = None,
+    recipe: Recipe | None = None,
+    *,
+    models: int = DEFAULT_MODELS,
+    steps: int | None = None,
+    seed: int = 0,
+    options: ScoreOptions | None = None,
+) -> Scores:
+    """Score every image by several independent short trainings.
+
+    Args:
+        kind: Name of the score; see ``score_names()``.
+        images: What to train on and to score.
+        make_model: Makes a fresh network from a seed, on the device to train on. ``random``, ``barrier`` and ``file``
+            need none.
+        recipe: How to train, likewise.
+        models: Number of networks (the paper: 10 to 16). Scores that need no network have one row.
+        steps: Steps to train each; default all of the recipe.
+        seed: Seed of the whole score.
+        options: What the score may depend on besides.
+
+    Returns:
+        The matrix (models, n) with the fingerprint of the images and what produced it.
+
+    Raises:
+        UserError: As ``score_replicate``; or for fewer than one model.
+    """
+    if models < 1:
+        raise DataError(f"models={models}.", expected="at least 1", way_out="the paper averages 10 to 16")
+    rows = models if find_score(kind).needs != "nothing" else 1
+    matrix = [
+        score_replicate(kind, number, images, make_model, recipe, steps=steps, seed=seed, options=options)
+        for number in range(rows)
+    ]
+    return assemble_scores(kind, matrix, images, recipe, steps=steps, seed=seed, options=options)
+
+
+def assemble_scores(
+    kind: str,
+    rows: Sequence[np.ndarray],
+    images: Images,
+    recipe: Recipe | None = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    options: ScoreOptions | None = None,
+) -> Scores:
+    """Stack what ``score_replicate`` gave into one value, as ``score_examples`` does.
+
+    Args:
+        kind: Name of the score.
+        rows: float32 (n,) each, replicate 0 first.
+        images: The images they are scores of.
+        recipe: How the networks were trained; this and the rest go into ``Scores.recipe``.
+        steps: As given to ``score_replicate``.
+        seed: As given to ``score_replicate``.
+        options: As given to ``score_replicate``.
+    """
+    chosen = asdict(options or ScoreOptions())
+    del chosen["values"]
+    facts: dict[str, object] = {"seed": seed, "models": len(rows), **chosen}
+    if recipe is not None:
+        facts |= {"training": recipe.identity(), "steps": recipe.steps if steps is None else steps}
+    return Scores(np.stack([*rows]).astype(np.float32), kind, images.fingerprint, facts)
+
+
+def _checked(score: Score, kind: str, subject: Subject) -> np.ndarray:
+    values = score.score(subject)
+    return check_scores(values, len(subject.images), source=f"score {kind!r}", may_be_infinite=score.may_be_infinite)

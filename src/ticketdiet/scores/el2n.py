@@ -1,0 +1,25 @@
+"""EL2N: the length of the error vector."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ticketdiet.scores.base import SCORES, Score, Subject
+from ticketdiet.scores.forward import predict
+
+
+@SCORES.register("el2n")
+class El2n(Score):
+    """||softmax(f(x)) - onehot(y)||_2, not squared, early in training; high means hard as it is, in [0, sqrt(2)].
+
+    Paul et al. 2021, "Deep Learning on a Data Diet", arXiv 2107.07075, definition 2.2, there and in arXiv 2206.01278
+    averaged over independently trained networks. Images are not augmented and BatchNorm is in eval mode.
+    """
+
+    def score(self, subject: Subject) -> np.ndarray:
+        """Return float32 (n,)."""
+        logits = predict(subject.trained(), subject.images, subject.options).logits
+        errors = torch.softmax(logits, dim=1)
+        errors[torch.arange(len(errors)), subject.images.labels.cpu()] -= 1
+        return np.asarray(torch.linalg.vector_norm(errors, dim=1).numpy())

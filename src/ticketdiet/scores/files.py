@@ -1,0 +1,154 @@
+"""Scores on disk: kept whole with what produced them, exported as a table, or read from a file of one's own.
+
+Nothing here pickles. The order is that of the data set, and a file that says otherwise is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from ticketdiet.core.errors import DataError
+from ticketdiet.core.values import Images, Scores
+from ticketdiet.scores.base import check_scores
+
+FORMAT = 1
+INDEX_COLUMN = "index"
+SCORE_COLUMN = "score"
+
+
+def save_scores(path: str | os.PathLike[str], scores: Scores) -> None:
+    """Write scores with their fingerprint and recipe as ``.npz``: the matrix, and JSON beside it.
+
+    Raises:
+        DataError: When the recipe is not JSON.
+    """
+    facts = {"format": FORMAT, "kind": scores.kind, "fingerprint": scores.fingerprint, "recipe": dict(scores.recipe)}
+    try:
+        text = json.dumps(facts, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as reason:
+        raise DataError(
+            f"a recipe that is not JSON: {reason}.", expected="plain values", way_out="convert it"
+        ) from None
+    with open(path, "wb") as file:
+        np.savez_compressed(file, matrix=scores.matrix, facts=np.array(text))
+
+
+def load_scores(path: str | os.PathLike[str], images: Images | None = None) -> Scores:
+    """Read what ``save_scores`` wrote.
+
+    Args:
+        path: The file.
+        images: The images they are for; scores of others, or in another order, are refused.
+
+    Raises:
+        DataError: When the file is missing, damaged or of a newer format, or the scores belong to other images.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            matrix, facts = stored["matrix"], json.loads(str(stored["facts"]))
+        if facts["format"] > FORMAT or matrix.ndim != 2:
+            raise ValueError(f"format {facts['format']}, matrix of shape {matrix.shape}")
+        scores = Scores(matrix, facts["kind"], facts["fingerprint"], facts["recipe"])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as reason:
+        raise DataError(
+            f"{path} cannot be read as scores: {reason}.",
+            expected="an .npz that save_scores wrote, of this version or an older one",
+            way_out="write it again; one's own numbers are read by score 'file'",
+        ) from None
+    if images is not None:
+        scores.check_belongs_to(images)
+    return scores
+
+
+def export_scores(path: str | os.PathLike[str], scores: Scores, labels: np.ndarray | None = None) -> None:
+    """Write a table in the order of the data set: ``index``, ``label`` if given, ``score`` (mean), ``model_0``, ...
+
+    Args:
+        path: ``.csv`` or ``.parquet``.
+        scores: What to write.
+        labels: int (n,), or None.
+
+    Raises:
+        DataError: For another ending or labels of another length.
+    """
+    import pandas as pd
+
+    columns: dict[str, np.ndarray] = {INDEX_COLUMN: np.arange(len(scores))}
+    if labels is not None:
+        if len(labels) != len(scores):
+            raise DataError(
+                f"{len(labels)} labels for {len(scores)} scores.", expected="one each", way_out="align them"
+            )
+        columns["label"] = np.asarray(labels)
+    columns[SCORE_COLUMN] = scores.mean
+    columns |= {f"model_{number}": row for number, row in enumerate(scores.matrix)}
+    table = pd.DataFrame(columns)
+    ending = _ending(path, (".csv", ".parquet"))
+    if ending == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        table.to_parquet(path, index=False)
+
+
+def read_values(path: str | os.PathLike[str], count: int, *, column: str | None = None) -> np.ndarray:
+    """Read one number an example.
+
+    Args:
+        path: ``.npy`` with shape (n,), or a ``.csv`` or ``.parquet`` table; its column ``index``, if there is one, must
+            count 0, 1, 2, ...
+        count: Number of examples (n).
+        column: Column of a table; by default ``score``, or the only one.
+
+    Returns:
+        float32 (n,), in the order of the data set.
+
+    Raises:
+        DataError: For a missing or damaged file, another length or order, NaN or -inf.
+    """
+    ending = _ending(path, (".npy", ".csv", ".parquet"))
+    try:
+        values = np.load(path, allow_pickle=False) if ending == ".npy" else _read_column(path, ending, column)
+    except DataError:
+        raise
+    except (OSError, ValueError, ImportError) as reason:
+        raise DataError(
+            f"{path} cannot be read: {reason}.",
+            expected="a .npy array of numbers, or a table in CSV or Parquet",
+            way_out="write it with numpy.save or DataFrame.to_csv; pickled objects are never loaded",
+        ) from None
+    return check_scores(values, count, source=str(path), may_be_infinite=True)
+
+
+def _read_column(path: str | os.PathLike[str], ending: str, column: str | None) -> np.ndarray:
+    import pandas as pd
+
+    table = pd.read_csv(path, float_precision="round_trip") if ending == ".csv" else pd.read_parquet(path)
+    if INDEX_COLUMN in table and not np.array_equal(table[INDEX_COLUMN].to_numpy(), np.arange(len(table))):
+        raise DataError(
+            f"{path} is not in the order of the data set: its column 'index' is not 0, 1, 2, ...",
+            expected="one row an example, in order",
+            way_out="sort by index, and add what is missing",
+        )
+    others = [str(name) for name in table.columns if name != INDEX_COLUMN]
+    name = column or (SCORE_COLUMN if SCORE_COLUMN in others or len(others) != 1 else others[0])
+    if name not in others:
+        raise DataError(
+            f"{path} has no column {name!r}.",
+            expected=f"one of: {', '.join(others)}",
+            way_out="name one with column=",
+        )
+    return np.asarray(table[name].to_numpy())
+
+
+def _ending(path: str | os.PathLike[str], known: tuple[str, ...]) -> str:
+    ending = Path(path).suffix.lower()
+    if ending not in known:
+        raise DataError(
+            f"{path}.", expected=f"a name that ends in {' or '.join(known)}", way_out="rename or convert it"
+        )
+    return ending

@@ -1,0 +1,110 @@
+"""One forward pass over un-augmented images: logits, and the features before the last linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ticketdiet.core.errors import DataError
+from ticketdiet.core.values import Images
+from ticketdiet.scores.base import ScoreOptions
+from ticketdiet.training.evaluation import autocast, device_of, evaluating, prepared_chunks
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What a network says, in the order of the images, on the CPU.
+
+    Attributes:
+        logits: float32 (n, classes).
+        features: float32 (n, features): inputs of the last linear layer; (n, 0) unless asked for.
+    """
+
+    logits: Tensor
+    features: Tensor
+
+
+def predict(model: nn.Module, images: Images, options: ScoreOptions, *, with_features: bool = False) -> Predicted:
+    """Run ``model`` over ``images``; its mode and buffers are left as they were.
+
+    Args:
+        model: A classifier.
+        images: What to show, un-augmented.
+        options: Batch size, precision and BatchNorm mode. ``"lth_diet"`` sorts the images by class and lets BatchNorm
+            normalise each such batch by itself, so that batches are of one class and the numbers depend on batch size.
+        with_features: Keep the inputs of the last linear layer too.
+
+    Raises:
+        DataError: When features are asked of a network whose logits do not come from a linear layer.
+    """
+    if options.batch_norm == "eval":
+        with evaluating(model):
+            return _predict(model, images, options, with_features)
+    order = torch.sort(images.labels.cpu(), stable=True).indices
+    back = torch.argsort(order)
+    with evaluating(model), _batch_norm_training(model):
+        sorted_ = _predict(model, images.take(order), options, with_features)
+    return Predicted(sorted_.logits[back], sorted_.features[back])
+
+
+def _predict(model: nn.Module, images: Images, options: ScoreOptions, with_features: bool) -> Predicted:
+    device = device_of(model)
+    logits, features = [], []
+    with torch.no_grad(), autocast(device, options.precision), watch_last_linear(model) as seen:
+        for inputs, _ in prepared_chunks(images, options.batch_size, device):
+            output = model(inputs)
+            logits.append(output.float().cpu())
+            features.append(features_of(seen, output).cpu() if with_features else torch.empty(len(inputs), 0))
+            seen.clear()
+    return Predicted(torch.cat(logits), torch.cat(features))
+
+
+@contextmanager
+def watch_last_linear(model: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Collect (input, output) of the last linear layer at each forward pass; the caller empties the list."""
+    seen: list[tuple[Tensor, Tensor]] = []
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        yield seen
+        return
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen.append((inputs[0], output))
+
+    handle = layers[-1].register_forward_hook(keep)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def features_of(seen: list[tuple[Tensor, Tensor]], output: Tensor) -> Tensor:
+    """Return float32 (batch, features): what the linear layer that made ``output`` saw.
+
+    Raises:
+        DataError: When no linear layer made it.
+    """
+    if len(seen) != 1 or seen[0][1].shape != output.shape or seen[0][0].dim() != 2:
+        raise DataError(
+            "a network whose logits do not come from its last linear layer.",
+            expected="an nn.Linear, called once, as the last layer",
+            way_out="choose a score that needs no features, such as el2n or grand",
+        )
+    return seen[0][0].detach().float()
+
+
+@contextmanager
+def _batch_norm_training(model: nn.Module) -> Iterator[None]:
+    layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    kept = [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers()]
+    for layer in layers:
+        layer.train()
+    try:
+        yield
+    finally:
+        for buffer, value in kept:
+            buffer.copy_(value)

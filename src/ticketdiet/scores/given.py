@@ -1,0 +1,72 @@
+"""Scores that are given or drawn: one's own file, barriers of the landscape part, chance; and the permuted control."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ticketdiet.core.errors import DataError
+from ticketdiet.core.seeds import numpy_generator
+from ticketdiet.core.values import Scores
+from ticketdiet.scores.base import SCORES, Needs, Score, Subject
+from ticketdiet.scores.files import read_values
+
+
+@SCORES.register("random")
+class Chance(Score):
+    """Uniform in [0, 1): nothing is hard. The control that every other score has to beat."""
+
+    needs: Needs = "nothing"
+
+    def score(self, subject: Subject) -> np.ndarray:
+        """Return float32 (n,)."""
+        return numpy_generator(subject.seed, "score", "random").random(len(subject.images), dtype=np.float32)
+
+
+@SCORES.register("barrier")
+class Barrier(Score):
+    """Per-example loss barrier between two networks in nats, as the landscape part measures it.
+
+    High means hard as it is: easy examples connect first (Paul et al. 2022, arXiv 2206.01278, section 5), so that the
+    paper's lowest-barrier subset is ``easiest`` and the highest-barrier one ``hardest``. Negative barriers are kept.
+    ``options.values`` is float (n,), or (pairs, n), which is averaged.
+    """
+
+    needs: Needs = "nothing"
+
+    def score(self, subject: Subject) -> np.ndarray:
+        """Return float32 (n,)."""
+        if subject.options.values is None:
+            raise DataError(
+                "no barriers to score by.",
+                expected="one barrier an example in nats",
+                way_out="measure them with measure_barrier and give values=barrier.per_example",
+            )
+        values = np.asarray(subject.options.values)
+        return values.mean(axis=0) if values.ndim == 2 else values
+
+
+@SCORES.register("file")
+class FromFile(Score):
+    """One's own numbers from ``.npy``, ``.csv`` or ``.parquet``; make high mean hard yourself. +inf is allowed."""
+
+    needs: Needs = "nothing"
+    may_be_infinite = True
+
+    def score(self, subject: Subject) -> np.ndarray:
+        """Return float32 (n,)."""
+        if subject.options.path is None:
+            raise DataError(
+                "score 'file' without a file.", expected="path=...", way_out="name a .npy, .csv or .parquet"
+            )
+        return read_values(subject.options.path, len(subject.images), column=subject.options.column)
+
+
+def permute_scores(scores: Scores, seed: int = 0) -> Scores:
+    """Return the same scores dealt out to other examples at random: a control that keeps their distribution.
+
+    All models are permuted alike, so that the mean is permuted too.
+    """
+    order = numpy_generator(seed, "score", "permuted").permutation(len(scores))
+    return replace(scores, matrix=scores.matrix[:, order], recipe={**scores.recipe, "permuted": seed})

@@ -1,0 +1,54 @@
+"""GraNd: the length of an example's own gradient, of the whole network or of its last layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ticketdiet.core.errors import DataError
+from ticketdiet.scores.base import SCORES, Score, Subject
+from ticketdiet.scores.forward import predict
+from ticketdiet.scores.gradient_norms import gradient_norms
+from ticketdiet.training.evaluation import device_of, prepared_chunks
+
+
+@SCORES.register("grand")
+class Grand(Score):
+    """||d cross-entropy(f(x), y) / d all parameters||_2; high means hard as it is.
+
+    Paul et al. 2021, arXiv 2107.07075, definition 2.1, averaged over independently trained networks; un-augmented
+    images, BatchNorm in eval mode. Use it after some training: GraNd *at initialisation*, as first published, does not
+    reproduce; the reported numbers came from a bug (Kirsch 2023, arXiv 2303.14753).
+    """
+
+    def score(self, subject: Subject) -> np.ndarray:
+        """Return float32 (n,)."""
+        if subject.options.batch_norm != "eval":
+            raise DataError(
+                f"GraNd with BatchNorm mode {subject.options.batch_norm!r}.",
+                expected="'eval': in train mode an example has no gradient of its own",
+                way_out="leave batch_norm out, or use grand_last or el2n",
+            )
+        model, options = subject.trained(), subject.options
+        chunks = prepared_chunks(subject.images, options.batch_size, device_of(model))
+        parts = [gradient_norms(model, x, y, precision=options.precision).cpu() for x, y in chunks]
+        return np.asarray(torch.cat(parts).numpy())
+
+
+@SCORES.register("grand_last")
+class GrandLast(Score):
+    """GraNd of the last linear layer (weight and bias) alone, in one forward pass; high means hard as it is.
+
+    The gradient is the outer product of the error softmax(f(x)) - onehot(y) and the layer's input h, so its norm is
+    ||error|| * sqrt(||h||^2 + 1): EL2N, weighted by the length of the features. On GraNd see ``grand``.
+    """
+
+    def score(self, subject: Subject) -> np.ndarray:
+        """Return float32 (n,)."""
+        model = subject.trained()
+        predicted = predict(model, subject.images, subject.options, with_features=True)
+        errors = torch.softmax(predicted.logits, dim=1)
+        errors[torch.arange(len(errors)), subject.images.labels.cpu()] -= 1
+        last = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
+        lengths = predicted.features.square().sum(1) + (last.bias is not None)
+        return np.asarray((errors.square().sum(1) * lengths).sqrt().numpy())

@@ -1,0 +1,199 @@
+"""Per-example training dynamics from one look at each training batch, in bounded memory.
+
+It watches the loop of this package as an observer, and works in any other PyTorch loop::
+
+    recorder = TrainingRecorder(len(dataset))
+    for indices, inputs, labels in loader:
+        logits = model(inputs)
+        recorder.update(indices, logits, labels)
+        ...
+    hard = recorder.scores("forgetting")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ticketdiet.core.errors import DataError, UnknownName
+from ticketdiet.scores.pointwise import Pointwise, pointwise
+from ticketdiet.training.batches import Batch
+from ticketdiet.training.observers import Observer
+
+_MEANS = ("loss", "entropy", "confidence", "margin", "logit_margin")
+
+
+class TrainingRecorder(Observer):
+    """Running statistics of each example over the visits that training pays it.
+
+    A visit sees what the training sees: augmented images, weights before the update, BatchNorm in train mode. Memory is
+    58 bytes an example, whatever the length of the training.
+
+    Args:
+        num_examples: Examples of the data set (n).
+
+    Attributes:
+        visits: int32 (n,): how often each example was seen.
+        forgotten: int32 (n,): changes from correct to wrong between successive visits.
+        learned: bool (n,): whether it was ever correct.
+    """
+
+    def __init__(self, num_examples: int) -> None:
+        if num_examples < 1:
+            raise DataError(f"a recorder of {num_examples} examples.", expected="at least 1", way_out="give len(data)")
+        self.visits = torch.zeros(num_examples, dtype=torch.int32)
+        self.forgotten = torch.zeros(num_examples, dtype=torch.int32)
+        self.learned = torch.zeros(num_examples, dtype=torch.bool)
+        self._correct = torch.zeros(num_examples, dtype=torch.bool)
+        # Means by Welford's update; float64, so that a long training does not drown late visits.
+        self._means = torch.zeros(len(_MEANS), num_examples, dtype=torch.float64)
+        self._squares = torch.zeros(num_examples, dtype=torch.float64)
+
+    def __len__(self) -> int:
+        return len(self.visits)
+
+    def update(self, indices: Tensor | np.ndarray, logits: Tensor, labels: Tensor) -> None:
+        """Take in one batch.
+
+        Args:
+            indices: int (batch,): positions in the data set. One that occurs twice counts as two visits, in order.
+            logits: Float (batch, classes), before the update; detached here.
+            labels: int64 (batch,).
+
+        Raises:
+            DataError: When shapes do not fit or an index is outside the data set.
+        """
+        where = torch.as_tensor(indices, device=logits.device, dtype=torch.int64)
+        self._check(where, logits, labels)
+        seen = pointwise(logits, labels.to(logits.device))
+        for part in _rounds(where):
+            chosen = Pointwise(**{name: value[part] for name, value in vars(seen).items()})
+            self._add(where[part], chosen)
+
+    def after_batch(self, step: int, batch: Batch, logits: Tensor, loss: Tensor) -> None:
+        """Take in the batch of a step of the training loop, which never repeats an example."""
+        self._add(batch.indices, pointwise(logits, batch.labels))
+
+    def _check(self, where: Tensor, logits: Tensor, labels: Tensor) -> None:
+        if logits.dim() != 2 or where.shape != labels.shape or where.shape != logits.shape[:1]:
+            raise DataError(
+                f"indices {tuple(where.shape)}, logits {tuple(logits.shape)}, labels {tuple(labels.shape)}.",
+                expected="shapes (batch,), (batch, classes) and (batch,)",
+                way_out="give the three of the same batch",
+            )
+        if len(where) and not 0 <= int(where.min()) <= int(where.max()) < len(self):
+            raise DataError(
+                f"indices from {int(where.min())} to {int(where.max())}.",
+                expected=f"positions in [0, {len(self) - 1}]",
+                way_out="make the recorder for the whole data set, and give positions in it",
+            )
+
+    def _add(self, where: Tensor, seen: Pointwise) -> None:
+        self._follow(where.device)
+        visits = self.visits[where] + 1
+        self.visits[where] = visits
+        self.forgotten[where] += (self._correct[where] & ~seen.correct).int()
+        self._correct[where] = seen.correct
+        self.learned[where] |= seen.correct
+        values = torch.stack([getattr(seen, name) for name in _MEANS]).double()
+        before = self._means[:, where]
+        after = before + (values - before) / visits
+        self._means[:, where] = after
+        row = _MEANS.index("confidence")
+        self._squares[where] += (values[row] - before[row]) * (values[row] - after[row])
+
+    def _follow(self, device: torch.device) -> None:
+        """Live where the logits are: a copy to the CPU at every step would stall a GPU."""
+        if self.visits.device != device:
+            self.load({name: value.to(device) for name, value in self._state().items()})
+
+    def mean(self, quantity: str) -> np.ndarray:
+        """Mean over visits, float64 (n,), of ``loss``, ``entropy``, ``confidence``, ``margin`` or ``logit_margin``.
+
+        Raises:
+            UnknownName: For another quantity.
+            DataError: When some example was never visited.
+        """
+        if quantity not in _MEANS:
+            raise UnknownName.of("recorded quantity", quantity, _MEANS)
+        self._check_visited()
+        return np.asarray(self._means[_MEANS.index(quantity)].cpu().numpy()).copy()
+
+    def scores(self, kind: str) -> np.ndarray:
+        """Return a score made of what was recorded: float32 (n,), high means hard.
+
+        Args:
+            kind: ``forgetting``, ``loss``, ``entropy``, ``margin``, ``confidence``, ``aum`` or ``variance``; see
+                ``ticketdiet.scores.dynamics`` for what they are.
+
+        Raises:
+            UnknownName: For another kind.
+            DataError: When some example was never visited.
+        """
+        if kind not in _READINGS:
+            raise UnknownName.of("recorded score", kind, _READINGS)
+        self._check_visited()
+        return _READINGS[kind](self).astype(np.float32)
+
+    def _check_visited(self) -> None:
+        unseen = np.flatnonzero(self.visits.cpu().numpy() == 0)
+        if len(unseen):
+            raise DataError(
+                f"{len(unseen)} of {len(self)} examples were never visited, the first is {unseen[0]}.",
+                expected="at least one visit an example",
+                way_out="train longer: an epoch drops its last incomplete batch, so it takes more than one",
+            )
+
+    def _state(self) -> dict[str, Tensor]:
+        return {
+            "visits": self.visits,
+            "forgotten": self.forgotten,
+            "learned": self.learned,
+            "correct": self._correct,
+            "means": self._means,
+            "squares": self._squares,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything recorded so far, as copies on the CPU."""
+        return {name: value.detach().to("cpu", copy=True) for name, value in self._state().items()}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what ``tensors`` gave."""
+        self.visits, self.forgotten, self.learned = tensors["visits"], tensors["forgotten"], tensors["learned"]
+        self._correct, self._means, self._squares = tensors["correct"], tensors["means"], tensors["squares"]
+
+
+def _forgetting(recorder: TrainingRecorder) -> np.ndarray:
+    counts = recorder.forgotten.cpu().numpy().astype(np.float64)
+    return np.where(recorder.learned.cpu().numpy(), counts, np.inf)
+
+
+def _variance(recorder: TrainingRecorder) -> np.ndarray:
+    return np.asarray((recorder._squares / recorder.visits).cpu().numpy())
+
+
+_READINGS: dict[str, Callable[[TrainingRecorder], np.ndarray]] = {
+    "forgetting": _forgetting,
+    "loss": lambda recorder: recorder.mean("loss"),
+    "entropy": lambda recorder: recorder.mean("entropy"),
+    "margin": lambda recorder: -recorder.mean("margin"),
+    "confidence": lambda recorder: 1 - recorder.mean("confidence"),
+    "aum": lambda recorder: -recorder.mean("logit_margin"),
+    "variance": _variance,
+}
+
+
+def _rounds(where: Tensor) -> list[Tensor]:
+    """Split a batch into parts without repeats: first occurrences, second occurrences, ..., as positions."""
+    _, inverse, counts = torch.unique(where, return_inverse=True, return_counts=True)
+    if len(counts) == len(where):
+        return [torch.arange(len(where), device=where.device)]
+    order = inverse.argsort(stable=True)
+    starts = counts.cumsum(0) - counts
+    occurrence = torch.empty_like(order)
+    occurrence[order] = torch.arange(len(where), device=where.device) - starts[inverse[order]]
+    return [(occurrence == number).nonzero()[:, 0] for number in range(int(counts.max()))]
