@@ -1,3 +1,112 @@
-"""ticketdiet: sparse trainable networks by iterative magnitude pruning, from pre-training on a data diet."""
+"""ticketdiet: sparse trainable networks by iterative magnitude pruning, from pre-training on a data diet.
+
+Everything of use is here, and imported when first asked for: ``import ticketdiet`` alone imports neither torch nor
+pandas, so that the command line answers at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ticketdiet.core.seeds import RunSeeds
+    from ticketdiet.core.values import Images, ImageSplits, Scores
+    from ticketdiet.data.images import load_images
+    from ticketdiet.data.subsets import choose_subset
+    from ticketdiet.landscape.barrier import Barrier, measure_barrier
+    from ticketdiet.models.build import build_model
+    from ticketdiet.reports.reading import read_rows
+    from ticketdiet.scores.catalog import score_names
+    from ticketdiet.scores.driver import score_examples
+    from ticketdiet.scores.recorder import TrainingRecorder
+    from ticketdiet.store.results import ResultStore
+    from ticketdiet.studies.load import load_study
+    from ticketdiet.studies.planner import plan_study
+    from ticketdiet.studies.run import run_plan
+    from ticketdiet.tickets.masks import dense_mask, density
+    from ticketdiet.tickets.pruning import prune
+    from ticketdiet.tickets.rewinding import rewind
+    from ticketdiet.tickets.search import TicketSearch, find_ticket
+    from ticketdiet.training.evaluation import Evaluation, evaluate, predict_logits
+    from ticketdiet.training.loop import Trained, train
+    from ticketdiet.training.recipe import Recipe
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Barrier",
+    "Evaluation",
+    "ImageSplits",
+    "Images",
+    "Recipe",
+    "ResultStore",
+    "RunSeeds",
+    "Scores",
+    "TicketSearch",
+    "Trained",
+    "TrainingRecorder",
+    "__version__",
+    "build_model",
+    "choose_subset",
+    "dense_mask",
+    "density",
+    "evaluate",
+    "find_ticket",
+    "load_images",
+    "load_study",
+    "measure_barrier",
+    "plan_study",
+    "predict_logits",
+    "prune",
+    "read_rows",
+    "rewind",
+    "run_plan",
+    "score_examples",
+    "score_names",
+    "train",
+]
+
+_HOMES = {
+    "Barrier": "landscape.barrier",
+    "Evaluation": "training.evaluation",
+    "ImageSplits": "core.values",
+    "Images": "core.values",
+    "Recipe": "training.recipe",
+    "ResultStore": "store.results",
+    "RunSeeds": "core.seeds",
+    "Scores": "core.values",
+    "TicketSearch": "tickets.search",
+    "Trained": "training.loop",
+    "TrainingRecorder": "scores.recorder",
+    "build_model": "models.build",
+    "choose_subset": "data.subsets",
+    "dense_mask": "tickets.masks",
+    "density": "tickets.masks",
+    "evaluate": "training.evaluation",
+    "find_ticket": "tickets.search",
+    "load_images": "data.images",
+    "load_study": "studies.load",
+    "measure_barrier": "landscape.barrier",
+    "plan_study": "studies.planner",
+    "predict_logits": "training.evaluation",
+    "prune": "tickets.pruning",
+    "read_rows": "reports.reading",
+    "rewind": "tickets.rewinding",
+    "run_plan": "studies.run",
+    "score_examples": "scores.driver",
+    "score_names": "scores.catalog",
+    "train": "training.loop",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value  # the next look finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
