@@ -17,6 +17,7 @@ from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Images, Mask, Weights
 from ticketdiet.landscape.barrier import (
     DEFAULT_TOLERANCE,
+    EVALUATION_BATCH,
     RECALIBRATION_BATCHES,
     PairBarrier,
     connected_within,
@@ -126,7 +127,7 @@ def measure_family(
     batch_norm: BatchNormPolicy = "interpolate",
     *,
     mask: Mask | None = None,
-    batch_size: int = 1000,
+    batch_size: int = EVALUATION_BATCH,
     precision: Precision = "float32",
     recalibration_batches: int = RECALIBRATION_BATCHES,
 ) -> Family:
