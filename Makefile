@@ -1,0 +1,64 @@
+# Two commands for newcomers, from a fresh clone with only Python 3.11+ and make:
+#   make demo   installs into .venv and runs the quickstart study
+#   make test   runs the whole test suite
+# `make help` lists the rest. PYTHON chooses the interpreter, JOBS the test processes, PIP_FLAGS goes to pip install.
+
+PYTHON ?= python3
+JOBS ?= 2
+PIP_FLAGS ?=
+STUDY ?= quickstart
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Installing again is only worth it when what is installed has changed.
+CORE := $(VENV)/.installed-core
+DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lint types bench clean distclean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
+		printf '%-16s %s\n' "$$name" "$$what"; done
+
+demo: $(CORE) ## install, and run the quickstart study (STUDY=NAME for another)
+	$(BIN)/ticketdiet run $(STUDY)
+
+test: $(DEV) ## run the whole test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q
+
+check: lint types test ## format check, lint, types and tests: what has to pass
+
+lint: $(DEV) ## check format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(DEV) ## check types
+	$(BIN)/mypy
+
+format: $(DEV) ## format, and repair what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV) ## run the benchmarks; the machine should be quiet
+	$(BIN)/python benchmarks/train_speed.py
+	$(BIN)/python benchmarks/study_speed.py
+
+clean: ## remove caches and build outputs; results and figures stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv too
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(CORE): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e .
+	@touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e '.[dev]'
+	@touch $(CORE) $@
