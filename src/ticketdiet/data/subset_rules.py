@@ -180,9 +180,7 @@ class Stratified(SubsetRule):
         quotas = share_out(size, np.diff(bounds), pool.draws.order("strata", strata, pool.part))
         keys = pool.keys("stratified")
         picked = np.zeros(len(pool), dtype=bool)
-        # int16 is sorted by radix, in linear time.
-        parts = np.split(np.argsort(stratum, kind="stable"), bounds[1:-1])
-        for members, quota in zip(parts, quotas, strict=True):
+        for members, quota in zip(_groups(np.arange(len(pool)), stratum), quotas, strict=True):
             picked[members] = _lowest_keys(keys[members], int(quota))
         return picked
 
@@ -244,14 +242,22 @@ def _quantile_strata(values: np.ndarray, keys: np.ndarray, bounds: np.ndarray) -
 
     Only the values at the bounds are ranked; examples that equal one of them are split by their keys.
     """
-    cuts = np.partition(values, bounds)[bounds] if len(bounds) else values[:0]
+    if not len(bounds):
+        return np.zeros(len(values), dtype=np.int16)
+    cuts = np.partition(values, bounds)[bounds]
     stratum: np.ndarray = np.searchsorted(cuts, values).astype(np.int16)
     reached = np.cumsum(np.bincount(stratum, minlength=len(bounds) + 1))
     at_cut = np.flatnonzero(np.append(cuts, cuts.dtype.type(np.nan))[stratum] == values)
-    for first, cut in zip(*np.unique(cuts, return_index=True)[::-1], strict=True):
-        tied = at_cut[values[at_cut] == cut]
-        below = int(reached[first]) - len(tied)
+    for tied in _groups(at_cut, stratum[at_cut]):
+        below = int(reached[stratum[tied[0]]]) - len(tied)
         inner = bounds[(bounds > below) & (bounds < below + len(tied))] - below
-        order = np.argpartition(keys[tied], inner) if len(inner) else np.arange(len(tied))
-        stratum[tied[order]] = np.searchsorted(bounds, below + np.arange(len(tied)), side="right")
+        if len(inner):
+            tied = tied[np.argpartition(keys[tied], inner)]
+        stratum[tied] = np.searchsorted(bounds, below + np.arange(len(tied)), side="right")
     return stratum
+
+
+def _groups(members: np.ndarray, numbers: np.ndarray) -> list[np.ndarray]:
+    """Split ``members`` by their int16 ``numbers``, ascending; a stable sort of int16 is by radix, in linear time."""
+    order = np.argsort(numbers, kind="stable")
+    return np.split(members[order], np.flatnonzero(np.diff(numbers[order])) + 1)

@@ -49,7 +49,8 @@ def load_scores(path: str | os.PathLike[str], images: Images | None = None) -> S
         DataError: When the file is missing, damaged or of a newer format, or the scores belong to other images.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # numpy leaves a damaged file open unless it is handed an open one.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             matrix, facts = stored["matrix"], json.loads(str(stored["facts"]))
         if facts["format"] > FORMAT or matrix.ndim != 2:
             raise ValueError(f"format {facts['format']}, matrix of shape {matrix.shape}")
@@ -127,7 +128,7 @@ def read_values(path: str | os.PathLike[str], count: int, *, column: str | None 
 def _read_column(path: str | os.PathLike[str], ending: str, column: str | None) -> np.ndarray:
     import pandas as pd
 
-    table = pd.read_csv(path, float_precision="round_trip") if ending == ".csv" else pd.read_parquet(path)
+    table = pd.read_csv(path) if ending == ".csv" else pd.read_parquet(path)
     if INDEX_COLUMN in table and not np.array_equal(table[INDEX_COLUMN].to_numpy(), np.arange(len(table))):
         raise DataError(
             f"{path} is not in the order of the data set: its column 'index' is not 0, 1, 2, ...",

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ticketdiet.core.errors import DataError
+from ticketdiet.core.values import Images, Scores
+from ticketdiet.scores.base import ScoreOptions
+from ticketdiet.scores.driver import score_model
+from ticketdiet.scores.files import export_scores, load_scores, read_values, save_scores
+
+
+@pytest.fixture
+def scores(images: Images) -> Scores:
+    matrix = np.random.default_rng(0).random((3, len(images)), dtype=np.float32)
+    return Scores(matrix, "el2n", images.fingerprint, {"steps": 5, "batch_norm": "eval"})
+
+
+def test_saved_scores_come_back_whole(tmp_path: Path, scores: Scores, images: Images) -> None:
+    save_scores(tmp_path / "s.npz", scores)
+    back = load_scores(tmp_path / "s.npz", images)
+    assert (back.matrix == scores.matrix).all()
+    assert back.matrix.dtype == np.float32
+    assert (back.kind, back.fingerprint, back.recipe) == (scores.kind, scores.fingerprint, scores.recipe)
+
+
+def test_scores_of_another_order_are_refused(tmp_path: Path, scores: Scores, images: Images) -> None:
+    save_scores(tmp_path / "s.npz", scores)
+    with pytest.raises(DataError, match="same images in the same order"):
+        load_scores(tmp_path / "s.npz", images.take(np.arange(len(images))[::-1].copy()))
+    with pytest.raises(DataError, match="96 scores for 5 images"):
+        load_scores(tmp_path / "s.npz", images.take(np.arange(5)))
+
+
+def test_damaged_missing_and_newer_files_are_refused(tmp_path: Path, scores: Scores) -> None:
+    path = tmp_path / "s.npz"
+    with pytest.raises(DataError, match="cannot be read as scores"):
+        load_scores(path)
+    save_scores(path, scores)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match="cannot be read as scores"):
+        load_scores(path)
+    np.savez(path, matrix=scores.matrix, facts=np.array('{"format": 2}'))
+    with pytest.raises(DataError, match="format 2"):
+        load_scores(path)
+
+
+def test_a_recipe_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not JSON"):
+        save_scores(tmp_path / "s.npz", Scores(np.zeros((1, 2)), "el2n", recipe={"a": object()}))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_exported_tables_are_read_back_in_order(tmp_path: Path, scores: Scores, ending: str, images: Images) -> None:
+    path = tmp_path / f"table.{ending}"
+    export_scores(path, scores, images.labels.numpy())
+    assert (read_values(path, len(scores)) == scores.mean.astype(np.float32)).all()
+    assert (read_values(path, len(scores), column="model_1") == scores.matrix[1]).all()
+    table = pd.read_csv(path) if ending == "csv" else pd.read_parquet(path)
+    assert list(table.columns) == ["index", "label", "score", "model_0", "model_1", "model_2"]
+
+
+def test_a_table_in_another_order_is_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"index": [1, 0], "score": [0.5, 0.6]}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DataError, match="not in the order of the data set"):
+        read_values(tmp_path / "t.csv", 2)
+
+
+def test_an_unknown_column_lists_the_known_ones(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [1.0], "b": [2.0]}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DataError, match="one of: a, b"):
+        read_values(tmp_path / "t.csv", 1)
+    assert read_values(tmp_path / "t.csv", 1, column="b").tolist() == [2.0]
+
+
+def test_a_file_of_ones_own_is_a_score(tmp_path: Path, images: Images) -> None:
+    values = np.arange(96.0)
+    values[3] = np.inf
+    np.save(tmp_path / "mine.npy", values)
+    assert (score_model("file", None, images, options=ScoreOptions(path=str(tmp_path / "mine.npy"))) == values).all()
+    with pytest.raises(DataError, match="without a file"):
+        score_model("file", None, images)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros(95), r"shape \(95,\)"),
+        (np.zeros((96, 1)), "shape"),
+        (np.full(96, np.nan), "96 values that are no score"),
+        (np.full(96, -np.inf), "-inf at example 0"),
+        (np.array(["a"] * 96), "dtype"),
+    ],
+)
+def test_unusable_numbers_are_refused_with_the_reason(tmp_path: Path, values: np.ndarray, message: str) -> None:
+    np.save(tmp_path / "mine.npy", values)
+    with pytest.raises(DataError, match=message):
+        read_values(tmp_path / "mine.npy", 96)
+
+
+def test_pickles_are_never_loaded(tmp_path: Path) -> None:
+    np.save(tmp_path / "mine.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_values(tmp_path / "mine.npy", 2)
+
+
+@pytest.mark.parametrize("name", ["mine.pt", "missing.npy", "missing.csv", "missing.parquet"])
+def test_missing_and_strange_files_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError):
+        read_values(tmp_path / name, 2)
+
+
+def test_export_refuses_labels_of_another_length(tmp_path: Path, scores: Scores) -> None:
+    with pytest.raises(DataError, match="5 labels"):
+        export_scores(tmp_path / "t.csv", scores, torch.zeros(5).numpy())
