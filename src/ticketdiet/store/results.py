@@ -35,7 +35,8 @@ from ticketdiet.store.layout import (
     store_format,
 )
 from ticketdiet.store.manifest import FORMAT, MANIFEST, FileRecord, Manifest, ManifestError, parse_manifest
-from ticketdiet.store.place import FileStat, Place, open_place, sha256
+from ticketdiet.store.opening import open_place
+from ticketdiet.store.place import FileStat, Place, sha256
 
 A_DAY = 86400.0
 
