@@ -46,7 +46,7 @@ def run(
 ) -> None:
     """Run what is missing of a study, in dependency order; results are kept as they come."""
     from ticketdiet.cli.progress import RunView
-    from ticketdiet.reports.reading import read_rows
+    from ticketdiet.cli.summary import show_summary
     from ticketdiet.studies.executors import choose_device
     from ticketdiet.studies.run import run_plan
 
@@ -59,9 +59,7 @@ def run(
         typer.echo(f"Nothing to do: all {outcome.kept} stages of {todo.study.study} are in {kept_in.url}.")
     else:
         typer.echo(f"Made {outcome.made} stages, {outcome.kept} were there already.")
-    from ticketdiet.cli.summary import show_summary
-
-    show_summary(todo, read_rows(todo, kept_in), kept_in.url, out or Path("figures") / todo.study.study, draw=True)
+    show_summary(todo, kept_in, out or Path("figures") / todo.study.study)
 
 
 def plan(
@@ -102,9 +100,7 @@ def figure(
 ) -> None:
     """Draw the figures of a study, as PNG and SVG."""
     from ticketdiet.cli.summary import draw_figures
-    from ticketdiet.reports.reading import read_rows
 
     todo = open_plan(study, settings, limit_arms)
-    rows = read_rows(todo, open_store(store))
-    for path in draw_figures(todo, rows, out or Path("figures") / todo.study.study):
+    for path in draw_figures(todo, open_store(store), out or Path("figures") / todo.study.study):
         typer.echo(str(path))

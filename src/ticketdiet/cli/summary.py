@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import pandas as pd
 import typer
 from rich.console import Console
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.reports.figures import accuracy_figure
+from ticketdiet.reports.reading import read_rows
+from ticketdiet.reports.study_figures import study_figures
 from ticketdiet.reports.style import save_figure
-from ticketdiet.reports.table import format_rows, parquet_rows, rich_summary
+from ticketdiet.reports.table import family_table, format_rows, parquet_rows, rich_summary
+from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.planner import Plan
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def show_summary(plan: Plan, rows: pd.DataFrame, store_url: str, out: Path, *, draw: bool) -> None:
-    """Print the accuracy table, where the results lie, and the figures drawn."""
-    Console().print(rich_summary(rows, title=f"{plan.study.study}: test accuracy by density"))
-    typer.echo(f"results: {store_url}")
-    for path in draw_figures(plan, rows, out) if draw else ():
+
+def show_summary(plan: Plan, store: ResultStore, out: Path) -> None:
+    """Print the tables, where the results lie, and the figures drawn."""
+    rows, console = read_rows(plan, store), Console()
+    console.print(rich_summary(rows, title=f"{plan.study.study}: test accuracy by density"))
+    if plan.study.children:
+        console.print(family_table(rows, title=f"{plan.study.study}: are the dense children connected?"))
+    typer.echo(f"results: {store.url}")
+    for path in draw_figures(plan, store, out):
         typer.echo(f"figure:  {path}")
 
 
-def draw_figures(plan: Plan, rows: pd.DataFrame, out: Path) -> list[Path]:
-    """Draw every figure that the rows allow, as PNG and SVG in ``out``."""
-    figure = accuracy_figure(rows, title=f"{plan.study.study}: test accuracy of sparse networks")
-    return save_figure(figure, out / "accuracy")
+def draw_figures(plan: Plan, store: ResultStore, out: Path) -> list[Path]:
+    """Draw every figure that the results allow, as PNG and SVG in ``out``."""
+    figures = study_figures(plan, store, read_rows(plan, store))
+    return [path for stem, figure in figures.items() for path in save_figure(figure, out / stem)]
 
 
 def print_rows(rows: pd.DataFrame, kind: Literal["table", "csv", "json", "parquet"], out: Path | None) -> None:

@@ -70,6 +70,22 @@ def rich_summary(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "
     return table
 
 
+def family_table(rows: pd.DataFrame, *, title: str = "") -> Table:
+    """Return the barriers of the dense families as a table for the terminal: one line an arm, means over replicates."""
+    families = rows[(rows["kind"] == "barrier") & (rows.get("pair") == "family") & (rows["level"] == 0)]
+    tolerance = families["tolerance"].max()
+    table = Table(title=title or None, title_justify="left", caption_justify="left")
+    table.caption = f"means over replicates; connected: barrier of at most {tolerance:g} nats"
+    columns = [("barrier_mean", split) for split in ("train", "test")] + [("connected_share", "train")]
+    for heading in ("arm", "barrier, train (nats)", "barrier, test (nats)", "connected, train"):
+        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    for arm in dict.fromkeys(families["arm"]):
+        own = families[families["arm"] == arm]
+        means = [own[(own["metric"] == m) & (own["split"] == s)]["value"].mean() for m, s in columns]
+        table.add_row(str(arm), f"{means[0]:.3f}", f"{means[1]:.3f}", f"{100 * means[2]:.0f} %")
+    return table
+
+
 def format_rows(rows: pd.DataFrame, kind: Format) -> str:
     """Write tidy rows as text; floats keep every digit in CSV and JSON.
 

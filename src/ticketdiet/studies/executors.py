@@ -14,9 +14,10 @@ import torch
 
 from ticketdiet.core.errors import DeviceError
 from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.bench import Bench
 from ticketdiet.studies.machine import tune_allocator
 from ticketdiet.studies.stages import Stage
-from ticketdiet.studies.work import Bench
+from ticketdiet.studies.work import perform
 
 Warnings = tuple[str, ...]
 Progress = tuple[str, int]  # address, steps done
@@ -56,7 +57,7 @@ class InProcess:
         """Work the stage now."""
         future: Future[Warnings] = Future()
         try:
-            future.set_result(self._bench.perform(stage))
+            future.set_result(perform(self._bench, stage))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -138,7 +139,7 @@ def _end_with_parent() -> None:
 
 def _perform(stage: Stage) -> Warnings:
     assert _bench is not None
-    return _bench.perform(stage)
+    return perform(_bench, stage)
 
 
 def choose_device(asked: str) -> str:

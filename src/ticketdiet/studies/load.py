@@ -94,7 +94,7 @@ class _StrictLoader(yaml.SafeLoader):
 def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key, _ in node.value:
-        name = loader.construct_object(key)  # type: ignore[no-untyped-call]
+        name = loader.construct_object(key)
         if not isinstance(name, str | int | float | bool):
             raise yaml.constructor.ConstructorError(None, None, f"key {name!r} is no plain name", key.start_mark)
         if name in seen:

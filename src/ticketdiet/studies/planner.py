@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
-from torch import nn
-
-from ticketdiet.core.errors import DataError, StudyError, UserError
+from ticketdiet.core.errors import DataError, StudyError
 from ticketdiet.core.seeds import derive_seed
 from ticketdiet.data.cache import ImageFacts
 from ticketdiet.data.images import image_facts
 from ticketdiet.data.subset_rules import SUBSETS
-from ticketdiet.models.build import build_model, find_model, is_own_module
 from ticketdiet.scores.catalog import find_score
+from ticketdiet.studies.networks import Networks, file_digest
 from ticketdiet.studies.spec import ModelSpec, ScoreSpec, StudySpec, SubsetSpec
 from ticketdiet.studies.stages import Cost, Stage, Use
-from ticketdiet.tickets.masks import prunable_names
-from ticketdiet.training.cost import forward_flops, training_flops
 from ticketdiet.training.recipe import Recipe
 
 
@@ -70,25 +63,41 @@ def make_plan(study: StudySpec, facts: ImageFacts) -> Plan:
 
 class _Planner:
     def __init__(self, study: StudySpec, facts: ImageFacts) -> None:
-        self.study, self.facts = study, facts
+        self.study, self.networks = study, Networks(facts)
         self.stages: dict[str, Stage] = {}
         self.data = {name: split.fingerprint for name, split in facts.splits.items()}
         self.num_train = facts.splits["train"].count
+        self._scoring: list[str] = []
 
     def add_arm(self, arm: str) -> None:
+        pruning, measure = self.study.arm_pruning(arm), self.study.measure
+        self.networks.check_ignored(self.study.arm_model(arm), pruning.ignore)
         for replicate in range(self.study.replicates):
-            point = self._pretrain(arm, replicate)
-            previous = None
-            for level in range(self.study.arm_pruning(arm).levels + 1):
-                previous = self._level(arm, replicate, level, point, previous)
+            levels = self._levels(arm, replicate, pruning.levels)
+            for number in measure.levels if self.study.children else ():
+                if number < len(levels):
+                    self._family(arm, replicate, levels[number])
+            if measure.successive_levels:
+                for sparser in range(1, len(levels)):
+                    self._successive(arm, replicate, levels[sparser - 1], levels[sparser])
 
-    def _keep(self, kind: str, spec: dict[str, Any], inputs: dict[str, str], use: Use, cost: Cost = Cost()) -> Stage:
-        stage = Stage(kind, spec, inputs, self.study.dataset, (use,), cost)
+    def _keep(
+        self,
+        kind: str,
+        spec: dict[str, Any],
+        inputs: dict[str, str],
+        use: Use,
+        cost: Cost = Cost(),
+        path: str | None = None,
+    ) -> Stage:
+        stage = Stage(kind, spec, inputs, self.study.dataset, (use,), cost, path)
         known = self.stages.get(stage.address)
         if known is not None:
             stage = replace(known, uses=tuple(dict.fromkeys((*known.uses, use))))
         self.stages[stage.address] = stage
         return stage
+
+    # Pre-training and levels.
 
     def _pretrain(self, arm: str, replicate: int) -> Stage:
         pretrain, recipe = self.study.arms[arm].pretrain, self.study.arm_training(arm)
@@ -98,29 +107,76 @@ class _Planner:
         if pretrain.steps:
             spec["recipe"] = recipe.identity()
             inputs = self._subset_input(arm, replicate, recipe)
-        use = Use(arm, replicate)
-        return self._keep("pretrain", spec, inputs, use, self._cost(model, recipe, pretrain.steps))
+        cost = self.networks.cost(model, recipe, pretrain.steps)
+        return self._keep("pretrain", spec, inputs, Use(arm, replicate), cost)
 
-    def _level(self, arm: str, replicate: int, level: int, point: Stage, previous: Stage | None) -> Stage:
-        recipe, pruning, model = (
-            self.study.arm_training(arm),
-            self.study.arm_pruning(arm),
-            self.study.arm_model(arm),
-        )
-        spec = self._network(model, replicate) | {
-            "recipe": recipe.identity(),
-            "start_step": point.spec["steps"],
-            "level": level,
+    def _levels(self, arm: str, replicate: int, count: int) -> list[Stage]:
+        point = self._pretrain(arm, replicate)
+        levels: list[Stage] = []
+        for number in range(count + 1):
+            levels.append(self._level(arm, replicate, number, point, levels[-1] if levels else None))
+        return levels
+
+    def _level(self, arm: str, replicate: int, number: int, point: Stage, previous: Stage | None) -> Stage:
+        pruning = self.study.arm_pruning(arm)
+        spec = self._sparse_training(arm, replicate, point) | {
+            "level": number,
             "evaluate_every": self.study.evaluate_every,
             "ignore": sorted(pruning.ignore),
         }
-        prunable_names(self._model(model), pruning.ignore)
         inputs = {"point": point.address}
         if previous is not None:
             spec |= {"fraction": pruning.fraction, "rule": pruning.rule}
             inputs["previous"] = previous.address
-        cost = self._cost(model, recipe, recipe.steps - int(point.spec["steps"]))
-        return self._keep("level", spec, inputs, Use(arm, replicate, level), cost)
+        return self._keep("level", spec, inputs, Use(arm, replicate, number), self._level_cost(arm, point))
+
+    def _sparse_training(self, arm: str, replicate: int, point: Stage) -> dict[str, Any]:
+        return self._network(self.study.arm_model(arm), replicate) | {
+            "recipe": self.study.arm_training(arm).identity(),
+            "start_step": point.spec["steps"],
+        }
+
+    def _level_cost(self, arm: str, point: Stage) -> Cost:
+        recipe = self.study.arm_training(arm)
+        return self.networks.cost(self.study.arm_model(arm), recipe, recipe.steps - int(point.spec["steps"]))
+
+    def _network(self, model: ModelSpec, replicate: int) -> dict[str, Any]:
+        identity = self.networks.identity(model)
+        return {"data": self.data, "model": identity, "seed": self.study.seed, "replicate": replicate}
+
+    # Families: a level's own run and its children, and the barriers among them.
+
+    def _family(self, arm: str, replicate: int, level: Stage) -> Stage:
+        number = int(level.spec["level"])
+        point = self.stages[level.inputs["point"]]
+        members = {"parent": level.address}
+        for index in range(1, self.study.children + 1):
+            spec = self._sparse_training(arm, replicate, point) | {"child": index, "vary": list(self.study.vary)}
+            inputs = {"point": point.address} | ({"level": level.address} if number else {})
+            use = Use(arm, replicate, number)
+            child = self._keep("child", spec, inputs, use, self._level_cost(arm, point))
+            members[f"child{index}"] = child.address
+        return self._barrier(arm, replicate, level, members, family=True)
+
+    def _successive(self, arm: str, replicate: int, denser: Stage, sparser: Stage) -> Stage:
+        members = {f"level{stage.spec['level']:02d}": stage.address for stage in (denser, sparser)}
+        return self._barrier(arm, replicate, sparser, members, family=False)
+
+    def _barrier(self, arm: str, replicate: int, level: Stage, members: dict[str, str], *, family: bool) -> Stage:
+        measure = self.study.measure
+        spec = {
+            "data": self.data,
+            "model": level.spec["model"],
+            "alphas": list(measure.alphas),
+            "batch_norm": measure.batch_norm,
+            "tolerance": measure.tolerance,
+            "precision": measure.precision or level.spec["recipe"]["precision"],
+            "family": family,
+            "step": level.spec["recipe"]["steps"],
+        }
+        return self._keep("barrier", spec, members, Use(arm, replicate, int(level.spec["level"])))
+
+    # Subsets and scores.
 
     def _subset_input(self, arm: str, replicate: int, recipe: Recipe) -> dict[str, str]:
         subset = self.study.arms[arm].pretrain.subset
@@ -128,9 +184,7 @@ class _Planner:
         size = self._check_subset(arm, subset, recipe)
         if subset.is_everything:
             return {}
-        inputs: dict[str, str] = {}
-        if rule.needs_scores:
-            inputs["score"] = self._score(self._score_name(arm, subset)).address
+        inputs = {"score": self._score(self._score_name(arm, subset)).address} if rule.needs_scores else {}
         spec = subset.model_dump(exclude={"score", "share", "per_replicate"}) | {
             "size": size,
             "data": self.data["train"],
@@ -167,89 +221,53 @@ class _Planner:
 
     def _score(self, name: str) -> Stage:
         score = self.study.scores[name]
-        recipe = self.study.score_training(name)
-        find_score(score.kind)
+        if name in self._scoring:
+            raise StudyError(
+                f"scores.{name} is made from arm {score.arm!r}, whose subset is chosen by scores.{name}.",
+                expected="a barrier score of an arm that does not depend on it",
+                way_out="name another arm",
+            )
+        self._scoring.append(name)
+        rows = self._barriers_of(name, score) if score.kind == "barrier" else self._score_models(name, score)
+        self._scoring.pop()
+        inputs = {f"model{index:03d}": stage.address for index, stage in enumerate(rows)}
+        spec = {"kind": score.kind, "data": self.data["train"], "permuted": None}
+        if score.permuted:
+            spec["permuted"] = derive_seed(self.study.seed, "permuted")
+        return self._keep("score", spec, inputs, Use(name))
+
+    def _barriers_of(self, name: str, score: ScoreSpec) -> list[Stage]:
+        if score.arm not in self.study.arms or not self.study.children:
+            raise StudyError(
+                f"scores.{name} of kind 'barrier' names arm {score.arm!r} in a study with children: "
+                f"{self.study.children}.",
+                expected=f"arm: one of {', '.join(self.study.arms)}, and children: 2 or more",
+                way_out="children of that arm's dense run make the barrier",
+            )
+        levels = [self._levels(score.arm, replicate, 0)[0] for replicate in range(self.study.replicates)]
+        return [self._family(score.arm, replicate, level) for replicate, level in enumerate(levels)]
+
+    def _score_models(self, name: str, score: ScoreSpec) -> list[Stage]:
+        spec: dict[str, Any] = {
+            "kind": score.kind,
+            "data": self.data["train"],
+            "batch_norm": score.batch_norm,
+            "seed": derive_seed(self.study.seed, "scores"),
+        }
+        if find_score(score.kind).needs == "nothing":
+            spec |= {"index": 0, "column": score.column}
+            spec["file"] = file_digest(score.path) if score.path else None
+            return [self._keep("score_model", spec, {}, Use(name, 0), path=score.path)]
+        recipe, model = self.study.score_training(name), score.model or self.study.model
         if score.steps > recipe.steps:
             raise StudyError(
                 f"scores.{name}.steps is {score.steps}, but its training has {recipe.steps} steps.",
                 expected="at most training.steps",
                 way_out=f"fewer scores.{name}.steps, or scores.{name}.training.steps={score.steps}",
             )
-        models = [self._score_model(name, score, recipe, index) for index in range(score.models)]
-        inputs = {f"model{index:03d}": stage.address for index, stage in enumerate(models)}
-        return self._keep("score", {"kind": score.kind, "data": self.data["train"]}, inputs, Use(name))
-
-    def _score_model(self, name: str, score: ScoreSpec, recipe: Recipe, index: int) -> Stage:
-        model = score.model or self.study.model
-        spec = {
-            "kind": score.kind,
-            "data": self.data["train"],
-            "model": self._model_identity(model),
-            "recipe": recipe.identity(),
-            "steps": score.steps,
-            "batch_norm": score.batch_norm,
-            "seed": derive_seed(self.study.seed, "score"),
-            "index": index,
-        }
-        return self._keep("score_model", spec, {}, Use(name, index), self._cost(model, recipe, score.steps))
-
-    def _network(self, model: ModelSpec, replicate: int) -> dict[str, Any]:
-        return {
-            "data": self.data,
-            "model": self._model_identity(model),
-            "seed": self.study.seed,
-            "replicate": replicate,
-        }
-
-    def _model_identity(self, model: ModelSpec) -> dict[str, Any]:
-        channels, height, width = self.facts.shape
-        if height != width:
-            raise UserError(
-                f"images of {height} x {width} pixels.",
-                expected="square images",
-                way_out="crop or pad the images before loading them",
-            )
-        built_in = not is_own_module(model.name)
-        return {
-            "name": model.name,
-            "width": model.width,
-            "initialisation": model.initialisation or ("kaiming" if built_in else "module"),
-            "source": "" if built_in else source_digest(model.name),
-            "num_classes": self.facts.num_classes,
-            "in_channels": channels,
-            "image_size": height,
-        }
-
-    def _model(self, model: ModelSpec) -> nn.Module:
-        identity = self._model_identity(model)
-        return _build(*(identity[key] for key in ("name", "width", "num_classes", "in_channels", "image_size")))
-
-    def _cost(self, model: ModelSpec, recipe: Recipe, steps: int) -> Cost:
-        examples = steps * recipe.batch_size
-        forward = _forward_flops(self._model(model), self.facts.shape)
-        return Cost(steps, examples, training_flops(forward, examples))
-
-
-@lru_cache(maxsize=16)
-def _build(name: str, width: int | None, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-    return build_model(name, width=width, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
-
-
-@lru_cache(maxsize=16)
-def _forward_flops(model: nn.Module, shape: tuple[int, ...]) -> int:
-    try:
-        return forward_flops(model, shape)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise UserError(
-            f"the model cannot take images of shape {shape}: {str(error).splitlines()[0]}",
-            expected="a network that takes (batch, channels, height, width) of the data",
-            way_out="another model, or dataset.resolution",
-        ) from error
-
-
-def source_digest(name: str) -> str:
-    """SHA-256 of the file that defines an own model, so that editing the file is a new identity."""
-    try:
-        return hashlib.sha256(inspect.getsource(inspect.getmodule(find_model(name)) or nn).encode()).hexdigest()
-    except (OSError, TypeError):
-        return "unavailable"
+        spec |= {"model": self.networks.identity(model), "recipe": recipe.identity(), "steps": score.steps}
+        cost = self.networks.cost(model, recipe, score.steps)
+        return [
+            self._keep("score_model", spec | {"index": index}, {}, Use(name, index), cost)
+            for index in range(score.models)
+        ]

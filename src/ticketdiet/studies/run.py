@@ -10,11 +10,11 @@ import torch
 
 from ticketdiet.core.errors import DamagedResult, StagesFailed, StoreError, TicketDietError
 from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.bench import Bench
 from ticketdiet.studies.executors import Executor, InProcess, Processes
 from ticketdiet.studies.machine import cpu_count, tune_allocator
 from ticketdiet.studies.planner import Plan
 from ticketdiet.studies.stages import Stage
-from ticketdiet.studies.work import Bench
 
 MOST_WORKERS = 8
 SECONDS_BETWEEN_LOOKS = 0.2

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from ticketdiet.training.recipe import Recipe
+from ticketdiet.training.recipe import Precision, Recipe
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$", max_length=60)]
 Vary = Literal["order", "augmentation"]
+P = TypeVar("P", bound=BaseModel)
 
 
 class _Part(BaseModel):
@@ -36,8 +37,8 @@ class ModelSpec(_Part):
     width: int | None = Field(default=None, ge=1, description="Channels of the first stage; default the model's own.")
     initialisation: Literal["kaiming", "paper", "module"] | None = Field(
         default=None,
-        description="paper: BatchNorm scales drawn from U(0, 1), as in the published runs. Default: kaiming, and for your "
-        "own module what its constructor draws.",
+        description="paper: BatchNorm scales drawn from U(0, 1), as in the published runs. Default: kaiming, and for "
+        "your own module what its constructor draws.",
     )
 
 
@@ -55,7 +56,7 @@ class SubsetSpec(_Part):
 
     kind: str = Field(default="all", description="all, random, easiest, hardest, ...")
     size: int | None = Field(default=None, ge=1, description="Number of examples.")
-    share: float | None = Field(default=None, gt=0, le=1, description="Share of the examples, instead of size.")
+    share: float | None = Field(default=None, gt=0, le=1, description="Share, instead of size.")
     score: str | None = Field(default=None, description="Name under scores: that orders the examples.")
     balanced: bool = Field(default=False, description="Equal counts a class.")
     offset: int = Field(default=0, ge=0, description="window: rank of the first example, from the easiest.")
@@ -98,6 +99,10 @@ class ScoreSpec(_Part):
     steps: int = Field(default=7800, ge=0, description="Steps of each, of its own schedule.")
     model: ModelSpec | None = Field(default=None, description="Another network; default the study's.")
     training: dict[str, Any] = Field(default_factory=dict, description="Overrides of training.")
+    arm: str | None = Field(default=None, description="barrier: the arm whose dense family is measured.")
+    path: str | None = Field(default=None, description="file: a .npy, .csv or .parquet with one number an example.")
+    column: str | None = Field(default=None, description="file: its column, if it has several.")
+    permuted: bool = Field(default=False, description="Deal the scores out at random: a control.")
     batch_norm: Literal["eval", "lth_diet"] = Field(
         default="eval", description="lth_diet: train-mode BatchNorm on class-sorted batches, as in the public notebook."
     )
@@ -115,9 +120,16 @@ class ArmSpec(_Part):
 class MeasureSpec(_Part):
     """What is measured between the networks of a family (a parent and its children)."""
 
+    levels: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(0,), description="Levels that get children, each under its level's mask; 0 is dense."
+    )
+    successive_levels: bool = Field(default=False, description="Also the barrier between each level and the next.")
     alphas: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(default=(0.5,), description="Points on the line.")
     tolerance: float = Field(default=0.1, ge=0, description="Barrier in nats up to which an example is connected.")
-    batch_norm: Literal["interpolate", "recalibrate", "batch"] = Field(default="interpolate")
+    batch_norm: Literal["interpolate", "recalibrate", "batch"] = Field(
+        default="interpolate", description="What becomes of BatchNorm's buffers between the ends."
+    )
+    precision: Precision | None = Field(default=None, description="Of the forward passes; default that of training.")
 
 
 class StudySpec(_Part):
@@ -134,9 +146,19 @@ class StudySpec(_Part):
     evaluate_every: int = Field(default=0, ge=0, description="Steps between evaluations on test; 0: only at the end.")
     scores: dict[Name, ScoreSpec] = Field(default_factory=dict)
     arms: dict[Name, ArmSpec] = Field(min_length=1)
-    children: int = Field(default=0, ge=0, description="Dense trainings from each rewinding point beside the parent's.")
+    children: int = Field(default=0, ge=0, description="Trainings from each rewinding point beside the parent's own.")
     vary: tuple[Vary, ...] = Field(default=("order", "augmentation"), min_length=1, description="How children differ.")
     measure: MeasureSpec = MeasureSpec()
+
+    @field_validator("children")
+    @classmethod
+    def _a_family_has_two(cls, children: int) -> int:
+        if children == 1:
+            raise ValueError(
+                "1 child makes no family: the mean barrier is over parent-child and child-child pairs; "
+                "give 0, or 2 or more"
+            )
+        return children
 
     @field_validator("vary")
     @classmethod
@@ -183,7 +205,7 @@ def _check_arm(study: StudySpec, name: str, arm: ArmSpec) -> None:
         raise ValueError(f"arms.{name}.pretrain.subset.score is {score!r}, which scores: does not have ({known})")
 
 
-def _overridden(whole: Any, changes: Mapping[str, Any], path: str) -> Any:
+def _overridden(whole: P, changes: Mapping[str, Any], path: str) -> P:
     if not changes:
         return whole
     unknown = sorted(set(changes) - set(type(whole).model_fields))

@@ -64,6 +64,7 @@ class Stage:
         dataset: Where the images are to be had; not part of the identity, their fingerprint in ``spec`` is.
         uses: Who uses it; the first is the one to show.
         cost: What it takes.
+        path: Where a file of the user's lies; its checksum is in ``spec``.
     """
 
     kind: str
@@ -72,6 +73,7 @@ class Stage:
     dataset: DatasetSpec
     uses: tuple[Use, ...]
     cost: Cost = field(default=Cost())
+    path: str | None = None
 
     @cached_property
     def address(self) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,171 +11,57 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ticketdiet.core.errors import DataError
 from ticketdiet.core.seeds import RunSeeds
-from ticketdiet.core.values import Images, ImageSplits
-from ticketdiet.data.images import load_images
+from ticketdiet.core.values import Scores
 from ticketdiet.data.subsets import choose_subset
-from ticketdiet.models.build import build_model
+from ticketdiet.landscape.barrier import PairBarrier, measure_pairs
+from ticketdiet.landscape.family import Family, PairSummary
 from ticketdiet.scores.base import ScoreOptions
 from ticketdiet.scores.driver import score_replicate
+from ticketdiet.scores.given import permute_scores
 from ticketdiet.store.provenance import describe_run
-from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.spec import DatasetSpec
+from ticketdiet.studies.bench import Bench, Made, Row, recipe_of, rows_of
 from ticketdiet.studies.stages import Stage
 from ticketdiet.tickets.masks import count_kept, dense_mask, density, empty_layers, layer_densities
 from ticketdiet.tickets.pruning import prune
 from ticketdiet.tickets.rewinding import rewind
-from ticketdiet.training.loop import DivergedAt, Trained, TrainingState, train
-from ticketdiet.training.observers import (
-    BatchLossObserver,
-    EvaluationObserver,
-    Observer,
-    ProgressObserver,
-    StateObserver,
-    TraceRow,
-)
+from ticketdiet.training.loop import Trained
+from ticketdiet.training.observers import BatchLossObserver, EvaluationObserver, Observer, ProgressObserver
 from ticketdiet.training.recipe import Recipe
 
-Tensors = Mapping[str, Tensor]
 
-
-@dataclass(frozen=True, eq=False)
-class Made:
-    """What a stage made, before it is kept.
-
-    Attributes:
-        tensors: File stem -> tensors by name.
-        rows: Measurements: step, metric, split, value.
-        facts: Other things worth knowing, JSON-able.
-        warnings: For the user, one sentence each.
-    """
-
-    tensors: Mapping[str, Tensors]
-    rows: tuple[TraceRow, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-
-class Bench:
-    """Where stages are worked: a store, a device, and the images held there between stages.
-
-    Args:
-        store: Where inputs are read and results kept.
-        device: torch device to compute on.
-        save_every_seconds: How often the state of a running training is kept.
-        report: Told the steps done of the running stage.
-    """
-
-    def __init__(
-        self,
-        store: ResultStore,
-        device: str = "cpu",
-        *,
-        save_every_seconds: float = 30.0,
-        report: Callable[[Stage, int], None] = lambda stage, step: None,
-    ) -> None:
-        self.store, self.device, self.report = store, torch.device(device), report
-        self.save_every_seconds = save_every_seconds
-        self._images: tuple[DatasetSpec, ImageSplits] | None = None
-
-    def perform(self, stage: Stage) -> tuple[str, ...]:
-        """Work ``stage`` and keep its result; returns warnings for the user. A kept result is not made again."""
-        if self.store.has(stage.address):
-            return ()
-        started = datetime.now(UTC)
-        made = WORKERS[stage.kind](self, stage)
-        documents: dict[str, Any] = {"rows": [asdict(row) for row in made.rows], "facts": dict(made.facts)}
-        self.store.write(
-            stage.address,
-            kind=stage.kind,
-            spec=stage.spec,
-            inputs=stage.inputs,
-            tensors=made.tensors,
-            documents=documents,
-            provenance=describe_run(started, device=str(self.device)),
-        )
-        return made.warnings
-
-    def images(self, stage: Stage) -> ImageSplits:
-        """The images of the stage, on the device; refused when they are not those that were planned for."""
-        if self._images is None or self._images[0] != stage.dataset:
-            splits = load_images(**stage.dataset.model_dump(exclude={"name"}), source=stage.dataset.name)
-            self._images = (stage.dataset, _on_device(splits, self.device))
-        splits = self._images[1]
-        expected = stage.spec["data"]["train"] if isinstance(stage.spec["data"], dict) else stage.spec["data"]
-        if splits.train.fingerprint != expected:
-            raise DataError(
-                f"{stage.dataset.name} is now {splits.train.fingerprint[:12]}, planned was {expected[:12]}.",
-                expected="the data to stay as they are while a study runs",
-                way_out="run again: the study is planned anew on the data as they are now",
-            )
-        return splits
-
-    def train(self, stage: Stage, model: nn.Module, observers: list[Observer], **options: Any) -> Trained:
-        """Train as the stage says, from where a killed run left off if one did."""
-        address = stage.address
-        start = options.get("start_step", 0)
-
-        def save(state: TrainingState) -> None:
-            self.store.save_partial(address, state.to_tensors(), {"step": state.step})
-
-        watching = [
-            *observers,
-            StateObserver(save, self.save_every_seconds),
-            ProgressObserver(lambda step: self.report(stage, step - start)),
-        ]
-        partial = self.store.load_partial(address)
-        resume = TrainingState.from_tensors(partial.tensors, len(watching)) if partial else None
-        try:
-            return train(model, self.images(stage).train, observers=watching, resume=resume, **options)
-        except DivergedAt as error:
-            save(error.state)
-            raise
-
-    def build(self, stage: Stage) -> nn.Module:
-        """The stage's network at its initialisation, on the device."""
-        model = dict(stage.spec["model"])
-        del model["source"]
-        seeds = RunSeeds.of(stage.spec["seed"], stage.spec.get("replicate", 0))
-        return build_model(**model, seed=seeds.initialisation).to(self.device)
-
-
-def _on_device(splits: ImageSplits, device: torch.device) -> ImageSplits:
-    validation = splits.validation.to(device) if splits.validation is not None else None
-    return ImageSplits(splits.train.to(device), splits.test.to(device), validation, splits.name)
-
-
-def _recipe(stage: Stage) -> Recipe:
-    return Recipe.model_validate(stage.spec["recipe"])
-
-
-def _evaluations(splits: ImageSplits, recipe: Recipe, every: int, start: int, stop: int) -> list[Observer]:
-    """All splits at the end; what is held out every so often before."""
-    held_out: dict[str, Images] = {"test": splits.test}
-    if splits.validation is not None:
-        held_out["validation"] = splits.validation
-    along = range(start - start % every + every, stop, every) if every else ()
-    return [
-        BatchLossObserver(),
-        EvaluationObserver(held_out, tuple(along), recipe.precision),
-        EvaluationObserver({"train": splits.train, **held_out}, (stop,), recipe.precision),
-    ]
+def perform(bench: Bench, stage: Stage) -> tuple[str, ...]:
+    """Work ``stage`` and keep its result; returns warnings for the user. A kept result is not made again."""
+    if bench.store.has(stage.address):
+        return ()
+    started = datetime.now(UTC)
+    made = WORKERS[stage.kind](bench, stage)
+    bench.store.write(
+        stage.address,
+        kind=stage.kind,
+        spec=stage.spec,
+        inputs=stage.inputs,
+        tensors=made.tensors,
+        documents={"rows": [dict(row) for row in made.rows], "facts": dict(made.facts)},
+        provenance=describe_run(started, device=str(bench.device)),
+    )
+    return made.warnings
 
 
 def score_model(bench: Bench, stage: Stage) -> Made:
     """Train one model of a score and score every training example with it."""
     spec = stage.spec
-    model_spec = {key: value for key, value in spec["model"].items() if key != "source"}
+    recipe = recipe_of(stage) if "recipe" in spec else None
+    options = ScoreOptions(batch_norm=spec["batch_norm"], path=stage.path, column=spec.get("column"))
     row = score_replicate(
         spec["kind"],
         spec["index"],
         bench.images(stage).train,
-        lambda seed: build_model(**model_spec, seed=seed).to(bench.device),
-        _recipe(stage),
-        steps=spec["steps"],
+        (lambda seed: bench.make_model(stage, seed)) if recipe else None,
+        recipe,
+        steps=spec.get("steps"),
         seed=spec["seed"],
-        options=ScoreOptions(precision=spec["recipe"]["precision"], batch_norm=spec["batch_norm"]),
+        options=replace(options, precision=recipe.precision) if recipe else options,
         observers=(ProgressObserver(lambda step: bench.report(stage, step)),),
     )
     return Made({"scores": {"scores": torch.as_tensor(row, dtype=torch.float32)}})
@@ -183,68 +69,57 @@ def score_model(bench: Bench, stage: Stage) -> Made:
 
 def score(bench: Bench, stage: Stage) -> Made:
     """Stack the rows of all models of a score into its matrix."""
-    rows = [bench.store.tensors(stage.inputs[role], "scores")["scores"] for role in sorted(stage.inputs)]
-    return Made({"scores": {"matrix": torch.stack(rows)}})
+    if stage.spec["kind"] == "barrier":
+        rows = [bench.store.tensors(made, "barrier")["train/family"].float() for made in stage.inputs.values()]
+    else:
+        rows = [bench.store.tensors(stage.inputs[role], "scores")["scores"] for role in sorted(stage.inputs)]
+    scores = Scores(torch.stack(rows).numpy(), stage.spec["kind"], stage.spec["data"])
+    if stage.spec["permuted"] is not None:
+        scores = permute_scores(scores, stage.spec["permuted"])
+    return Made({"scores": {"matrix": torch.from_numpy(np.ascontiguousarray(scores.matrix))}})
 
 
 def subset(bench: Bench, stage: Stage) -> Made:
     """Choose the examples of pre-training."""
-    spec = dict(stage.spec)
-    labels = bench.images(stage).train.labels.cpu().numpy()
+    spec, train = stage.spec, bench.images(stage).train
+    labels = train.labels.cpu().numpy()
     options = {key: spec[key] for key in ("kind", "size", "balanced", "seed", "offset", "classes")}
     options |= {"mix": spec["mix"]} if spec["mix"] is not None else {}
     scores: Any = len(labels)
     if "score" in stage.inputs:
-        scores = bench.store.tensors(stage.inputs["score"], "scores")["matrix"].double().mean(0)
+        matrix = bench.store.tensors(stage.inputs["score"], "scores")["matrix"].numpy()
+        scores = Scores(matrix, "stored", stage.spec["data"])
+        scores.check_belongs_to(train)
     indices = choose_subset(scores, labels=labels, **options)
     return Made({"subset": {"indices": torch.from_numpy(indices)}}, facts={"size": len(indices)})
 
 
 def pretrain(bench: Bench, stage: Stage) -> Made:
     """Train dense for k steps on the subset: the rewinding point."""
-    spec, model, splits = stage.spec, bench.build(stage), bench.images(stage)
-    steps = spec["steps"]
-    recipe = _recipe(stage) if steps else Recipe(steps=1, batch_size=1)
-    examples = _examples(bench, stage)
+    spec, steps, examples = stage.spec, stage.spec["steps"], bench.indices(stage)
+    recipe = recipe_of(stage) if steps else Recipe(steps=1, batch_size=1)
+    train = bench.images(stage).train
     trained = bench.train(
         stage,
-        model,
-        _evaluations(splits, recipe, 0, 0, steps),
+        bench.build(stage),
+        _evaluations(bench, stage, recipe, every=0, start=0, stop=steps),
+        images=train,
         recipe=recipe,
         seeds=RunSeeds.of(spec["seed"], spec["replicate"]),
         stop_step=steps,
         examples=examples,
     )
-    facts = {"examples_seen": trained.examples_seen, "unique_examples": _unique(trained, examples, len(splits.train))}
-    return Made({"weights": trained.weights}, trained.trace, facts)
-
-
-def _examples(bench: Bench, stage: Stage) -> np.ndarray | None:
-    if "subset" not in stage.inputs:
-        return None
-    indices: np.ndarray = bench.store.tensors(stage.inputs["subset"], "subset")["indices"].numpy()
-    return indices
-
-
-def _unique(trained: Trained, examples: np.ndarray | None, num_train: int) -> int:
-    return min(trained.examples_seen, num_train if examples is None else len(examples))
+    unique = min(trained.examples_seen, len(train) if examples is None else len(examples))
+    facts = {"examples_seen": trained.examples_seen, "unique_examples": unique}
+    return Made({"weights": trained.weights}, rows_of(trained.trace), facts)
 
 
 def level(bench: Bench, stage: Stage) -> Made:
     """Prune the level before, rewind, train: sparse training at this density and mask search for the next."""
-    spec, model, splits = stage.spec, bench.build(stage), bench.images(stage)
+    model = bench.build(stage)
     mask = _next_mask(bench, stage, model)
-    rewind(model, bench.store.tensors(stage.inputs["point"], "weights"), mask)
-    recipe, start = _recipe(stage), spec["start_step"]
-    trained = bench.train(
-        stage,
-        model,
-        _evaluations(splits, recipe, spec["evaluate_every"], start, recipe.steps),
-        recipe=recipe,
-        seeds=RunSeeds.of(spec["seed"], spec["replicate"]),
-        start_step=start,
-        mask=mask,
-    )
+    seeds = RunSeeds.of(stage.spec["seed"], stage.spec["replicate"])
+    trained = _train_from_point(bench, stage, model, mask, seeds, every=stage.spec["evaluate_every"])
     facts = {
         "density": density(mask),
         "kept": count_kept(mask),
@@ -252,7 +127,7 @@ def level(bench: Bench, stage: Stage) -> Made:
         "examples_seen": trained.examples_seen,
     }
     warnings = tuple(f"{stage.label}: every weight of layer {name} is pruned" for name in empty_layers(mask))
-    return Made({"weights": trained.weights, "mask": mask}, trained.trace, facts, warnings)
+    return Made({"weights": trained.weights, "mask": mask}, rows_of(trained.trace), facts, warnings)
 
 
 def _next_mask(bench: Bench, stage: Stage, model: nn.Module) -> dict[str, Tensor]:
@@ -263,10 +138,114 @@ def _next_mask(bench: Bench, stage: Stage, model: nn.Module) -> dict[str, Tensor
     return prune(weights, mask, stage.spec["fraction"], stage.spec["rule"])
 
 
+def child(bench: Bench, stage: Stage) -> Made:
+    """Train once more from the rewinding point, dense or under a level's mask, with SGD noise of its own."""
+    spec = stage.spec
+    mask = bench.store.tensors(stage.inputs["level"], "mask") if "level" in stage.inputs else None
+    seeds = RunSeeds.of(spec["seed"], spec["replicate"]).child(spec["child"], tuple(spec["vary"]))
+    trained = _train_from_point(bench, stage, bench.build(stage), mask, seeds, every=0)
+    facts = {"density": density(mask) if mask else 1.0, "examples_seen": trained.examples_seen}
+    rows = tuple({**row, "pair": f"child{spec['child']}"} for row in rows_of(trained.trace))
+    return Made({"weights": trained.weights}, rows, facts)
+
+
+def _train_from_point(
+    bench: Bench, stage: Stage, model: nn.Module, mask: dict[str, Tensor] | None, seeds: RunSeeds, *, every: int
+) -> Trained:
+    recipe, start = recipe_of(stage), stage.spec["start_step"]
+    rewind(model, bench.store.tensors(stage.inputs["point"], "weights"), mask)
+    observers = _evaluations(bench, stage, recipe, every=every, start=start, stop=recipe.steps)
+    return bench.train(
+        stage,
+        model,
+        observers,
+        images=bench.images(stage).train,
+        recipe=recipe,
+        seeds=seeds,
+        start_step=start,
+        mask=mask,
+    )
+
+
+def _evaluations(bench: Bench, stage: Stage, recipe: Recipe, *, every: int, start: int, stop: int) -> list[Observer]:
+    """All splits at the end; what is held out every so often before."""
+    along = range(start - start % every + every, stop, every) if every else ()
+    return [
+        BatchLossObserver(),
+        EvaluationObserver(bench.splits(stage, train=False), tuple(along), recipe.precision),
+        EvaluationObserver(bench.splits(stage), (stop,), recipe.precision),
+    ]
+
+
+def barrier(bench: Bench, stage: Stage) -> Made:
+    """Measure the barriers of all pairs of networks, on the un-augmented train and the test images."""
+    spec, store = stage.spec, bench.store
+    networks = {role: store.tensors(address, "weights") for role, address in stage.inputs.items()}
+    masks = {role: store.tensors(made, "mask") for role, made in stage.inputs.items() if not spec["family"]}
+    rows: list[Row] = []
+    arrays: dict[str, Tensor] = {}
+    model = bench.make_model(stage, 0)
+    for split, images in bench.splits(stage).items():
+        pairs = measure_pairs(
+            model,
+            networks,
+            images,
+            spec["alphas"],
+            spec["batch_norm"],
+            masks=masks or None,
+            precision=spec["precision"],
+        )
+        summaries = list(_keep_arrays(pairs, split, arrays))
+        family = Family(tuple(summaries), (), spec["batch_norm"])
+        named = {f"{pair.a}-{pair.b}": pair for pair in summaries} | ({"family": family} if spec["family"] else {})
+        for name, found in named.items():
+            rows.extend(_barrier_rows(found, name, split, spec["tolerance"], spec["step"]))
+        arrays[f"{split}/family"] = family.per_example
+    pair_names = [f"{pair.a}-{pair.b}" for pair in summaries]
+    return Made(
+        {"barrier": arrays}, tuple(rows), {"pairs": pair_names, "alphas": _points(arrays), **_density(bench, stage)}
+    )
+
+
+def _keep_arrays(pairs: Iterator[PairBarrier], split: str, arrays: dict[str, Tensor]) -> Iterator[PairSummary]:
+    """Keep what figures need of each pair: barriers by example, mean loss and error along the line."""
+    for pair in pairs:
+        found, name = pair.barrier, f"{split}/{pair.a}-{pair.b}"
+        arrays[f"{name}/per_example"] = found.per_example.float()
+        arrays[f"{name}/loss"] = found.losses.double().mean(1)
+        arrays[f"{name}/error"] = 1 - found.correct.double().mean(1)
+        arrays["alphas"] = torch.tensor(found.alphas, dtype=torch.float64)
+        yield PairSummary.of(pair)
+
+
+def _barrier_rows(found: PairSummary | Family, name: str, split: str, tolerance: float, step: int) -> Iterator[Row]:
+    values = {
+        "barrier_mean": found.mean,
+        "barrier_max": found.max,
+        "error_barrier": found.error_barrier,
+        "connected_share": found.connected_share(tolerance),
+    }
+    for metric, value in values.items():
+        yield {"step": step, "metric": metric, "split": split, "value": value, "pair": name, "tolerance": tolerance}
+
+
+def _points(arrays: Mapping[str, Tensor]) -> list[float]:
+    points: list[float] = arrays["alphas"].tolist()
+    return points
+
+
+def _density(bench: Bench, stage: Stage) -> dict[str, float]:
+    levels = [address for role, address in stage.inputs.items() if role == "parent" or role.startswith("level")]
+    found: float = bench.store.document(levels[-1], "facts")["density"]
+    return {"density": found}
+
+
 WORKERS: Mapping[str, Callable[[Bench, Stage], Made]] = {
     "score_model": score_model,
     "score": score,
     "subset": subset,
     "pretrain": pretrain,
     "level": level,
+    "child": child,
+    "barrier": barrier,
 }

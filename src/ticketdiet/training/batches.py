@@ -62,14 +62,14 @@ class ImageBatches:
         examples: int64 indices of the subset to train on, or None for all.
 
     Raises:
-        DataError: When there are fewer examples than one batch.
+        DataError: When there are fewer examples than one batch, or indices that name no image.
     """
 
     def __init__(self, images: Images, recipe: Recipe, seeds: RunSeeds, examples: np.ndarray | None = None) -> None:
         self._images = images
         self._recipe = recipe
         self._seeds = seeds
-        self._examples = np.arange(len(images)) if examples is None else np.asarray(examples, dtype=np.int64)
+        self._examples = np.arange(len(images)) if examples is None else _checked_examples(examples, len(images))
         self._epoch: _Epoch | None = None
         self.steps_per_epoch = len(self._examples) // recipe.batch_size
         self._augments = images.pixels.dtype == torch.uint8
@@ -106,6 +106,23 @@ class ImageBatches:
         if self._recipe.flip:
             pixels = torch.where(epoch.flip[indices][:, None, None, None], pixels.flip(-1), pixels)
         return pixels
+
+
+def _checked_examples(examples: np.ndarray, count: int) -> np.ndarray:
+    indices = np.asarray(examples)
+    if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
+        raise DataError(
+            f"examples of shape {indices.shape} and dtype {indices.dtype}.",
+            expected="indices: whole numbers of shape (examples,)",
+            way_out="np.flatnonzero(...) turns a mask into indices",
+        )
+    if indices.size and (indices.min() < 0 or indices.max() >= count):
+        raise DataError(
+            f"examples from {indices.min()} to {indices.max()} of {count} images.",
+            expected=f"indices in [0, {count - 1}]",
+            way_out="choose the subset from this data set",
+        )
+    return indices.astype(np.int64)
 
 
 def crop(pixels: Tensor, shift: Tensor, padding: int) -> Tensor:

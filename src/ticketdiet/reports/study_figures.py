@@ -1,0 +1,166 @@
+"""The figures of a study: which of them its results allow, and the arrays they need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ticketdiet.reports.figures import accuracy_figure
+from ticketdiet.reports.landscape_figures import (
+    alpha_figure,
+    barrier_against_score,
+    barrier_histogram,
+    connected_share_figure,
+    prediction_figure,
+)
+from ticketdiet.reports.rows import final_rows
+from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.planner import Plan
+from ticketdiet.studies.stages import Stage
+
+FAMILY = "family"
+FEWEST_POINTS_TO_PREDICT = 3
+
+
+def study_figures(plan: Plan, store: ResultStore, rows: pd.DataFrame) -> dict[str, Figure]:
+    """Draw every figure that the finished results of a study allow.
+
+    Args:
+        plan: The study's stages.
+        store: Where their results are.
+        rows: Its tidy rows.
+
+    Returns:
+        File stem -> figure: always ``accuracy``; with children also ``barrier_alpha``, ``barrier_histogram``,
+        ``connected_share``, ``barrier_against_NAME`` for every score, and ``prediction``.
+    """
+    name = plan.study.study
+    figures = {"accuracy": accuracy_figure(rows, title=f"{name}: test accuracy of sparse networks")}
+    families = _families(plan, store)
+    if families:
+        figures |= _family_figures(plan, families)
+        figures |= _score_figures(plan, store, families)
+        figures |= _prediction(name, rows)
+    return figures
+
+
+@dataclass(frozen=True, eq=False)
+class _FamilyResult:
+    """Barriers of one dense family, for one arm that uses it."""
+
+    arm: str
+    replicate: int
+    arrays: Mapping[str, Tensor]
+    pairs: tuple[str, ...]
+
+    def stack(self, split: str, what: str) -> np.ndarray:
+        """Return (pairs, ...) of ``per_example``, ``loss`` or ``error``."""
+        return np.stack([self.arrays[f"{split}/{pair}/{what}"].numpy() for pair in self.pairs])
+
+
+def _families(plan: Plan, store: ResultStore) -> list[_FamilyResult]:
+    found = []
+    for stage in plan.stages.values():
+        if stage.kind == "barrier" and stage.spec["family"] and store.has(stage.address):
+            arrays = store.tensors(stage.address, "barrier")
+            pairs = tuple(store.document(stage.address, "facts")["pairs"])
+            found += [_FamilyResult(use.arm, use.replicate, arrays, pairs) for use in stage.uses if use.level == 0]
+    return found
+
+
+def _by_arm(families: list[_FamilyResult], split: str, what: str) -> dict[str, np.ndarray]:
+    arms = dict.fromkeys(family.arm for family in families)
+    return {arm: np.concatenate([f.stack(split, what) for f in families if f.arm == arm]) for arm in arms}
+
+
+def _family_figures(plan: Plan, families: list[_FamilyResult]) -> dict[str, Figure]:
+    name, tolerance = plan.study.study, plan.study.measure.tolerance
+    alphas = families[0].arrays["alphas"].numpy()
+    shares = pd.DataFrame(
+        [
+            {
+                "arm": _pretrained_on(plan, f.arm),
+                "pretrain_steps": plan.study.arms[f.arm].pretrain.steps,
+                "value": share,
+            }
+            for f in families
+            for share in [float(np.mean(f.arrays["train/family"].numpy() <= tolerance))]
+        ]
+    )
+    return {
+        "barrier_alpha": alpha_figure(
+            alphas,
+            _by_arm(families, "train", "loss"),
+            _by_arm(families, "train", "error"),
+            title=f"{name}: along the line between dense children, train",
+        ),
+        "barrier_histogram": barrier_histogram(
+            _by_arm(families, "train", "per_example"),
+            tolerance=tolerance,
+            title=f"{name}: barriers of single training examples",
+        ),
+        "connected_share": connected_share_figure(
+            shares, tolerance=tolerance, title=f"{name}: connected training examples over pre-training"
+        ),
+    }
+
+
+def _pretrained_on(plan: Plan, arm: str) -> str:
+    """What an arm was pre-trained on, so that arms that differ in steps only make one line."""
+    subset = plan.study.arms[arm].pretrain.subset
+    if plan.study.arms[arm].pretrain.steps == 0:
+        return "no pre-training"
+    if subset.is_everything:
+        return "all"
+    return f"{subset.kind} {subset.size if subset.size is not None else f'{subset.share:.0%}'}"
+
+
+def _score_figures(plan: Plan, store: ResultStore, families: list[_FamilyResult]) -> dict[str, Figure]:
+    figures: dict[str, Figure] = {}
+    for stage in plan.stages.values():
+        if stage.kind == "score" and stage.spec["kind"] != "barrier" and store.has(stage.address):
+            scores = store.tensors(stage.address, "scores")["matrix"].double().mean(0).numpy()
+            figures |= _against(plan, stage, scores, families)
+    return figures
+
+
+def _against(plan: Plan, stage: Stage, scores: np.ndarray, families: list[_FamilyResult]) -> dict[str, Figure]:
+    """Draw barrier against a score, for the arm whose examples differ most in being connected."""
+    tolerance = plan.study.measure.tolerance
+
+    def undecided(family: _FamilyResult) -> float:
+        share = float(np.mean(family.arrays["train/family"].numpy() <= tolerance))
+        return abs(share - 0.5)
+
+    chosen, kind = min(families, key=undecided), stage.spec["kind"].upper()
+    own = [family.arrays["train/family"].numpy() for family in families if family.arm == chosen.arm]
+    title = f"{plan.study.study}: barrier against {kind}, arm {chosen.arm}"
+    figure = barrier_against_score(np.stack(own), scores, score_name=kind, tolerance=tolerance, title=title)
+    return {f"barrier_against_{stage.uses[0].arm}": figure}
+
+
+def _prediction(name: str, rows: pd.DataFrame) -> dict[str, Figure]:
+    """Draw the mean train barrier of each rewinding point against the accuracy at the sparsest level."""
+    barriers = rows[(rows["metric"] == "barrier_mean") & (rows["split"] == "train") & (rows["pair"] == FAMILY)]
+    barriers = barriers[barriers["level"] == 0]
+    accuracy = final_rows(rows)
+    sparsest = accuracy[accuracy["level"] == accuracy["level"].max()]
+    points = barriers.merge(sparsest, on=["arm", "replicate"], suffixes=("_x", "_y"))
+    points = points.rename(columns={"value_x": "x", "value_y": "y"})[["arm", "x", "y"]]
+    if len(points) < FEWEST_POINTS_TO_PREDICT or points["x"].nunique() == 1 or points["y"].nunique() == 1:
+        return {}
+    points["y"] *= 100
+    density = 100 * float(sparsest["density"].mean())
+    return {
+        "prediction": prediction_figure(
+            points,
+            x_label="mean barrier of dense children, train (nats)",
+            y_label=f"test accuracy at density {density:.2g} % (%)",
+            title=f"{name}: does the barrier predict sparse accuracy?",
+        )
+    }
