@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ticketdiet.core.errors import UserError
+from ticketdiet.core.errors import DataError, UserError
 from ticketdiet.core.values import Images
 from ticketdiet.landscape.barrier import measure_barrier
 from ticketdiet.landscape.family import measure_family
@@ -45,3 +45,15 @@ def test_one_mask_holds_for_the_whole_family(pair: Pair, images: Images) -> None
     family = measure_family(model, a, [b, b], images, mask=mask)
     single = measure_barrier(model, a, b, images, mask_a=mask, mask_b=mask)
     assert torch.equal(family.pairs[0].per_example, single.per_example)
+
+
+def test_a_family_is_a_score_of_its_own_images(pair: Pair, images: Images) -> None:
+    model, a, b = pair
+    family = measure_family(model, a, [b, b], images)
+    scores = family.as_scores(images)
+    assert scores.matrix.shape == (3, 48)
+    assert scores.matrix.dtype == "float32"
+    torch.testing.assert_close(torch.from_numpy(scores.mean), family.per_example, rtol=1e-5, atol=1e-6)
+    scores.check_belongs_to(images)
+    with pytest.raises(DataError, match="48 scores for 10 images"):
+        family.as_scores(images.take(torch.arange(10)))

@@ -7,6 +7,7 @@ as before.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -112,7 +113,7 @@ def align(
     check_same_shapes(shapes[0], shapes[2], ("the network", "b"))
     check_finite(weights_a, "a")
     check_finite(weights_b, "b")
-    symmetries = find_symmetries(model)
+    symmetries = find_symmetries(copy.deepcopy(model))
     if method == "weights":
         orders, sweeps = _match_weights(symmetries, weights_a, weights_b, seed, max_sweeps)
     elif images is None or len(images) == 0:
@@ -175,21 +176,17 @@ def _match_activations(symmetries: Symmetries, a: Weights, b: Weights, images: I
     readers = {name: index for index, group in enumerate(symmetries.groups) for name in group.written_at}
     moments = {name: _Moments(symmetries.groups[index].size) for name, index in readers.items()}
     graph = symmetries.graph
-    original = {name: tensor.clone() for name, tensor in graph.state_dict().items()}
-    device = device_of(graph)
-    try:
-        with evaluating(graph), torch.no_grad():
-            for inputs, _ in prepared_chunks(images, _CHUNK, device):
-                seen = []
-                for weights in (a, b):
-                    graph.load_state_dict(dict(weights))
-                    recorder = _Recorder(graph, {name: moment.size for name, moment in moments.items()})
-                    recorder.run(inputs)
-                    seen.append(recorder.seen)
-                for name, moment in moments.items():
-                    moment.add(seen[0][name], seen[1][name])
-    finally:
-        graph.load_state_dict(original)
+    sizes = {name: moment.size for name, moment in moments.items()}
+    with evaluating(graph), torch.no_grad():
+        for inputs, _ in prepared_chunks(images, _CHUNK, device_of(graph)):
+            seen = []
+            for weights in (a, b):
+                graph.load_state_dict(dict(weights))
+                recorder = _Recorder(graph, sizes)
+                recorder.run(inputs)
+                seen.append(recorder.seen)
+            for name, moment in moments.items():
+                moment.add(seen[0][name], seen[1][name])
     correlations = [_zeros(group) for group in symmetries.groups]
     for name, index in readers.items():
         correlations[index] += moments[name].correlation()

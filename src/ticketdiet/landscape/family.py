@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.core.values import Images, Mask, Weights
+from ticketdiet.core.values import Images, Mask, Scores, Weights
 from ticketdiet.landscape.barrier import (
     DEFAULT_TOLERANCE,
     EVALUATION_BATCH,
@@ -116,6 +116,21 @@ class Family:
             UserError: When the tolerance is negative.
         """
         return float(self.connected(tolerance).double().mean())
+
+    def as_scores(self, images: Images) -> Scores:
+        """Return the barriers as scores, one row a pair, usable wherever a score is.
+
+        Args:
+            images: What the family was measured on, for their fingerprint.
+
+        Raises:
+            DataError: When there are not as many images as barriers.
+        """
+        matrix = torch.stack([pair.per_example for pair in self.pairs]).float().numpy()
+        recipe = {"batch_norm": self.batch_norm, "pairs": [f"{pair.a}-{pair.b}" for pair in self.pairs]}
+        scores = Scores(matrix, "barrier", images.fingerprint, recipe)
+        scores.check_belongs_to(images)
+        return scores
 
 
 def measure_family(
