@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from operator import index
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ def derive_seed(seed: int, *parts: int | str) -> int:
     Returns:
         An integer in ``[0, 2**63)``; equal inputs give equal seeds on every platform.
     """
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (int(seed), *parts))
+    text = "\x1f".join(f"str:{part}" if isinstance(part, str) else f"int:{index(part)}" for part in (seed, *parts))
     digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:8], "big") >> (64 - SEED_BITS)
 
