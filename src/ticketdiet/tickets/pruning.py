@@ -37,12 +37,7 @@ def prune(weights: Weights, mask: Mask | None = None, fraction: float = 0.2, rul
         UserError: For a fraction outside (0, 1), a mask that does not fit, or weights that are not finite.
         UnknownName: For another rule.
     """
-    if rule not in RULES:
-        raise UnknownName.of("pruning rule", rule, RULES)
-    if not 0 < fraction < 1:
-        raise UserError(
-            f"pruning fraction {fraction}.", expected="a number strictly between 0 and 1", way_out="0.2, say"
-        )
+    check_pruning(fraction, rule)
     mask = _dense_over(weights) if mask is None else mask
     check_mask(weights, mask)
     names = sorted(mask)  # not the mapping's order: files reorder names, and ties must not care
@@ -51,6 +46,21 @@ def prune(weights: Weights, mask: Mask | None = None, fraction: float = 0.2, rul
     )
     keep = _exact(magnitudes, fraction) if rule == "exact" else _threshold(magnitudes, fraction)
     return _spread(keep, names, mask)
+
+
+def check_pruning(fraction: float, rule: str) -> None:
+    """Refuse what ``prune`` would refuse, before a long training.
+
+    Raises:
+        UserError: For a fraction outside (0, 1).
+        UnknownName: For another rule.
+    """
+    if rule not in RULES:
+        raise UnknownName.of("pruning rule", rule, RULES)
+    if not 0 < fraction < 1:
+        raise UserError(
+            f"pruning fraction {fraction}.", expected="a number strictly between 0 and 1", way_out="0.2, say"
+        )
 
 
 def _dense_over(weights: Weights) -> dict[str, Tensor]:
@@ -66,7 +76,7 @@ def _magnitudes(name: str, weight: Tensor, kept: Tensor) -> Tensor:
             expected="finite weights: NaN has no magnitude",
             way_out="prune weights of a training that did not diverge",
         )
-    return magnitudes.float()
+    return magnitudes.to(torch.promote_types(magnitudes.dtype, torch.float32))
 
 
 def _exact(magnitudes: Tensor, fraction: float) -> Tensor:

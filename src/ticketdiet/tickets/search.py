@@ -8,7 +8,7 @@ next level's mask.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from ticketdiet.core.errors import DataError, UserError
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images
-from ticketdiet.tickets.masks import count_kept, dense_mask, density
-from ticketdiet.tickets.pruning import Rule, prune
+from ticketdiet.tickets.masks import dense_mask, density
+from ticketdiet.tickets.pruning import Rule, check_pruning, prune
 from ticketdiet.tickets.rewinding import rewind
 from ticketdiet.training.evaluation import evaluate
 from ticketdiet.training.loop import train as train_network
@@ -87,7 +87,8 @@ def find_ticket(
     Args:
         model: Your float32 classifier. Its present weights are the initialisation; it is left as it was.
         train: Training examples: ``Images``, a pair (inputs, labels) of tensors, or a map-style dataset of such pairs.
-            uint8 images (n, c, h, w) are normalised and augmented; float32 inputs are taken as prepared.
+            uint8 images (n, c, h, w) are normalised and augmented; float32 inputs are taken as prepared. A dataset is
+            read once, so random transforms belong into the recipe instead.
         test: Held-out examples, likewise.
         recipe: How to train; default 2000 steps of batch 128 at lr 0.1, or smaller batches for small data.
         pretrain_steps: k: steps of dense pre-training before the rewinding point; they count toward ``recipe.steps``.
@@ -108,46 +109,25 @@ def find_ticket(
     """
     if levels < 0:
         raise UserError(f"levels={levels}.", expected="0 or more prunings", way_out="8, say")
+    check_pruning(fraction, rule)
     images = as_images(train)
     held_out = as_images(test, like=images)
     recipe = recipe or Recipe(steps=2000, batch_size=min(128, max(1, len(images))), precision="float32")
-    seeds = RunSeeds.of(seed, 0)
-    network = copy.deepcopy(model)
-    examples = None if subset is None else np.asarray(subset, dtype=np.int64)
-    point = train_network(
-        network, images, recipe, seeds=seeds, stop_step=pretrain_steps, examples=examples if pretrain_steps else None
-    ).weights
-    found = []
-    for level in _levels(
-        network, point, images, held_out, recipe, seeds, pretrain_steps, levels, fraction, rule, ignore
-    ):
-        found.append(level)
-        if on_level:
-            on_level(level)
-    return TicketSearch(point, pretrain_steps, tuple(found))
-
-
-def _levels(
-    network: nn.Module,
-    point: Mapping[str, Tensor],
-    images: Images,
-    held_out: Images,
-    recipe: Recipe,
-    seeds: RunSeeds,
-    start_step: int,
-    levels: int,
-    fraction: float,
-    rule: Rule,
-    ignore: Sequence[str],
-) -> Iterator[Level]:
+    network, seeds = copy.deepcopy(model), RunSeeds.of(seed, 0)
     mask = dense_mask(network, ignore)
+    examples = None if subset is None or not pretrain_steps else np.asarray(subset)
+    point = train_network(network, images, recipe, seeds=seeds, stop_step=pretrain_steps, examples=examples).weights
+    found: list[Level] = []
     for number in range(levels + 1):
         rewind(network, point, mask)
-        weights = train_network(network, images, recipe, seeds=seeds, start_step=start_step, mask=mask).weights
+        weights = train_network(network, images, recipe, seeds=seeds, start_step=pretrain_steps, mask=mask).weights
         accuracy = evaluate(network, held_out, precision=recipe.precision).accuracy
-        yield Level(number, density(mask), accuracy, mask, weights)
-        if number < levels and count_kept(mask) > 1:
+        found.append(Level(number, density(mask), accuracy, mask, weights))
+        if on_level is not None:
+            on_level(found[-1])
+        if number < levels:
             mask = prune(weights, mask, fraction, rule)
+    return TicketSearch(point, pretrain_steps, tuple(found))
 
 
 def as_images(examples: object, like: Images | None = None) -> Images:
@@ -172,6 +152,12 @@ def as_images(examples: object, like: Images | None = None) -> Images:
     if inputs.dtype != torch.uint8:
         return Images(inputs, labels, classes)
     mean, std = (like.mean, like.std) if like else _channel_statistics(inputs)
+    if len(mean) != inputs.shape[1]:
+        raise DataError(
+            f"uint8 images of {inputs.shape[1]} channels, but training examples normalised over {len(mean)}.",
+            expected="both splits prepared alike",
+            way_out="give both as uint8 images of the same channels, or both as float32 inputs",
+        )
     return Images(inputs, labels, classes, mean, std)
 
 
@@ -185,7 +171,11 @@ def _stack(examples: object) -> tuple[Tensor, Tensor]:
             way_out="stack the examples into two tensors",
         )
     pairs = [examples[i] for i in range(len(examples))]
+    if not pairs:
+        return torch.empty(0), torch.empty(0)
     try:
+        if not isinstance(pairs[0][0], Tensor | np.ndarray | Sequence):
+            raise TypeError(f"they are of type {type(pairs[0][0]).__name__}")
         inputs = torch.stack([torch.as_tensor(pair[0]) for pair in pairs])
     except (RuntimeError, TypeError) as error:
         raise DataError(
