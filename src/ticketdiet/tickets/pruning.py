@@ -34,7 +34,7 @@ def prune(weights: Weights, mask: Mask | None = None, fraction: float = 0.2, rul
         The new mask: nested in the old one, same names, shapes and dtypes (uint8 if there was none).
 
     Raises:
-        UserError: For a fraction outside (0, 1), a mask that does not fit, or weights that are not finite.
+        UserError: For a fraction outside (0, 1), a mask that does not fit, nothing to prune, or weights not finite.
         UnknownName: For another rule.
     """
     check_pruning(fraction, rule)
@@ -65,6 +65,12 @@ def check_pruning(fraction: float, rule: str) -> None:
 
 def _dense_over(weights: Weights) -> dict[str, Tensor]:
     names = [name for name, value in weights.items() if name.endswith("weight") and value.dim() >= 2]
+    if not names:
+        raise UserError(
+            f"no prunable weight among: {', '.join(weights)}.",
+            expected="a name that ends in 'weight', of two or more dimensions",
+            way_out="say what is prunable by a mask of ones",
+        )
     return {name: torch.ones(weights[name].shape, dtype=torch.uint8) for name in names}
 
 
