@@ -194,7 +194,7 @@ def test_a_kept_weight_that_is_not_finite_is_refused_by_name(value):
 
 
 def test_weights_without_anything_prunable_are_refused():
-    with pytest.raises(UserError, match="no prunable weight among: a, norm.weight"):
+    with pytest.raises(UserError, match=r"no prunable weight among: a, norm\.weight"):
         prune({"a": torch.ones(2, 2), "norm.weight": torch.ones(2)})
 
 
