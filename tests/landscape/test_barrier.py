@@ -192,3 +192,16 @@ def test_an_unknown_policy_and_an_empty_data_set_are_refused(pair: Pair, images:
         measure_barrier(*pair, images, batch_norm="recalibrat")
     with pytest.raises(UserError, match="no images"):
         measure_barrier(*pair, images.take(torch.tensor([], dtype=torch.int64)))
+
+
+def test_recalibration_takes_as_many_batches_as_asked_from_everywhere_in_the_images() -> None:
+    from ticketdiet.landscape.batch_norm import recalibrate
+
+    model = nn.BatchNorm1d(1).eval()
+    images = Images(torch.arange(40.0)[:, None], torch.zeros(40, dtype=torch.int64), ("a",))
+    recalibrate(model, images, batches=2, batch_size=10)
+    assert int(model.num_batches_tracked) == 2
+    assert 13 < float(model.running_mean) < 26
+    recalibrate(model, images, batches=100, batch_size=10)
+    assert int(model.num_batches_tracked) == 4
+    assert float(model.running_mean) == pytest.approx(19.5)
