@@ -49,8 +49,8 @@ def encode_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | Non
 
 
 def decode_tensors(data: bytes) -> dict[str, Tensor]:
-    """Read what ``encode_tensors`` wrote, on the CPU."""
-    return dict(load(data))
+    """Read what ``encode_tensors`` wrote, on the CPU, sorted by name: the library's order changes from call to call."""
+    return dict(sorted(load(data).items()))
 
 
 def encode_document(document: object) -> bytes:

@@ -231,9 +231,8 @@ class _Planner:
         rows = self._barriers_of(name, score) if score.kind == "barrier" else self._score_models(name, score)
         self._scoring.pop()
         inputs = {f"model{index:03d}": stage.address for index, stage in enumerate(rows)}
-        spec = {"kind": score.kind, "data": self.data["train"], "permuted": None}
-        if score.permuted:
-            spec["permuted"] = derive_seed(self.study.seed, "permuted")
+        permuted = derive_seed(self.study.seed, "permuted") if score.permuted else None
+        spec = {"kind": score.kind, "data": self.data["train"], "permuted": permuted}
         return self._keep("score", spec, inputs, Use(name))
 
     def _barriers_of(self, name: str, score: ScoreSpec) -> list[Stage]:

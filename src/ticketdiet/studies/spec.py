@@ -147,7 +147,7 @@ class StudySpec(_Part):
     scores: dict[Name, ScoreSpec] = Field(default_factory=dict)
     arms: dict[Name, ArmSpec] = Field(min_length=1)
     children: int = Field(default=0, ge=0, description="Trainings from each rewinding point beside the parent's own.")
-    vary: tuple[Vary, ...] = Field(default=("order", "augmentation"), min_length=1, description="How children differ.")
+    vary: tuple[Vary, ...] = Field(default=("augmentation", "order"), min_length=1, description="How children differ.")
     measure: MeasureSpec = MeasureSpec()
 
     @field_validator("children")

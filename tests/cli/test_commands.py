@@ -1,0 +1,204 @@
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from ticketdiet.cli.main import app
+from ticketdiet.core.errors import TicketDietError
+
+TINY = """
+study: tiny
+dataset: {name: digits, limit: 96}
+model: {name: resnet8, width: 4}
+training: {steps: 6, batch_size: 16, lr: 0.05, crop_padding: 1, flip: false, precision: float32}
+pruning: {fraction: 0.5, levels: 1}
+arms:
+  none@0: {}
+  all@2: {pretrain: {steps: 2}}
+"""
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "tiny.yaml").write_text(TINY)
+    result = command("run", folder / "tiny.yaml", "--store", folder / "runs", "--out", folder / "figures", "--workers", 1)
+    return folder, result
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def as_process(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "ticketdiet", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+def test_run_ends_with_a_table_where_results_lie_and_the_figure(done):
+    folder, result = done
+    assert result.exit_code == 0
+    assert "test accuracy by density" in result.output
+    assert str(folder / "runs") in result.output
+    for suffix in ("png", "svg"):
+        assert (folder / "figures" / f"accuracy.{suffix}").stat().st_size > 5000
+
+
+def test_a_second_run_does_nothing_and_says_so(done):
+    folder, _ = done
+    result = command("run", folder / "tiny.yaml", "--store", folder / "runs", "--out", folder / "figures")
+    assert result.exit_code == 0
+    assert "Nothing to do: all 6 stages of tiny" in result.output
+
+
+def test_plan_lists_every_stage_and_the_work_left(done):
+    folder, _ = done
+    result = command("plan", folder / "tiny.yaml", "--store", folder / "elsewhere", "--format", "json")
+    plan = json.loads(result.output)
+    assert len(plan["stages"]) == 6
+    assert {"kind", "arm", "replicate", "level", "address", "state"} <= plan["stages"][0].keys()
+    assert plan["left"]["steps"] == 2 + 6 + 6 + 4 + 4
+    assert {stage["state"] for stage in plan["stages"]} == {"left"}
+    assert not (folder / "elsewhere").exists()
+    after = json.loads(command("plan", folder / "tiny.yaml", "--store", folder / "runs", "--format", "json").output)
+    assert {stage["state"] for stage in after["stages"]} == {"done"}
+    assert after["left"]["stages"] == 0
+
+
+def test_set_works_in_plan_and_results_alike(done):
+    folder, _ = done
+    more = ("--set", "pruning.levels=2", "--store", folder / "runs")
+    plan = json.loads(command("plan", folder / "tiny.yaml", "--format", "json", *more).output)
+    assert sorted(stage["state"] for stage in plan["stages"]) == ["done"] * 6 + ["left"] * 2
+    assert command("results", folder / "tiny.yaml", *more).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_results_are_tidy_rows_in_every_format(done, kind):
+    folder, _ = done
+    out = folder / f"rows.{kind}"
+    result = command("results", folder / "tiny.yaml", "--store", folder / "runs", "--format", kind, "--out", out)
+    assert result.exit_code == 0, result.output
+    rows = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[kind](out)
+    assert ["study", "arm", "replicate", "level", "density", "step", "metric", "split", "value", "address"] == list(
+        rows.columns
+    )[:10]
+    levels = rows[(rows.metric == "accuracy") & (rows.split == "test")].dropna(subset=["level"])
+    assert len(levels) == 4
+
+
+def test_arms_can_be_limited(done):
+    folder, _ = done
+    plan = command("plan", folder / "tiny.yaml", "--limit-arms", "all@2", "--format", "json")
+    assert {stage["arm"] for stage in json.loads(plan.output)["stages"]} == {"all@2"}
+
+
+def test_figure_draws_from_the_store_alone(done):
+    folder, _ = done
+    result = command("figure", folder / "tiny.yaml", "--store", folder / "runs", "--out", folder / "again")
+    assert result.exit_code == 0
+    assert (folder / "again" / "accuracy.png").read_bytes() == (folder / "figures" / "accuracy.png").read_bytes()
+
+
+def test_verify_names_what_is_damaged(done, tmp_path):
+    import shutil
+
+    folder, _ = done
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    assert command("verify", "--store", tmp_path / "runs").exit_code == 0
+    path = next((tmp_path / "runs").rglob("mask.safetensors"))
+    path.write_bytes(path.read_bytes()[:-1])
+    result = command("verify", "--store", tmp_path / "runs")
+    assert result.exit_code == 1
+    assert path.parent.name in result.output
+
+
+def test_gc_asks_first_and_keeps_what_the_study_reaches(done, tmp_path):
+    import shutil
+
+    folder, _ = done
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    arguments = ("gc", folder / "tiny.yaml", "--store", tmp_path / "runs", "--set", "pruning.levels=0")
+    refused = CliRunner().invoke(app, [str(a) for a in arguments], input="n\n")
+    assert "2 results out of reach" in refused.output
+    assert refused.exit_code == 1
+    assert len(list((tmp_path / "runs").rglob("manifest.json"))) == 6
+    assert command(*arguments, "--yes").exit_code == 0
+    assert len(list((tmp_path / "runs").rglob("manifest.json"))) == 4
+
+
+def test_recipes_are_listed_and_shown_to_copy(tmp_path):
+    listed = command("recipes").output
+    assert all(name in listed for name in ("quickstart", "mini-cifar", "cifar10-resnet20"))
+    shown = command("recipes", "show", "quickstart").output
+    (tmp_path / "mine.yaml").write_text(shown)
+    ours = json.loads(command("plan", tmp_path / "mine.yaml", "--format", "json").output)
+    theirs = json.loads(command("plan", "quickstart", "--format", "json").output)
+    assert [s["address"] for s in ours["stages"]] == [s["address"] for s in theirs["stages"]]
+
+
+def test_data_lists_sources_and_shows_one(tmp_path):
+    assert "parquet:PATH" in command("data").output
+    shown = command("data", "show", "digits", "--out", tmp_path / "sheet.png")
+    assert "1 x 8 x 8" in shown.output
+    assert "1,297 images" in shown.output
+    assert "fingerprint: " in shown.output
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "nothing"), "unknown recipe 'nothing'"),
+        (("run", "quickstart", "--set", "training.steps=zero"), "training.steps"),
+        (("run", "quickstart", "--set", "arms.all@20.pretrain.steps=100000"), "k must be at most T"),
+        (("run", "quickstart", "--set", "dataset.name=nope"), "unknown dataset 'nope'"),
+        (("run", "quickstart", "--device", "tpu"), "unknown device"),
+        (("run", "quickstart", "--limit-arms", "nobody"), "unknown arm 'nobody'"),
+        (("results", "quickstart", "--store", "/nowhere/at/all"), "there is no store"),
+        (("recipes", "show", "nope"), "unknown recipe"),
+        (("data", "show", "parquet:/nowhere"), "/nowhere"),
+        (("nonsense",), "No such command"),
+        (("run",), "Missing argument"),
+    ],
+)
+def test_a_users_mistake_is_exit_code_2_with_a_message_and_no_traceback(tmp_path, arguments, says):
+    result = as_process(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+
+
+def test_asking_for_a_gpu_that_is_absent_is_a_users_mistake(tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    result = as_process("run", "quickstart", "--device", "cuda", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "--device cpu" in result.stderr
+
+
+def test_a_store_path_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    result = as_process("run", "quickstart", "--store", tmp_path / "file", cwd=tmp_path)
+    assert result.returncode == 2
+    assert str(tmp_path / "file") in result.stderr
+
+
+def test_every_command_explains_itself_without_importing_torch():
+    script = (
+        "import sys; from typer.testing import CliRunner; from ticketdiet.cli.main import app\n"
+        "for name in ('run', 'plan', 'results', 'figure', 'recipes', 'data', 'verify', 'gc'):\n"
+        "    assert CliRunner().invoke(app, [name, '--help']).exit_code == 0, name\n"
+        "assert not {'torch', 'numpy', 'pandas', 'pydantic'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_errors_of_the_package_keep_their_exit_codes():
+    assert TicketDietError("x").exit_code == 1

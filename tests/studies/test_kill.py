@@ -1,0 +1,94 @@
+"""A study that is killed with SIGKILL again and again ends with the bits of one that was left alone."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.load import parse_study
+from ticketdiet.studies.planner import plan_study
+from ticketdiet.studies.run import run_plan, stages_left
+
+KILLS = 20
+SETTINGS = ["children=2", "arms.none@0.pruning.levels=1"]
+
+# The child says when it is about to train, so that kills fall into the work and not into the start of Python.
+RUN = textwrap.dedent("""
+    import sys
+    import torch
+    torch.set_num_threads(1)
+    from ticketdiet.store.results import ResultStore
+    from ticketdiet.studies.load import parse_study
+    from ticketdiet.studies.planner import plan_study
+    from ticketdiet.studies import run
+    run.cpu_count = lambda: 1
+    plan = plan_study(parse_study(open(sys.argv[1]).read(), sys.argv[3:]))
+    store = ResultStore.open(sys.argv[2])
+    print("ready", flush=True)
+    class Tell(run.RunObserver):
+        def started(self, stage):
+            print("stage", flush=True)
+    run.run_plan(plan, store, workers=1, save_every_seconds=0.0, observer=Tell())
+    print("done", flush=True)
+""")
+
+
+def contents(store, plan):
+    return {
+        address: {name: record.sha256 for name, record in store.manifest(address).files.items()}
+        for address in plan.stages
+    }
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_twenty_kills_change_no_bit(tiny_text, tmp_path, monkeypatch):
+    from ticketdiet.studies import run as run_module
+
+    monkeypatch.setattr(run_module, "cpu_count", lambda: 1)
+    study = tmp_path / "tiny.yaml"
+    study.write_text(tiny_text)
+    plan = plan_study(parse_study(tiny_text, SETTINGS))
+    undisturbed = ResultStore.open(tmp_path / "undisturbed")
+    run_plan(plan, undisturbed, workers=1)
+
+    store = ResultStore.open(tmp_path / "killed")
+    rng = random.Random(0)
+    kills = 0
+    for _ in range(200):
+        if _run_and_kill(study, store.url, rng):
+            kills += 1
+        for address in plan.stages:
+            assert store.check(address).state != "damaged"
+        if not stages_left(plan, store):
+            if kills >= KILLS:
+                break
+            for address in rng.sample(sorted(plan.stages), len(plan.stages) // 2):
+                store.discard(address)
+    assert kills >= KILLS
+    assert contents(store, plan) == contents(undisturbed, plan)
+
+
+def _run_and_kill(study, url, rng):
+    """Run the study in a process; kill it at a random one of its stages, a random moment into it. False: it got done."""
+    command = [sys.executable, "-c", RUN, str(study), url, *SETTINGS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
+        assert process.stdout is not None
+        stages = rng.randint(1, 4)
+        for line in process.stdout:
+            stages -= line.strip() == "stage"
+            if line.strip() == "done":
+                return False
+            if stages == 0:
+                break
+        try:
+            process.wait(timeout=rng.uniform(0.0, 0.25))
+            return False
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return True

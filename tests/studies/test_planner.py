@@ -1,0 +1,140 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from ticketdiet.core.errors import DataError, StudyError, UnknownName, UserError
+from ticketdiet.studies.load import load_study, only_arms
+from ticketdiet.studies.planner import plan_study
+
+
+def kinds(plan):
+    return [stage.kind for stage in plan.stages.values()]
+
+
+def by_use(plan, kind, arm, replicate=0, level=-1):
+    return next(
+        s for s in plan.stages.values()
+        if s.kind == kind and any((u.arm, u.replicate, u.level) == (arm, replicate, level) for u in s.uses)
+    )
+
+
+def test_every_stage_comes_after_its_inputs(plan_tiny):
+    seen = set()
+    for address, stage in plan_tiny("children=2", "replicates=2").stages.items():
+        assert seen.issuperset(stage.inputs.values())
+        assert address == stage.address
+        seen.add(address)
+
+
+def test_a_study_has_the_stages_that_its_text_says(plan_tiny):
+    found = kinds(plan_tiny())
+    assert {kind: found.count(kind) for kind in set(found)} == {
+        "score_model": 2, "score": 1, "subset": 1, "pretrain": 3, "level": 9,
+    }
+
+
+def test_planning_twice_gives_the_same_addresses(plan_tiny):
+    assert list(plan_tiny("children=2").stages) == list(plan_tiny("children=2").stages)
+
+
+def test_golden_addresses(plan_tiny):
+    stages = list(plan_tiny("children=2").stages.values())
+    assert hashlib.sha256("".join(stage.address for stage in stages).encode()).hexdigest()[:16] == GOLDEN_ALL
+    first = {kind: next(s.address for s in stages if s.kind == kind) for kind in GOLDEN}
+    assert first == GOLDEN
+
+
+GOLDEN_ALL = ""
+GOLDEN: dict[str, str] = {}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["seed=1", "training.lr=0.06", "training.weight_decay=0", "model.width=5", "dataset.limit=97", "training.flip=true",
+     "training.precision=bfloat16", "training.label_smoothing=0.1", "training.momentum=0.5", "training.gamma=0.2",
+     "model.initialisation=paper"],
+)
+def test_what_can_change_a_number_changes_the_addresses(plan_tiny, setting):
+    assert set(plan_tiny("arms.all@4.pretrain.steps=5").stages) != set(plan_tiny().stages)
+    changed = plan_tiny(setting)
+    assert by_use(changed, "level", "all@4", level=0).address != by_use(plan_tiny(), "level", "all@4", level=0).address
+
+
+@pytest.mark.parametrize("setting", ["study=other", "description=words", "training.milestones=[6, 9]"])
+def test_what_cannot_change_a_number_does_not(plan_tiny, setting):
+    assert list(plan_tiny(setting).stages) == list(plan_tiny().stages)
+
+
+def test_more_levels_keep_the_first(plan_tiny):
+    assert set(plan_tiny().stages) < set(plan_tiny("pruning.levels=5").stages)
+
+
+def test_more_replicates_keep_the_first(plan_tiny):
+    assert set(plan_tiny().stages) < set(plan_tiny("replicates=2").stages)
+
+
+def test_arms_of_equal_work_share_their_stages(plan_tiny):
+    plan = plan_tiny("arms.easiest32@4.pretrain.subset={kind: all}")
+    shared = by_use(plan, "level", "all@4", level=2)
+    assert {use.arm for use in shared.uses} == {"all@4", "easiest32@4"}
+
+
+def test_a_subset_of_zero_steps_makes_no_difference(plan_tiny):
+    plan = plan_tiny("arms.easiest32@4.pretrain.steps=0")
+    assert "subset" not in kinds(plan)
+    assert by_use(plan, "pretrain", "easiest32@4").address == by_use(plan, "pretrain", "none@0").address
+
+
+def test_data_enter_by_content_and_not_by_path(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"x_train": rng.integers(0, 256, (64, 8, 8), dtype=np.uint8), "y_train": np.arange(64) % 4,
+              "x_test": rng.integers(0, 256, (16, 8, 8), dtype=np.uint8), "y_test": np.arange(16) % 4}
+    addresses = []
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        np.savez(tmp_path / folder / "data.npz", **arrays)
+        study = load_study("quickstart", [f"dataset.name=npz:{tmp_path / folder / 'data.npz'}"])
+        addresses.append(list(plan_study(only_arms(study, ["none@0", "all@20"])).stages))
+    assert addresses[0] == addresses[1]
+
+
+def test_cost_counts_steps_and_examples(plan_tiny):
+    cost = plan_tiny().cost()
+    assert cost.steps == 2 * 6 + 2 * 4 + 3 * (12 + 8 + 8)
+    assert cost.examples == 16 * cost.steps
+    assert cost.flops > 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "message"),
+    [
+        ("arms.easiest32@4.pretrain.subset.size=97", DataError, "97 of 96 training examples"),
+        ("arms.easiest32@4.pretrain.subset.size=15", DataError, r"15 examples, but a batch has 16"),
+        ("arms.easiest32@4.pretrain.subset.kind=easyest", UnknownName, "easiest"),
+        ("scores.el2n.kind=el2m", UnknownName, "el2n"),
+        ("scores.el2n.steps=13", StudyError, r"scores\.el2n\.steps is 13"),
+        ("model.name=resnet21", UnknownName, "resnet20"),
+        ("dataset.name=digitz", UnknownName, "digits"),
+        ("pruning.ignore=[fc.weight2]", UserError, "fc.weight2"),
+        ("dataset.name=npz:/nowhere.npz", DataError, "/nowhere.npz"),
+        ("dataset.resolution=3", DataError, "3"),
+    ],
+)
+def test_a_study_that_does_not_fit_is_refused_before_anything_runs(plan_tiny, setting, error, message):
+    with pytest.raises(error, match=message) as caught:
+        plan_tiny(setting)
+    assert caught.value.exit_code == 2
+
+
+def test_a_barrier_score_is_made_from_the_families_of_its_arm(plan_tiny):
+    plan = plan_tiny("children=2", "scores.low={kind: barrier, arm: all@4}",
+                     "arms.easiest32@4.pretrain.subset.score=low")
+    score = by_use(plan, "score", "low", replicate=-1)
+    assert [plan.stages[a].kind for a in score.inputs.values()] == ["barrier"]
+
+
+def test_a_barrier_score_of_an_arm_that_needs_it_is_refused(plan_tiny):
+    with pytest.raises(StudyError, match="does not depend on it"):
+        plan_tiny("children=2", "scores.low={kind: barrier, arm: easiest32@4}",
+                  "arms.easiest32@4.pretrain.subset.score=low")
