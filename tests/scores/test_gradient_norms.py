@@ -59,6 +59,10 @@ CLOSED = {
         lambda: nn.Sequential(nn.Conv2d(2, 3, (3, 2), (2, 1), (1, 2), (1, 2)), nn.Flatten(), nn.LazyLinear(4)),
         (6, 2, 9, 7),
     ),
+    "grouped convolution": (
+        lambda: nn.Sequential(nn.Conv2d(4, 6, 3, padding=1, groups=2), nn.Flatten(), nn.LazyLinear(4)),
+        (11, 4, 5, 5),
+    ),
     "batch norm over features": (lambda: nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Linear(6, 4)), (6, 5)),
     "residual network": (lambda: build_model("resnet8", num_classes=4, width=4), (6, 3, 12, 12)),
     "VGG-16": (lambda: build_model("vgg16", num_classes=4, width=4), (4, 3, 32, 32)),
