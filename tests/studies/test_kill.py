@@ -76,7 +76,9 @@ def test_twenty_kills_change_no_bit(tiny_text, tmp_path, monkeypatch):
 def _run_and_kill(study, url, rng):
     """Run the study in a process; kill it at a random one of its stages, a random moment into it. False: it got done."""
     command = [sys.executable, "-c", RUN, str(study), url, *SETTINGS]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    ) as process:
         assert process.stdout is not None
         stages = rng.randint(1, 4)
         for line in process.stdout:

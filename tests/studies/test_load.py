@@ -23,7 +23,12 @@ def test_mini_cifar_is_the_setting_the_paper_notes_measured():
     assert study.training.milestone_steps() == (3000, 4500)
     assert study.training.crop_padding == 2
     assert list(study.arms) == [
-        "none@0", "all@100", "all@400", "easiest3200@100", "random3200@100", "hardest3200@100",
+        "none@0",
+        "all@100",
+        "all@400",
+        "easiest3200@100",
+        "random3200@100",
+        "hardest3200@100",
     ]
 
 
@@ -104,7 +109,9 @@ def test_setting_a_key_of_an_arm_that_does_not_exist_is_refused(tiny_text):
         parse_study(tiny_text, ["arms.all@5.pretrain.steps=3"])
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "study: x\nstudy: y", "? [a]\n: b", "!!python/object:os.system {}"])
+@pytest.mark.parametrize(
+    "text", ["", "[1, 2]", "a: [", "study: x\nstudy: y", "? [a]\n: b", "!!python/object:os.system {}"]
+)
 def test_text_that_is_no_study_is_refused(text):
     with pytest.raises(StudyError):
         parse_study(text)
@@ -134,8 +141,12 @@ def test_a_study_survives_a_round_trip_through_yaml(tiny_text):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    )
+)
 def test_any_yaml_gives_a_study_or_a_message_for_the_user(content):
     try:
         assert isinstance(parse_study(yaml.safe_dump(content)), StudySpec)

@@ -14,7 +14,8 @@ def kinds(plan):
 
 def by_use(plan, kind, arm, replicate=0, level=-1):
     return next(
-        s for s in plan.stages.values()
+        s
+        for s in plan.stages.values()
         if s.kind == kind and any((u.arm, u.replicate, u.level) == (arm, replicate, level) for u in s.uses)
     )
 
@@ -30,7 +31,11 @@ def test_every_stage_comes_after_its_inputs(plan_tiny):
 def test_a_study_has_the_stages_that_its_text_says(plan_tiny):
     found = kinds(plan_tiny())
     assert {kind: found.count(kind) for kind in set(found)} == {
-        "score_model": 2, "score": 1, "subset": 1, "pretrain": 3, "level": 9,
+        "score_model": 2,
+        "score": 1,
+        "subset": 1,
+        "pretrain": 3,
+        "level": 9,
     }
 
 
@@ -51,9 +56,19 @@ GOLDEN: dict[str, str] = {}
 
 @pytest.mark.parametrize(
     "setting",
-    ["seed=1", "training.lr=0.06", "training.weight_decay=0", "model.width=5", "dataset.limit=97", "training.flip=true",
-     "training.precision=bfloat16", "training.label_smoothing=0.1", "training.momentum=0.5", "training.gamma=0.2",
-     "model.initialisation=paper"],
+    [
+        "seed=1",
+        "training.lr=0.06",
+        "training.weight_decay=0",
+        "model.width=5",
+        "dataset.limit=97",
+        "training.flip=true",
+        "training.precision=bfloat16",
+        "training.label_smoothing=0.1",
+        "training.momentum=0.5",
+        "training.gamma=0.2",
+        "model.initialisation=paper",
+    ],
 )
 def test_what_can_change_a_number_changes_the_addresses(plan_tiny, setting):
     assert set(plan_tiny("arms.all@4.pretrain.steps=5").stages) != set(plan_tiny().stages)
@@ -88,8 +103,12 @@ def test_a_subset_of_zero_steps_makes_no_difference(plan_tiny):
 
 def test_data_enter_by_content_and_not_by_path(tmp_path):
     rng = np.random.default_rng(0)
-    arrays = {"x_train": rng.integers(0, 256, (64, 8, 8), dtype=np.uint8), "y_train": np.arange(64) % 4,
-              "x_test": rng.integers(0, 256, (16, 8, 8), dtype=np.uint8), "y_test": np.arange(16) % 4}
+    arrays = {
+        "x_train": rng.integers(0, 256, (64, 8, 8), dtype=np.uint8),
+        "y_train": np.arange(64) % 4,
+        "x_test": rng.integers(0, 256, (16, 8, 8), dtype=np.uint8),
+        "y_test": np.arange(16) % 4,
+    }
     addresses = []
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
@@ -128,13 +147,15 @@ def test_a_study_that_does_not_fit_is_refused_before_anything_runs(plan_tiny, se
 
 
 def test_a_barrier_score_is_made_from_the_families_of_its_arm(plan_tiny):
-    plan = plan_tiny("children=2", "scores.low={kind: barrier, arm: all@4}",
-                     "arms.easiest32@4.pretrain.subset.score=low")
+    plan = plan_tiny(
+        "children=2", "scores.low={kind: barrier, arm: all@4}", "arms.easiest32@4.pretrain.subset.score=low"
+    )
     score = by_use(plan, "score", "low", replicate=-1)
     assert [plan.stages[a].kind for a in score.inputs.values()] == ["barrier"]
 
 
 def test_a_barrier_score_of_an_arm_that_needs_it_is_refused(plan_tiny):
     with pytest.raises(StudyError, match="does not depend on it"):
-        plan_tiny("children=2", "scores.low={kind: barrier, arm: easiest32@4}",
-                  "arms.easiest32@4.pretrain.subset.score=low")
+        plan_tiny(
+            "children=2", "scores.low={kind: barrier, arm: easiest32@4}", "arms.easiest32@4.pretrain.subset.score=low"
+        )

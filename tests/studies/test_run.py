@@ -203,7 +203,9 @@ def test_damage_found_only_when_an_input_is_read_is_mended_too(damaged, monkeypa
 def test_a_diverging_arm_fails_alone_and_the_run_says_so(plan_tiny, store):
     plan = plan_tiny("arms.all@4.training={lr: 1.0e+30, precision: float32}")
     log = Log()
-    with pytest.raises(StagesFailed, match=r"1 stage\(s\) failed[\s\S]*pretrain · all@4[\s\S]*not finite|stopped being finite"):
+    with pytest.raises(
+        StagesFailed, match=r"1 stage\(s\) failed[\s\S]*pretrain · all@4[\s\S]*not finite|stopped being finite"
+    ):
         run_plan(plan, store, workers=1, observer=log)
     left = {plan.stages[address].uses[0].arm for address in stages_left(plan, store)}
     assert left == {"all@4"}

@@ -40,7 +40,7 @@ def test_the_same_training_twice_is_equal_to_the_bit(images, make_model, precisi
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("killed_at", [1, 13, 29])
+@pytest.mark.parametrize("killed_at", [0, 1, 11, 13, 29, 30])
 def test_a_resumed_training_is_equal_to_the_bit_trace_included(images, make_model, precision, killed_at):
     recipe = RECIPE.model_copy(update={"precision": precision})
     undisturbed = train(make_model(), images, recipe, seeds=SEEDS, observers=observers(images))

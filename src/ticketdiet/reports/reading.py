@@ -38,6 +38,8 @@ def _rows_of(stage: Stage, store: ResultStore, plan: Plan) -> Iterator[dict[str,
         return
     density = store.document(stage.address, "facts").get("density")
     for use in stage.uses:
+        if use.through:
+            continue
         who = {
             "study": plan.study.study,
             "arm": use.arm,

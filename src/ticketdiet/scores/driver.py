@@ -71,6 +71,7 @@ def score_replicate(
     seed: int = 0,
     options: ScoreOptions | None = None,
     observers: Sequence[Observer] = (),
+    trainer: Callable[..., object] = train,
 ) -> np.ndarray:
     """Train network number ``replicate`` for a few steps and score every image by it.
 
@@ -85,7 +86,9 @@ def score_replicate(
         steps: Steps to train, under the recipe's schedule; default all of it. 0 scores the initial network.
         seed: Seed of the whole score.
         options: What the score may depend on besides.
-        observers: What else watches the training (progress, saved state).
+        observers: What else watches the training.
+        trainer: Does the training; takes what :func:`~ticketdiet.training.loop.train` takes, by name. One of your own
+            may save its state and go on from it.
 
     Returns:
         float32 (n,), high means hard.
@@ -104,7 +107,7 @@ def score_replicate(
     model = make_model(seeds.initialisation)
     recorder = TrainingRecorder(len(images)) if score.needs == "training" else None
     watching = [*observers, *([recorder] if recorder is not None else [])]
-    train(model, images, recipe, seeds=seeds, stop_step=steps, observers=watching)
+    trainer(model, images=images, recipe=recipe, seeds=seeds, stop_step=steps, observers=watching)
     return _checked(score, kind, Subject(images, model, recorder, own_seed, options))
 
 

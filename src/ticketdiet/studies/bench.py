@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from ticketdiet.core.errors import DataError
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images, ImageSplits
 from ticketdiet.data.images import load_images
+from ticketdiet.data.noise import add_label_noise, use_given_labels
 from ticketdiet.models.build import build_model
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.spec import DatasetSpec
+from ticketdiet.studies.parts import DatasetSpec
 from ticketdiet.studies.stages import Stage
 from ticketdiet.training.loop import DivergedAt, Trained, TrainingState, train
 from ticketdiet.training.observers import Observer, ProgressObserver, StateObserver, TraceRow
@@ -94,6 +95,19 @@ class Bench:
             )
         return splits
 
+    def train_images(self, stage: Stage) -> Images:
+        """The training images with the labels that the stage sees: as they came, or with its label noise."""
+        images, noise = self.images(stage).train, stage.spec.get("label_noise")
+        if noise is None:
+            return images
+        clean = images.labels.cpu().numpy()
+        if noise["kind"] == "file":
+            noisy = use_given_labels(clean, str(stage.path), num_classes=images.num_classes)
+        else:
+            chosen = {key: noise[key] for key in ("kind", "fraction", "seed")}
+            noisy = add_label_noise(clean, num_classes=images.num_classes, **chosen)
+        return replace(images, labels=torch.from_numpy(noisy.labels).to(images.labels.device))
+
     def splits(self, stage: Stage, *, train: bool = True) -> dict[str, Images]:
         """The images of the stage by the name of their split."""
         found = self.images(stage)
@@ -108,7 +122,14 @@ class Bench:
         return indices
 
     def train(self, stage: Stage, model: nn.Module, observers: list[Observer], **options: Any) -> Trained:
-        """Train as the stage says, from where a killed run left off if one did."""
+        """Train as the stage says, from where a killed run left off if one did.
+
+        Args:
+            stage: What is worked.
+            model: Its network, at the weights to start from.
+            observers: What else happens at a step.
+            **options: As :func:`~ticketdiet.training.loop.train` takes them, images included.
+        """
         address, start = stage.address, options.get("start_step", 0)
 
         def save(state: TrainingState) -> None:

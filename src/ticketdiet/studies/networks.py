@@ -14,7 +14,7 @@ from torch import nn
 from ticketdiet.core.errors import DataError, UserError
 from ticketdiet.data.cache import ImageFacts
 from ticketdiet.models.build import build_model, find_model, is_own_module
-from ticketdiet.studies.spec import ModelSpec
+from ticketdiet.studies.parts import ModelSpec
 from ticketdiet.studies.stages import Cost
 from ticketdiet.tickets.masks import prunable_names
 from ticketdiet.training.cost import forward_flops, training_flops
@@ -54,6 +54,12 @@ class Networks:
     def check_ignored(self, model: ModelSpec, ignore: Iterable[str]) -> None:
         """Refuse names to ignore that match nothing."""
         prunable_names(self._built(model), ignore)
+
+    def count_prunable(self, model: ModelSpec, ignore: Iterable[str]) -> int:
+        """Number of prunable weights that are not ignored."""
+        built = self._built(model)
+        weights = dict(built.named_parameters())
+        return sum(weights[name].numel() for name in prunable_names(built, ignore))
 
     def cost(self, model: ModelSpec, recipe: Recipe, steps: int) -> Cost:
         """What ``steps`` of training take."""

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from ticketdiet.core.addresses import address_of
-from ticketdiet.studies.spec import DatasetSpec
+from ticketdiet.studies.parts import DatasetSpec
 
 # Raise a number when the same spec would give other results; golden tests hold the addresses.
 VERSIONS: Mapping[str, int] = {
@@ -21,6 +21,7 @@ VERSIONS: Mapping[str, int] = {
     "subset": 1,
     "pretrain": 1,
     "level": 1,
+    "control": 1,
     "child": 1,
     "barrier": 1,
 }
@@ -34,11 +35,13 @@ class Use:
         arm: Name of the arm; the name of the score for scoring stages.
         replicate: From 0; for score models the index of the model; -1 where it has no meaning.
         level: From 0; -1 where it has no meaning.
+        through: The arm only passes through this stage on its way, and its measurements are not the arm's.
     """
 
     arm: str
     replicate: int = -1
     level: int = -1
+    through: bool = False
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,9 @@ class EvaluationObserver(Observer):
         self._rows: list[tuple[int, int, float, float]] = []
 
     def before_step(self, step: int, model: nn.Module, capture: Capture) -> None:
-        """Evaluate if this is one of the steps."""
-        if step in self._steps:
+        """Evaluate if this is one of the steps, and if the state that was taken up does not hold it already."""
+        done = bool(self._rows) and self._rows[-1][0] == step
+        if step in self._steps and not done:
             for number, images in enumerate(self._splits.values()):
                 result = evaluate(model, images, precision=self._precision)
                 self._rows.append((step, number, result.accuracy, result.loss))

@@ -1,0 +1,208 @@
+"""The parts of a study file: frozen, unknown keys refused, defaults written out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ticketdiet.training.recipe import Precision
+
+
+class Part(BaseModel):
+    """Base of all parts: frozen, and no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetSpec(Part):
+    """Which images."""
+
+    name: str = Field(description="digits, cifar10, ..., or parquet:PATH, folder:PATH, npz:PATH.")
+    resolution: int | None = Field(default=None, ge=1, description="Average-pool images to this height and width.")
+    limit: int | None = Field(default=None, ge=1, description="Keep a seeded random choice of this many for training.")
+    validation: float = Field(default=0.0, ge=0, lt=1, description="Share of train set aside before anything else.")
+    seed: int = Field(default=0, ge=0, description="Decides limit and validation, for all replicates alike.")
+    root: str | None = Field(default=None, description="Where the data lie, for sources that download.")
+
+
+class ModelSpec(Part):
+    """Which network; input channels, size and classes follow the data."""
+
+    name: str = Field(default="resnet20", description="resnet20, vgg16, ..., or your own as package.module:function.")
+    width: int | None = Field(default=None, ge=1, description="Channels of the first stage; default the model's own.")
+    initialisation: Literal["kaiming", "paper", "module"] | None = Field(
+        default=None,
+        description="paper: BatchNorm scales drawn from U(0, 1), as in the published runs. Default: kaiming, and for "
+        "your own module what its constructor draws.",
+    )
+
+
+class PruningSpec(Part):
+    """How masks are found."""
+
+    fraction: float = Field(default=0.2, gt=0, lt=1, description="Share of the kept weights removed a level.")
+    levels: int = Field(default=20, ge=0, description="Prunings; level 0 is dense.")
+    rule: Literal["exact", "threshold"] = Field(default="exact", description="threshold: the published rule.")
+    ignore: tuple[str, ...] = Field(default=(), description="Names of prunable tensors to leave dense.")
+
+
+class SubsetSpec(Part):
+    """Which training examples pre-training sees."""
+
+    kind: str = Field(default="all", description="all, random, easiest, hardest, ...")
+    size: int | None = Field(default=None, ge=1, description="Number of examples.")
+    share: float | None = Field(default=None, gt=0, le=1, description="Share, instead of size.")
+    score: str | None = Field(default=None, description="Name under scores: that orders the examples.")
+    balanced: bool = Field(default=False, description="Equal counts a class.")
+    offset: int = Field(default=0, ge=0, description="window: rank of the first example, from the easiest.")
+    strata: int = Field(default=50, ge=1, description="stratified: number of score quantiles.")
+    mix: float = Field(default=0.5, ge=0, le=1, description="mixture: share of easiest; the rest is random.")
+    indices: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        default=None, description="indices: the examples, by their place in the training set."
+    )
+    like: str | None = Field(
+        default=None, description="random: as many of each class as the subset of this arm has, at its size."
+    )
+    classes: tuple[int, ...] | None = Field(default=None, description="Only examples of these classes.")
+    per_replicate: bool = Field(default=True, description="Draw random choices anew for each replicate.")
+
+    @model_validator(mode="after")
+    def _size_or_share(self) -> SubsetSpec:
+        if self.size is not None and self.share is not None:
+            raise ValueError("size and share are both given; give one")
+        counted = self.kind in ("all", "indices") or self.like is not None
+        if not counted and self.size is None and self.share is None:
+            raise ValueError(f"a subset of kind {self.kind!r} needs size or share")
+        if self.kind == "indices" and not self.indices:
+            raise ValueError("a subset of kind 'indices' needs indices")
+        if self.like is not None and self.kind != "random":
+            raise ValueError("like: goes with kind random")
+        return self
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether this is the whole training set."""
+        return self.kind == "all" and self.classes is None
+
+    def resolved_size(self, num_examples: int) -> int:
+        """Number of examples asked for, out of ``num_examples``."""
+        if self.indices is not None:
+            return len(self.indices)
+        if self.size is not None:
+            return self.size
+        return num_examples if self.share is None else max(1, round(self.share * num_examples))
+
+
+class PretrainSpec(Part):
+    """The dense phase before the rewinding point."""
+
+    steps: int = Field(default=0, ge=0, description="k; they count toward training.steps.")
+    passes: int | None = Field(default=None, ge=1, description="Passes over the subset, instead of steps.")
+    subset: SubsetSpec = SubsetSpec()
+    objective: Literal["labels", "rotation"] = Field(
+        default="labels", description="rotation: predict by how many quarter turns an image is turned; no labels."
+    )
+    dataset: DatasetSpec | None = Field(
+        default=None, description="Other images of the same shape and classes to pre-train on."
+    )
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="Overrides of training for this phase: lr, schedule, batch_size, flip, ..."
+    )
+    evaluate_every: int = Field(
+        default=0, ge=0, description="Steps between evaluations on train, test, the subset and the rest; 0: at the end."
+    )
+
+    @model_validator(mode="after")
+    def _steps_or_passes(self) -> PretrainSpec:
+        if self.steps and self.passes:
+            raise ValueError("steps and passes are both given; give one")
+        return self
+
+
+class NoiseSpec(Part):
+    """Wrong labels, on purpose. The labels as they came are what everything is evaluated on."""
+
+    kind: Literal["symmetric", "symmetric_all", "pair_flip", "file"] = Field(
+        default="symmetric", description="symmetric_all: drawn from all labels, as published; file: given labels."
+    )
+    fraction: float = Field(default=0.0, ge=0, le=1, description="Share of the training examples.")
+    path: str | None = Field(default=None, description="file: a .npy of one label an example.")
+    where: Literal["pretraining", "training", "both"] = Field(
+        default="pretraining", description="Which phase sees them; scores see what pre-training sees."
+    )
+
+    @model_validator(mode="after")
+    def _file_has_path(self) -> NoiseSpec:
+        if (self.kind == "file") != (self.path is not None):
+            raise ValueError("kind file and path: go together")
+        return self
+
+
+class TicketSpec(Part):
+    """What is sparse-trained: the ticket that IMP finds, or a control of it at equal density."""
+
+    mask: Literal["imp", "shuffled", "magnitude", "random", "erk", "snip", "synflow"] = Field(
+        default="imp",
+        description="shuffled: IMP's within each layer; magnitude: one-shot from the dense run; others: at the rewinding "
+        "point without training.",
+    )
+    weights: Literal["rewound", "reinitialised", "sign_only"] = Field(
+        default="rewound", description="sign_only: signs of the rewound, magnitude of the initial standard deviation."
+    )
+    restart: Literal["weights", "learning_rate", "fine_tune"] = Field(
+        default="weights",
+        description="What goes back to step k before a level: weights, the learning rate only, nothing.",
+    )
+
+    @property
+    def is_control(self) -> bool:
+        """Whether sparse training differs from the mask search."""
+        return self.mask != "imp" or self.weights != "rewound"
+
+
+class ScoreSpec(Part):
+    """A score of every training example, the mean over independently trained models."""
+
+    kind: str = Field(default="el2n", description="el2n, ...")
+    models: int = Field(default=16, ge=1, description="Independent short trainings.")
+    steps: int = Field(default=7800, ge=0, description="Steps of each, of its own schedule.")
+    model: ModelSpec | None = Field(default=None, description="Another network; default the study's.")
+    training: dict[str, Any] = Field(default_factory=dict, description="Overrides of training.")
+    arm: str | None = Field(default=None, description="barrier: the arm whose dense family is measured.")
+    path: str | None = Field(default=None, description="file: a .npy, .csv or .parquet with one number an example.")
+    column: str | None = Field(default=None, description="file: its column, if it has several.")
+    permuted: bool = Field(default=False, description="Deal the scores out at random: a control.")
+    labels: Literal["as_pretraining", "clean"] = Field(
+        default="as_pretraining",
+        description="With label noise: score with the labels that pre-training sees, or clean.",
+    )
+    batch_norm: Literal["eval", "lth_diet"] = Field(
+        default="eval", description="lth_diet: train-mode BatchNorm on class-sorted batches, as in the public notebook."
+    )
+
+
+class ArmSpec(Part):
+    """One way to reach the rewinding point, and anything it overrides."""
+
+    pretrain: PretrainSpec = PretrainSpec()
+    training: dict[str, Any] = Field(default_factory=dict, description="Overrides of training.")
+    pruning: dict[str, Any] = Field(default_factory=dict, description="Overrides of pruning.")
+    model: dict[str, Any] = Field(default_factory=dict, description="Overrides of model.")
+    label_noise: NoiseSpec | None = Field(default=None, description="Instead of the study's.")
+    ticket: TicketSpec = TicketSpec()
+
+
+class MeasureSpec(Part):
+    """What is measured between the networks of a family (a parent and its children)."""
+
+    levels: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(0,), description="Levels that get children, each under its level's mask; 0 is dense."
+    )
+    successive_levels: bool = Field(default=False, description="Also the barrier between each level and the next.")
+    alphas: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(default=(0.5,), description="Points on the line.")
+    tolerance: float = Field(default=0.1, ge=0, description="Barrier in nats up to which an example is connected.")
+    batch_norm: Literal["interpolate", "recalibrate", "batch"] = Field(
+        default="interpolate", description="What becomes of BatchNorm's buffers between the ends."
+    )
+    precision: Precision | None = Field(default=None, description="Of the forward passes; default that of training.")
