@@ -25,7 +25,6 @@ from ticketdiet.training.recipe import Precision
 Method = Literal["auto", "closed", "func"]
 
 CHUNK = {"closed": 32, "func": 16}
-GROUP = 8  # examples a grouped convolution: their weight gradients should stay in the cache
 
 
 class _NotClosed(Exception):
@@ -180,20 +179,18 @@ def _convolution(layer: nn.Module, entered: Tensor, at_output: Tensor) -> Tensor
     """Examples as groups of one convolution: the gradient of its weight is then that of each example, side by side."""
     assert isinstance(layer, nn.Conv2d)
     assert not isinstance(layer.padding, str)
-    squares = []
-    for x, g in zip(torch.split(entered, GROUP), torch.split(at_output, GROUP), strict=True):
-        gradients = conv2d_weight(  # type: ignore[no-untyped-call]
-            x.to(g.dtype).reshape(1, -1, *x.shape[2:]),
-            (len(x) * layer.out_channels, *layer.weight.shape[1:]),
-            g.reshape(1, -1, *g.shape[2:]),
-            stride=layer.stride,
-            padding=layer.padding,
-            dilation=layer.dilation,
-            groups=len(x) * layer.groups,
-        )
-        squares.append(_squares(gradients.view(len(x), -1)))
-    squared = torch.cat(squares)
-    return squared + _squares(_wide(at_output).sum((2, 3))) if layer.bias is not None else squared
+    n, g = len(entered), at_output
+    gradients = conv2d_weight(  # type: ignore[no-untyped-call]
+        entered.to(g.dtype).reshape(1, -1, *entered.shape[2:]),
+        (n * layer.out_channels, *layer.weight.shape[1:]),
+        g.reshape(1, -1, *g.shape[2:]),
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=n * layer.groups,
+    )
+    squared = _squares(gradients.view(n, -1))
+    return squared + _squares(_wide(g).sum((2, 3))) if layer.bias is not None else squared
 
 
 def _batch_norm(layer: nn.Module, entered: Tensor, at_output: Tensor) -> Tensor:
