@@ -1,0 +1,93 @@
+"""Opening and re-checking a finished study of 1 000 stages must take less than 3 seconds.
+
+The stages are those of quickstart with many levels; their results are made up, with the files of real ones. Timed in a
+fresh process, as a second ``ticketdiet run`` does it: read and plan the study, open the store, check every stage::
+
+    python benchmarks/study_speed.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import torch
+
+from ticketdiet.reports.reading import read_rows
+from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.load import load_study
+from ticketdiet.studies.planner import Plan, plan_study
+from ticketdiet.studies.run import stages_left
+
+GOAL = 3.0  # seconds
+ROWS = [
+    {"step": step, "metric": metric, "split": split, "value": 0.5}
+    for step in (100, 200, 300)
+    for metric in ("accuracy", "loss")
+    for split in ("train", "test")
+]
+
+
+def plan_of(levels: int) -> Plan:
+    """Quickstart with so many levels: about ten stages each."""
+    return plan_study(load_study("quickstart", [f"pruning.levels={levels}", "replicates=2"]))
+
+
+def make_up(plan: Plan, store: ResultStore, weights: int) -> None:
+    """Keep a result of ordinary shape for every stage."""
+    tensors = {"weights": {"w": torch.zeros(weights)}, "mask": {"w": torch.ones(weights, dtype=torch.uint8)}}
+    documents = {"rows": ROWS, "facts": {"density": 0.5}}
+    for address, stage in plan.stages.items():
+        spec, inputs = stage.spec, stage.inputs
+        store.write(address, kind=stage.kind, spec=spec, inputs=inputs, tensors=tensors, documents=documents)
+
+
+def time_opening(levels: int, url: str) -> None:
+    """Print the seconds of each part of opening a finished study, as JSON."""
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], object]) -> object:
+        start = time.perf_counter()
+        result = work()
+        seconds[name] = time.perf_counter() - start
+        return result
+
+    plan = timed("read and plan", lambda: plan_of(levels))
+    store = timed("open the store", lambda: ResultStore.open(url))
+    assert isinstance(plan, Plan)
+    assert isinstance(store, ResultStore)
+    left = timed("check every stage", lambda: stages_left(plan, store))
+    assert left == {}
+    seconds["opening and re-checking"] = sum(seconds.values())
+    timed("read all rows", lambda: read_rows(plan, store))
+    print(json.dumps({"stages": len(plan.stages), "seconds": seconds}))
+
+
+def main() -> None:
+    """Make up a finished study, and time its opening in a fresh process."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--levels", type=int, default=98)
+    parser.add_argument("--weights", type=int, default=20_000, help="numbers in each result")
+    parser.add_argument("--store", help="only time the opening of this finished store, in this process")
+    options = parser.parse_args()
+    if options.store:
+        time_opening(options.levels, options.store)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        make_up(plan_of(options.levels), ResultStore.open(folder), options.weights)
+        again = [sys.executable, __file__, "--levels", str(options.levels), "--store", folder]
+        run = subprocess.run(again, stdout=subprocess.PIPE, text=True, check=True)
+    result = json.loads(run.stdout.splitlines()[-1])
+    for name, seconds in result["seconds"].items():
+        print(f"{name:<26}{seconds:6.2f} s")
+    print(f"{result['stages']} stages (goal: opening and re-checking in less than {GOAL} s)")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
