@@ -25,7 +25,9 @@ arms:
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
     (folder / "tiny.yaml").write_text(TINY)
-    result = command("run", folder / "tiny.yaml", "--store", folder / "runs", "--out", folder / "figures", "--workers", 1)
+    result = command(
+        "run", folder / "tiny.yaml", "--store", folder / "runs", "--out", folder / "figures", "--workers", 1
+    )
     return folder, result
 
 
@@ -84,9 +86,18 @@ def test_results_are_tidy_rows_in_every_format(done, kind):
     result = command("results", folder / "tiny.yaml", "--store", folder / "runs", "--format", kind, "--out", out)
     assert result.exit_code == 0, result.output
     rows = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[kind](out)
-    assert ["study", "arm", "replicate", "level", "density", "step", "metric", "split", "value", "address"] == list(
-        rows.columns
-    )[:10]
+    assert list(rows.columns)[:10] == [
+        "study",
+        "arm",
+        "replicate",
+        "level",
+        "density",
+        "step",
+        "metric",
+        "split",
+        "value",
+        "address",
+    ]
     levels = rows[(rows.metric == "accuracy") & (rows.split == "test")].dropna(subset=["level"])
     assert len(levels) == 4
 

@@ -1,6 +1,7 @@
 import pytest
 
 from ticketdiet.store.results import ResultStore
+from ticketdiet.studies import run as run_module
 from ticketdiet.studies.load import parse_study
 from ticketdiet.studies.planner import plan_study
 
@@ -18,6 +19,14 @@ arms:
   all@4: {pretrain: {steps: 4}}
   easiest32@4: {pretrain: {steps: 4, subset: {kind: easiest, size: 32, score: el2n}}}
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Trainings this small only lose by a second thread, and bits depend on how many there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "cpu_count", lambda: 1)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -47,9 +47,7 @@ def contents(store, plan):
 def finished(tmp_path_factory, tiny_text):
     store = ResultStore.open(tmp_path_factory.mktemp("finished") / "store")
     plan = plan_study(parse_study(tiny_text, ["children=2"]))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "cpu_count", lambda: 1)
-        run_plan(plan, store, workers=1)
+    run_plan(plan, store, workers=1)
     return plan, store
 
 

@@ -144,15 +144,15 @@ class TicketSpec(Part):
 
     mask: Literal["imp", "shuffled", "magnitude", "random", "erk", "snip", "synflow"] = Field(
         default="imp",
-        description="shuffled: IMP's within each layer; magnitude: one-shot from the dense run; others: at the rewinding "
-        "point without training.",
+        description="shuffled: IMP's within each layer; magnitude: one-shot from the dense run; others: at the "
+        "rewinding point without training.",
     )
     weights: Literal["rewound", "reinitialised", "sign_only"] = Field(
         default="rewound", description="sign_only: signs of the rewound, magnitude of the initial standard deviation."
     )
     restart: Literal["weights", "learning_rate", "fine_tune"] = Field(
         default="weights",
-        description="What goes back to step k before a level: weights, the learning rate only, nothing.",
+        description="What goes back to step k before a level: weights, the rate alone, or nothing.",
     )
 
     @property

@@ -83,7 +83,7 @@ class SubsetPlanner:
         scores, path = self._desk.study.scores, f"arms.{arm}.pretrain.subset"
         if self._desk.study.arms[arm].pretrain.dataset is not None:
             raise StudyError(
-                f"{path} of kind {subset.kind!r} would choose from arms.{arm}.pretrain.dataset by scores of other images.",
+                f"{path} of kind {subset.kind!r} would choose from pretrain.dataset by scores of other images.",
                 expected="kind all, random or indices where pre-training has a data set of its own",
                 way_out="score that data set in a study of its own and list the indices",
             )
