@@ -70,7 +70,7 @@ def erk_mask(shapes: Shapes, density: float, seed: int = 0) -> dict[str, Tensor]
 def magnitude_mask(weights: Weights, density: float, names: Iterable[str]) -> dict[str, Tensor]:
     """One-shot pruning: keep the weights of largest magnitude over the whole network, in one cut.
 
-    The control of Frankle and Carbin 2019 (arXiv 1803.03635, section 2) against pruning in levels.
+    The control of Frankle and Carbin 2019 (arXiv 1803.03635) against pruning in levels.
 
     Args:
         weights: Trained weights; may hold more than ``names``.

@@ -26,7 +26,7 @@ SYNFLOW_ROUNDS = 100
 def snip_scores(
     model: nn.Module, images: Images, *, batch_size: int = 128, ignore: Iterable[str] = ()
 ) -> dict[str, Tensor]:
-    """Connection sensitivity ``|dL/dw * w|`` of every prunable weight (Lee et al. 2019, arXiv 1810.02340, equation 6).
+    """Connection sensitivity ``|dL/dw * w|`` of every prunable weight (Lee et al. 2019, arXiv 1810.02340).
 
     L is the mean cross-entropy over all images, un-augmented. BatchNorm normalises by each batch, as in training: at
     initialisation its running statistics mean nothing. Dropout is off. The paper divides by the sum over all weights,
@@ -71,9 +71,9 @@ class SynapticFlow:
     """The linear network of absolute values whose flow SynFlow measures (Tanaka et al. 2020, arXiv 2006.05467).
 
     R is the sum of the outputs for an input of ones, where every parameter is replaced by its absolute value, and the
-    score of a weight is ``dR/d|w| * |w|`` (equations 2 and 3). Behind ReLU everything is positive, so the network is
+    score of a weight is ``dR/d|w| * |w|``. Behind ReLU everything is positive, so the network is
     linear, and what flows through each layer is R: the scores of every layer of a plain network without biases have the
-    same sum (their theorem 1). That conservation is what keeps layers from being emptied.
+    same sum (their theorems 1 and 2). That conservation is what keeps layers from being emptied.
 
     BatchNorm is in eval mode with running mean 0 and variance 1, whatever the network has seen, as the published runs
     have it at initialisation; its scale and shift enter by their absolute values like every other parameter. Other
