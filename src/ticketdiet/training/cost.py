@@ -25,7 +25,7 @@ def forward_flops(model: nn.Module, shape: Sequence[int]) -> int:
     """
     counts: list[int] = []
 
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
         weight = layer.weight
         assert isinstance(weight, Tensor)
         positions = output.numel() // weight.shape[0]

@@ -116,7 +116,7 @@ class Engine:
             self.restore_buffers()
             return False
         self.grad.zero_()
-        loss.backward()
+        torch.autograd.backward(loss)
         direction = self._direction()
         if self._deferred:
             direction = self._suppress(direction, loss, step)
