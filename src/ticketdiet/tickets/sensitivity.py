@@ -71,9 +71,9 @@ class SynapticFlow:
     """The linear network of absolute values whose flow SynFlow measures (Tanaka et al. 2020, arXiv 2006.05467).
 
     R is the sum of the outputs for an input of ones, where every parameter is replaced by its absolute value, and the
-    score of a weight is ``dR/d|w| * |w|``. Behind ReLU everything is positive, so the network is
-    linear, and what flows through each layer is R: the scores of every layer of a plain network without biases have the
-    same sum (their theorems 1 and 2). That conservation is what keeps layers from being emptied.
+    score of a weight is ``dR/d|w| * |w|``. Behind ReLU everything is positive, so the network is linear, and what flows
+    through each layer is R: the scores of every layer of a plain network without biases have the same sum (their
+    theorems 1 and 2). That conservation is what keeps layers from being emptied.
 
     BatchNorm is in eval mode with running mean 0 and variance 1, whatever the network has seen, as the published runs
     have it at initialisation; its scale and shift enter by their absolute values like every other parameter. Other
