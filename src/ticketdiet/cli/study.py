@@ -53,8 +53,16 @@ def run(
     chosen = choose_device(device)
     todo = open_plan(study, settings, limit_arms)
     kept_in = open_store(store, create=True)
-    with RunView() as view:
-        outcome = run_plan(todo, kept_in, workers=workers, device=chosen, observer=view)
+    try:
+        with RunView() as view:
+            outcome = run_plan(todo, kept_in, workers=workers, device=chosen, observer=view)
+    except KeyboardInterrupt:
+        typer.echo(
+            "\nStopped. Finished stages are kept, and long trainings go on where their state was last saved: run the same "
+            "command again.",
+            err=True,
+        )
+        raise typer.Exit(1) from None
     if not outcome.made:
         typer.echo(f"Nothing to do: all {outcome.kept} stages of {todo.study.study} are in {kept_in.url}.")
     else:

@@ -14,6 +14,8 @@ from ticketdiet.core.values import Images, Weights
 from ticketdiet.training.batches import prepare
 from ticketdiet.training.recipe import Precision
 
+CPU_BATCH, GPU_BATCH = 250, 2000  # images a forward pass: what stays in caches, and what fills a GPU
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -43,7 +45,7 @@ def evaluate(
     images: Images,
     *,
     weights: Weights | None = None,
-    batch_size: int = 1000,
+    batch_size: int | None = None,
     precision: Precision = "float32",
 ) -> Evaluation:
     """Evaluate a network in eval mode on un-augmented images.
@@ -52,7 +54,7 @@ def evaluate(
         model: A classifier; its mode is left as it was.
         images: What to classify; moved to the model's device when they are elsewhere.
         weights: Weights to load into ``model`` first (they stay loaded), or None.
-        batch_size: Images a forward pass; it only affects speed and the last bits.
+        batch_size: Images a forward pass, which only affects speed and the last bits; default what suits the device.
         precision: ``"float32"``, or ``"bfloat16"`` autocast.
 
     Returns:
@@ -66,11 +68,13 @@ def evaluate(
 
 
 def predict_logits(
-    model: nn.Module, images: Images, *, batch_size: int = 1000, precision: Precision = "float32"
+    model: nn.Module, images: Images, *, batch_size: int | None = None, precision: Precision = "float32"
 ) -> Tensor:
     """Return the logits of a network in eval mode, float32 of shape (n, classes), on the CPU."""
-    with evaluating(model), torch.inference_mode(), autocast(device_of(model), precision):
-        parts = [model(inputs).float().cpu() for inputs, _ in prepared_chunks(images, batch_size, device_of(model))]
+    device = device_of(model)
+    size = batch_size or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
+    with evaluating(model), torch.inference_mode(), autocast(device, precision):
+        parts = [model(inputs).float().cpu() for inputs, _ in prepared_chunks(images, size, device)]
     return torch.cat(parts)
 
 
