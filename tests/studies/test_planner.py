@@ -50,8 +50,16 @@ def test_golden_addresses(plan_tiny):
     assert first == GOLDEN
 
 
-GOLDEN_ALL = ""
-GOLDEN: dict[str, str] = {}
+GOLDEN_ALL = "e033babbb07d8c36"
+GOLDEN: dict[str, str] = {
+    "pretrain": "c2ec4e6e01e4edf56d936a23",
+    "level": "4bf8cd0824c484afb3b87387",
+    "child": "926eeffb3a218355138d1c55",
+    "barrier": "7321fdccbea0a306ebc8f27b",
+    "score_model": "65fee6c4f4b32e96fe3d875c",
+    "score": "653434167ddaecb3cd4cf932",
+    "subset": "2692885b11de5712592f9a95",
+}
 
 
 @pytest.mark.parametrize(

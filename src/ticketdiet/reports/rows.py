@@ -11,6 +11,7 @@ import pandas as pd
 from ticketdiet.core.errors import UserError
 
 COLUMNS = ("study", "arm", "replicate", "level", "density", "step", "metric", "split", "value", "address")
+SPARSE_TRAININGS = ("level", "control")
 
 
 def select_rows(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "test") -> pd.DataFrame:
@@ -44,8 +45,8 @@ def final_rows(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "te
     from other networks, only levels are taken. Raises as ``select_rows`` does.
     """
     leveled = select_rows(rows, metric=metric, split=split).dropna(subset=["level", "value"])
-    if "kind" in leveled and leveled["kind"].eq("level").any():
-        leveled = leveled[leveled["kind"] == "level"]
+    if "kind" in leveled and leveled["kind"].isin(SPARSE_TRAININGS).any():
+        leveled = leveled[leveled["kind"].isin(SPARSE_TRAININGS)]
     in_order = leveled.sort_values("step", kind="stable", na_position="first")
     last = in_order.drop_duplicates(["study", "arm", "replicate", "level"], keep="last")
     if last.empty:

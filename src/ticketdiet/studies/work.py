@@ -10,7 +10,7 @@ from ticketdiet.studies.bench import Bench, Made
 from ticketdiet.studies.stages import Stage
 from ticketdiet.studies.work_barriers import barrier
 from ticketdiet.studies.work_scores import score, score_model, subset
-from ticketdiet.studies.work_training import child, level, pretrain
+from ticketdiet.studies.work_training import child, control, level, pretrain
 
 WORKERS: Mapping[str, Callable[[Bench, Stage], Made]] = {
     "score_model": score_model,
@@ -18,6 +18,7 @@ WORKERS: Mapping[str, Callable[[Bench, Stage], Made]] = {
     "subset": subset,
     "pretrain": pretrain,
     "level": level,
+    "control": control,
     "child": child,
     "barrier": barrier,
 }

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from torch import Tensor, nn
 
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.studies.bench import Bench, Made, recipe_of, rows_of
 from ticketdiet.studies.stages import Stage
+from ticketdiet.tickets.controls import Restart, reinitialised, restart, shuffled_mask, sign_only
+from ticketdiet.tickets.criteria import MaskSubject, find_mask
 from ticketdiet.tickets.masks import count_kept, dense_mask, density, empty_layers, layer_densities
 from ticketdiet.tickets.pruning import prune
 from ticketdiet.tickets.rewinding import rewind
 from ticketdiet.training.loop import Trained
 from ticketdiet.training.observers import BatchLossObserver, EvaluationObserver, Observer
+from ticketdiet.training.pretext import TURNS, RotationBatches, head_name, pretext_weights, turned_images, with_head
 from ticketdiet.training.recipe import Recipe
 
 
@@ -20,20 +26,35 @@ def pretrain(bench: Bench, stage: Stage) -> Made:
     """Train dense for k steps on the subset: the rewinding point."""
     spec, steps, examples = stage.spec, stage.spec["steps"], bench.indices(stage)
     recipe = recipe_of(stage) if steps else Recipe(steps=1, batch_size=1)
-    train = bench.train_images(stage)
-    trained = bench.train(
-        stage,
-        bench.build(stage),
-        _pretrain_evaluations(bench, stage, recipe, examples),
-        images=train,
-        recipe=recipe,
-        seeds=RunSeeds.of(spec["seed"], spec["replicate"]),
-        stop_step=steps,
-        examples=examples,
-    )
+    train, model = bench.train_images(stage), bench.build(stage)
+    how: dict[str, Any] = {"images": train, "recipe": recipe, "seeds": _seeds(stage), "stop_step": steps}
+    if spec.get("objective") == "rotation":
+        trained, weights = _pretrain_on_turns(bench, stage, model, examples, how)
+    else:
+        observers = _pretrain_evaluations(bench, stage, recipe, examples)
+        trained = bench.train(stage, model, observers, examples=examples, **how)
+        weights = trained.weights
     unique = min(trained.examples_seen, len(train) if examples is None else len(examples))
     facts = {"examples_seen": trained.examples_seen, "unique_examples": unique, **_noise_facts(bench, stage)}
-    return Made({"weights": trained.weights}, rows_of(trained.trace), facts)
+    return Made({"weights": weights}, rows_of(trained.trace), facts)
+
+
+def _pretrain_on_turns(
+    bench: Bench, stage: Stage, model: nn.Module, examples: np.ndarray | None, how: dict[str, Any]
+) -> tuple[Trained, Mapping[str, Tensor]]:
+    """Train body and a head of four turns; the point is that body under the head that the network began with."""
+    seeds, initial = how["seeds"], {name: value.clone() for name, value in model.state_dict().items()}
+    turning = with_head(model, TURNS, seeds.initialisation)
+    splits = {f"{name}_turned": turned_images(images) for name, images in bench.splits(stage).items()}
+    observers: list[Observer] = [EvaluationObserver(splits, {stage.spec["steps"]}, how["recipe"].precision)]
+    batches = RotationBatches(how["images"], how["recipe"], seeds, examples)
+    trained = bench.train(stage, turning, observers, batches=batches, **how)
+    on_cpu = {name: value.cpu() for name, value in initial.items()}
+    return trained, pretext_weights(trained.weights, on_cpu, head_name(model))
+
+
+def _seeds(stage: Stage) -> RunSeeds:
+    return RunSeeds.of(stage.spec["seed"], stage.spec["replicate"])
 
 
 def _pretrain_evaluations(bench: Bench, stage: Stage, recipe: Recipe, examples: np.ndarray | None) -> list[Observer]:
@@ -56,15 +77,56 @@ def _noise_facts(bench: Bench, stage: Stage) -> dict[str, int]:
 
 def level(bench: Bench, stage: Stage) -> Made:
     """Prune the level before, rewind, train: sparse training at this density and mask search for the next."""
-    model = bench.build(stage)
+    spec, model = stage.spec, bench.build(stage)
     mask = _next_mask(bench, stage, model)
-    seeds = RunSeeds.of(stage.spec["seed"], stage.spec["replicate"])
-    trained = _train_from_point(bench, stage, model, mask, seeds, every=stage.spec["evaluate_every"])
+    previous = bench.store.tensors(stage.inputs["previous"], "weights") if "previous" in stage.inputs else None
+    point = bench.store.tensors(stage.inputs["point"], "weights")
+    start = restart(spec.get("restart", "weights"), point, previous, mask, recipe_of(stage), spec["start_step"])
+    return _sparse(bench, stage, model, mask, start)
+
+
+def control(bench: Bench, stage: Stage) -> Made:
+    """Train sparse under another mask than the search found, from other weights than the point's, or both."""
+    spec, store = stage.spec, bench.store
+    model, point = bench.build(stage), store.tensors(stage.inputs["point"], "weights")
+    initial = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    mask = _control_mask(bench, stage, model, point)
+    if spec["weights"] == "reinitialised":
+        point = reinitialised(lambda seed: bench.make_model(stage, seed), spec["control_seed"], mask)
+    elif spec["weights"] == "sign_only":
+        point = sign_only(point, initial, mask)
+    return _sparse(bench, stage, model, mask, Restart(point, spec["start_step"], recipe_of(stage)))
+
+
+def _control_mask(bench: Bench, stage: Stage, model: nn.Module, point: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    spec, store = stage.spec, bench.store
+    if spec["mask"] in ("imp", "shuffled"):
+        found = store.tensors(stage.inputs["level"], "mask")
+        return found if spec["mask"] == "imp" else shuffled_mask(found, spec["control_seed"])
+    judged = store.tensors(stage.inputs["level"], "weights") if spec["mask"] == "magnitude" else point
+    rewind(model, judged)
+    total = sum(kept.numel() for kept in dense_mask(model, spec["ignore"]).values())
+    subject = MaskSubject(
+        model,
+        spec["kept"] / total,
+        seed=spec["control_seed"],
+        images=bench.train_images(stage),
+        ignore=tuple(spec["ignore"]),
+    )
+    return find_mask(spec["mask"], subject)
+
+
+def _sparse(bench: Bench, stage: Stage, model: nn.Module, mask: dict[str, Tensor], start: Restart) -> Made:
+    """Train under ``mask`` from ``start``, and say how dense that is."""
+    rewind(model, start.weights, mask)
+    every = stage.spec["evaluate_every"]
+    trained = _train(bench, stage, model, mask, _seeds(stage), start.recipe, every=every)
     facts = {
         "density": density(mask),
         "kept": count_kept(mask),
         "layer_densities": layer_densities(mask),
         "examples_seen": trained.examples_seen,
+        **_noise_facts(bench, stage),
     }
     warnings = tuple(f"{stage.label}: every weight of layer {name} is pruned" for name in empty_layers(mask))
     return Made({"weights": trained.weights, "mask": mask}, rows_of(trained.trace), facts, warnings)
@@ -80,25 +142,31 @@ def _next_mask(bench: Bench, stage: Stage, model: nn.Module) -> dict[str, Tensor
 
 def child(bench: Bench, stage: Stage) -> Made:
     """Train once more from the rewinding point, dense or under a level's mask, with SGD noise of its own."""
-    spec = stage.spec
+    spec, model = stage.spec, bench.build(stage)
     mask = bench.store.tensors(stage.inputs["level"], "mask") if "level" in stage.inputs else None
-    seeds = RunSeeds.of(spec["seed"], spec["replicate"]).child(spec["child"], tuple(spec["vary"]))
-    trained = _train_from_point(bench, stage, bench.build(stage), mask, seeds, every=0)
+    rewind(model, bench.store.tensors(stage.inputs["point"], "weights"), mask)
+    seeds = _seeds(stage).child(spec["child"], tuple(spec["vary"]))
+    trained = _train(bench, stage, model, mask, seeds, recipe_of(stage), every=0)
     facts = {"density": density(mask) if mask else 1.0, "examples_seen": trained.examples_seen}
     rows = tuple({**row, "pair": f"child{spec['child']}"} for row in rows_of(trained.trace))
     return Made({"weights": trained.weights}, rows, facts)
 
 
-def _train_from_point(
-    bench: Bench, stage: Stage, model: nn.Module, mask: dict[str, Tensor] | None, seeds: RunSeeds, *, every: int
+def _train(
+    bench: Bench,
+    stage: Stage,
+    model: nn.Module,
+    mask: dict[str, Tensor] | None,
+    seeds: RunSeeds,
+    recipe: Recipe,
+    *,
+    every: int,
 ) -> Trained:
-    recipe, start = recipe_of(stage), stage.spec["start_step"]
-    rewind(model, bench.store.tensors(stage.inputs["point"], "weights"), mask)
-    observers = _evaluations(bench, stage, recipe, every=every, start=start, stop=recipe.steps)
+    start = stage.spec["start_step"]
     return bench.train(
         stage,
         model,
-        observers,
+        _evaluations(bench, stage, recipe, every=every, start=start, stop=recipe.steps),
         images=bench.train_images(stage),
         recipe=recipe,
         seeds=seeds,
