@@ -26,6 +26,7 @@ def alpha_figure(
     *,
     split: str = "train",
     title: str = "",
+    legend: str = "arm",
 ) -> Figure:
     """Draw mean loss and error along the line between two networks: one line an arm, a band over its pairs.
 
@@ -35,6 +36,7 @@ def alpha_figure(
         errors: By arm, error as a share in [0, 1], likewise.
         split: Split they were measured on.
         title: Title of the figure.
+        legend: What the lines are.
     """
     x = np.asarray(alphas, dtype=np.float64)
     styles = arm_styles(losses)
@@ -42,23 +44,30 @@ def alpha_figure(
         figure = new_figure(title or f"Along the line between children, {split}", width=8.6, height=3.8)
         left, right = figure.subplots(1, 2)
         for axes, curves, scale in ((left, losses, 1.0), (right, errors, 100.0)):
+            highest = 0.0
             for arm, curve in curves.items():
                 values = scale * np.atleast_2d(np.asarray(curve, dtype=np.float64))
+                highest = max(highest, float(values.max()))
                 axes.plot(x, values.mean(0), label=arm, **vars(styles[arm]))
                 axes.fill_between(x, values.min(0), values.max(0), color=styles[arm].color, alpha=0.16, linewidth=0)
             axes.set_xlabel("alpha: share of network b")
             axes.set_xlim(-0.02, 1.02)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.06 * highest or 1)
         left.set_ylabel(f"{split} loss (nats)")
         right.set_ylabel(f"{split} error (%)")
         pairs = [len(np.atleast_2d(np.asarray(curve))) for curve in losses.values()]
-        caption(left, f"mean, band from lowest to highest of {_span(pairs)} pairs")
-        side_legend(figure, left, "arm")
+        caption(left, f"mean, band from lowest to highest of {_span(pairs)} pairs" if max(pairs) > 1 else "one pair")
+        side_legend(figure, left, legend)
     return figure
 
 
 def barrier_histogram(
-    barriers: Mapping[str, npt.ArrayLike], *, tolerance: float = TOLERANCE, split: str = "train", title: str = ""
+    barriers: Mapping[str, npt.ArrayLike],
+    *,
+    tolerance: float = TOLERANCE,
+    split: str = "train",
+    title: str = "",
+    legend: str = "arm",
 ) -> Figure:
     """Draw how the barriers of examples are distributed, with the tolerance below which an example is connected.
 
@@ -67,6 +76,7 @@ def barrier_histogram(
         tolerance: In nats.
         split: Split they were measured on.
         title: Title of the figure.
+        legend: What the lines are.
     """
     pooled = {arm: np.asarray(values, dtype=np.float64).ravel() for arm, values in barriers.items()}
     everything = np.concatenate(list(pooled.values()))
@@ -87,8 +97,9 @@ def barrier_histogram(
         axes.set_ylabel("share of examples (%)")
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(bottom=0)
-        caption(axes, f"connected: barrier at most {tolerance:g} nats; pairs and examples pooled")
-        side_legend(figure, axes, "arm")
+        count = max(len(values) for values in pooled.values())
+        caption(axes, f"connected: barrier at most {tolerance:g} nats; {count:,} barriers of examples and pairs")
+        side_legend(figure, axes, legend)
     return figure
 
 
@@ -187,6 +198,7 @@ def eigenvalue_figure(
     top: Mapping[str, npt.ArrayLike] | None = None,
     operator: str = "Hessian",
     title: str = "",
+    legend: str = "arm",
 ) -> Figure:
     """Draw the spectral density of a curvature operator: one line an arm, ticks at its largest eigenvalues.
 
@@ -195,6 +207,7 @@ def eigenvalue_figure(
         top: By arm, its largest eigenvalues, any number.
         operator: ``"Hessian"`` or ``"Gauss-Newton"``.
         title: Title of the figure.
+        legend: What the lines are.
     """
     highest = max(float(np.max(np.asarray(density))) for _, density in densities.values())
     with house_style():
@@ -211,7 +224,7 @@ def eigenvalue_figure(
         axes.set_xlabel(f"eigenvalue of the {operator}")
         axes.set_ylabel("density (log scale)")
         caption(axes, "ticks at the bottom: largest eigenvalues" if top else "")
-        side_legend(figure, axes, "arm")
+        side_legend(figure, axes, legend)
     return figure
 
 

@@ -1,0 +1,319 @@
+"""``barrier`` and ``curvature``: what lies between two stored networks, and around one."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ticketdiet.cli.networks import (
+    Dataset,
+    Device,
+    FromStudy,
+    Json,
+    Limit,
+    Opened,
+    Resolution,
+    Root,
+    choose_dataset,
+    open_networks,
+    save_figures,
+    save_json,
+)
+from ticketdiet.cli.options import DEFAULT_STORE, Settings, StoreUrl
+from ticketdiet.core.errors import UserError
+
+if TYPE_CHECKING:
+    from ticketdiet.core.values import Images, Mask, Weights
+    from ticketdiet.landscape.barrier import Barrier
+    from ticketdiet.landscape.curvature import CurvatureOperator
+
+ALIGNMENT_IMAGES = 1000
+MATRIX_NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton"}
+
+
+class Align(enum.StrEnum):
+    """How units of b are put in the order of a's."""
+
+    none = "none"
+    weights = "weights"
+    activations = "activations"
+
+
+class LineBatchNorm(enum.StrEnum):
+    """What becomes of BatchNorm's statistics between the ends."""
+
+    interpolate = "interpolate"
+    recalibrate = "recalibrate"
+    batch = "batch"
+
+
+class PointBatchNorm(enum.StrEnum):
+    """Which statistics BatchNorm uses."""
+
+    eval = "eval"
+    batch = "batch"
+
+
+class Matrix(enum.StrEnum):
+    """Which matrix."""
+
+    hessian = "hessian"
+    ggn = "ggn"
+
+
+class Precision(enum.StrEnum):
+    """Precision of the forward passes."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (barrier, curvature):
+        app.command()(command)
+
+
+def barrier(
+    a: Annotated[str, typer.Argument(metavar="A", help="Address of a result that holds weights, or its beginning.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    store: StoreUrl = DEFAULT_STORE,
+    study: FromStudy = None,
+    settings: Settings = None,
+    dataset: Dataset = None,
+    resolution: Resolution = None,
+    limit: Limit = None,
+    root: Root = None,
+    alphas: Annotated[str, typer.Option(help="Points on the line: how many, or a list as 0.25,0.5,0.75.")] = "11",
+    batch_norm: Annotated[LineBatchNorm, typer.Option(help="BatchNorm's statistics on the line.")] = (
+        LineBatchNorm.interpolate
+    ),
+    tolerance: Annotated[float, typer.Option(help="Barrier in nats up to which an example is connected.")] = 0.1,
+    align: Annotated[Align, typer.Option(help="First put b's units in the order of a's.")] = Align.none,
+    split: Annotated[str, typer.Option(help="train, test or validation.")] = "train",
+    precision: Annotated[Precision, typer.Option(help="Of the forward passes.")] = Precision.float32,
+    per_example: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every example's barrier: .npy, .parquet or .csv.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the figures; default figures/barrier-A-B.")] = None,
+    json: Json = None,
+    device: Device = "auto",
+) -> None:
+    """Measure the loss barrier between two stored networks, and draw the line between them."""
+    from ticketdiet.reports.pair_report import PER_EXAMPLE_SUFFIXES, pair_figures, pair_summary, write_examples
+    from ticketdiet.reports.writing import check_suffix
+
+    points = _points(alphas, tolerance)
+    if per_example is not None:
+        check_suffix(per_example, PER_EXAMPLE_SUFFIXES)
+    source = choose_dataset(study, settings, dataset, resolution, limit, root)
+    opened = open_networks(store, (a, b), source, split, device)
+    first, second = opened.networks
+    found, moved = _measure(opened, points, batch_norm, align, precision)
+    result = {"a": first.address, "b": second.address, "precision": precision.value, **moved}
+    result |= pair_summary(found, tolerance=tolerance, split=split)
+    _print_barrier(first.label, second.label, result)
+    name = f"{first.label} to\n{second.label}"
+    folder = out or Path("figures") / f"barrier-{first.address[:8]}-{second.address[:8]}"
+    save_figures(pair_figures(found, name, tolerance=tolerance, split=split), folder)
+    if per_example is not None:
+        write_examples(found, opened.images, per_example, tolerance=tolerance)
+        typer.echo(f"examples: {per_example}")
+    save_json(result, json)
+
+
+def parse_alphas(text: str) -> list[float]:
+    """Read ``--alphas``: a whole number of evenly spaced points, both ends included, or a list of points.
+
+    Raises:
+        UserError: For anything else.
+    """
+    try:
+        if text.strip().isdecimal() and int(text) > 1:
+            steps = int(text) - 1
+            return [index / steps for index in range(steps + 1)]
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(
+            f"--alphas {text!r}.",
+            expected="a number of points, or points in [0, 1]",
+            way_out="--alphas 11, or 0.25,0.5",
+        ) from None
+
+
+def _points(alphas: str, tolerance: float) -> tuple[float, ...]:
+    import torch
+
+    from ticketdiet.landscape.barrier import connected_within, sweep_points
+
+    connected_within(torch.empty(0), tolerance)  # refuses a bad tolerance before the work
+    return sweep_points(parse_alphas(alphas))
+
+
+def _measure(
+    opened: Opened, points: tuple[float, ...], batch_norm: LineBatchNorm, align: Align, precision: Precision
+) -> tuple[Barrier, dict[str, Any]]:
+    from ticketdiet.landscape.barrier import measure_barrier
+
+    first = opened.networks[0]
+    weights_b, mask_b, moved = _aligned(opened, align)
+    found = measure_barrier(
+        opened.model,
+        first.weights,
+        weights_b,
+        opened.images,
+        points,
+        batch_norm.value,
+        mask_a=first.mask,
+        mask_b=mask_b,
+        precision=precision.value,
+    )
+    return found, moved
+
+
+def _aligned(opened: Opened, method: Align) -> tuple[Weights, Mask | None, dict[str, Any]]:
+    """Return b's weights and mask in the order of a's units, and how far that brought them together."""
+    first, second = opened.networks
+    if method is Align.none:
+        return second.weights, second.mask, {"align": "none"}
+    from ticketdiet.core.seeds import numpy_generator
+    from ticketdiet.landscape.alignment import align
+
+    train = opened.train
+    some = numpy_generator(0, "alignment").permutation(len(train))[:ALIGNMENT_IMAGES]
+    found = align(
+        opened.model,
+        first.weights,
+        second.weights,
+        method="weights" if method is Align.weights else "activations",
+        images=train.take(some),
+    )
+    moved = {
+        "align": method.value,
+        "distance_before": found.distance_before,
+        "distance_after": found.distance_after,
+    }
+    return found.weights, found.permute_mask(second.mask), moved
+
+
+def _print_barrier(a: str, b: str, result: dict[str, Any]) -> None:
+    typer.echo(f"{a} to {b}, {result['examples']:,} {result['split']} images, BatchNorm: {result['batch_norm']}")
+    if result["align"] != "none":
+        before, after = result["distance_before"], result["distance_after"]
+        typer.echo(f"b aligned by {result['align']}: distance to a {before:.4g} before, {after:.4g} after")
+    typer.echo(f"mean barrier at the midpoint: {result['barrier_mean']:.4f} nats")
+    typer.echo(f"largest height of the loss above the chord: {result['barrier_max']:.4f} nats")
+    typer.echo(f"largest height of the error above the chord: {100 * result['error_barrier']:.2f} %")
+    share, tolerance = 100 * result["connected_share"], result["tolerance"]
+    typer.echo(f"connected: {share:.1f} % of the examples (barrier of at most {tolerance:g} nats)")
+
+
+def curvature(
+    a: Annotated[str, typer.Argument(metavar="A", help="Address of a result that holds weights, or its beginning.")],
+    store: StoreUrl = DEFAULT_STORE,
+    study: FromStudy = None,
+    settings: Settings = None,
+    dataset: Dataset = None,
+    resolution: Resolution = None,
+    limit: Limit = None,
+    root: Root = None,
+    matrix: Annotated[Matrix, typer.Option(help="hessian, or ggn for Gauss-Newton.")] = Matrix.hessian,
+    examples: Annotated[int, typer.Option(min=1, help="Examples that the loss is the mean of.")] = 1000,
+    split: Annotated[str, typer.Option(help="train, test or validation.")] = "train",
+    top: Annotated[int, typer.Option(min=0, help="Largest eigenvalues; 0 for none.")] = 5,
+    trace: Annotated[bool, typer.Option("--trace", help="Estimate the trace.")] = False,
+    density: Annotated[bool, typer.Option("--density", help="Estimate and draw the density of eigenvalues.")] = False,
+    kept_only: Annotated[bool, typer.Option("--kept-only", help="Only in the space of the kept weights.")] = False,
+    batch_norm: Annotated[PointBatchNorm, typer.Option(help="BatchNorm's statistics: running, or each batch's.")] = (
+        PointBatchNorm.eval
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the examples and all random vectors.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the figure; default figures/curvature-A.")] = None,
+    json: Json = None,
+    device: Device = "auto",
+) -> None:
+    """Estimate eigenvalues, trace and spectral density of the loss's curvature at a stored network."""
+    source = choose_dataset(study, settings, dataset, resolution, limit, root)
+    opened = open_networks(store, (a,), source, split, device)
+    network = opened.networks[0]
+    images = _some(opened.images, examples, seed)
+    operator = _operator(opened, images, matrix, batch_norm, kept_only=kept_only)
+    result = {"a": network.address, "split": split, "seed": seed, **asdict(operator.setting)}
+    typer.echo(f"{MATRIX_NAMES[matrix]} of the mean cross-entropy at {network.label}")
+    typer.echo(
+        f"{operator.dimension:,} weights, {len(images):,} {split} images, BatchNorm: {batch_norm.value}, seed {seed}"
+    )
+    result |= _spectrum(operator, top, seed, trace=trace)
+    if density:
+        result |= _density(operator, network.label, result.get("eigenvalues"), seed, out, matrix)
+    save_json(result, json)
+
+
+def _some(images: Images, count: int, seed: int) -> Images:
+    """Return ``count`` of the images by a seeded choice, or all of them."""
+    from ticketdiet.core.seeds import numpy_generator
+
+    if count >= len(images):
+        return images
+    chosen = numpy_generator(seed, "curvature", "examples").permutation(len(images))[:count]
+    chosen.sort()
+    return images.take(chosen)
+
+
+def _operator(
+    opened: Opened, images: Images, matrix: Matrix, batch_norm: PointBatchNorm, *, kept_only: bool
+) -> CurvatureOperator:
+    from ticketdiet.landscape.curvature import curvature_operator
+
+    network = opened.networks[0]
+    if kept_only and network.mask is None:
+        raise UserError(
+            f"--kept-only at {network.label}, which has no mask.",
+            expected="a level, or a child of one",
+            way_out="leave --kept-only out: all weights of a dense network are kept",
+        )
+    mask = network.mask if kept_only else None
+    return curvature_operator(
+        opened.model, network.weights, images, matrix=matrix.value, batch_norm=batch_norm.value, mask=mask
+    )
+
+
+def _spectrum(operator: CurvatureOperator, top: int, seed: int, *, trace: bool) -> dict[str, Any]:
+    from ticketdiet.landscape.spectra import estimate_trace, top_eigenvalues
+
+    found: dict[str, Any] = {}
+    if top:
+        found["eigenvalues"] = top_eigenvalues(operator, top, seed=seed).values.tolist()
+        typer.echo(f"largest eigenvalues: {', '.join(f'{value:.4g}' for value in found['eigenvalues'])}")
+    if trace:
+        estimate = estimate_trace(operator, seed=seed)
+        found["trace"] = {
+            "value": estimate.value,
+            "standard_error": estimate.standard_error,
+            "products": estimate.products,
+        }
+        typer.echo(f"trace: {estimate.value:.4g} ± {estimate.standard_error:.2g} ({estimate.products} products)")
+    return found
+
+
+def _density(
+    operator: CurvatureOperator, label: str, top: list[float] | None, seed: int, out: Path | None, matrix: Matrix
+) -> dict[str, Any]:
+    from ticketdiet.landscape.spectra import spectral_density
+    from ticketdiet.reports.landscape_figures import eigenvalue_figure
+
+    typer.echo("estimating the density: 240 products with the matrix", err=True)
+    found = spectral_density(operator, seed=seed)
+    figure = eigenvalue_figure(
+        {label: (found.grid, found.density)},
+        top=None if top is None else {label: top},
+        operator=MATRIX_NAMES[matrix],
+        legend="network",
+    )
+    save_figures({"eigenvalues": figure}, out or Path("figures") / f"curvature-{label.split()[-1]}")
+    arrays = {"grid": found.grid, "density": found.density, "nodes": found.nodes, "weights": found.weights}
+    return {"density": {name: array.tolist() for name, array in arrays.items()} | {"bandwidth": found.bandwidth}}

@@ -1,0 +1,267 @@
+"""Finds the smallest rewinding point of an arm whose dense children are connected, through plans like any other.
+
+Each probed step is a study of one arm with that many pre-training steps, no pruning and a family of children: its
+stages are kept by address, shared with the study's own arms and with earlier searches, and resumed like all stages.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.data.cache import ImageFacts
+from ticketdiet.data.images import image_facts
+from ticketdiet.landscape.barrier import connected_within
+from ticketdiet.landscape.rewind_search import ConnectedWhen, Evidence, RewindAnswer, bisect_connected
+from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.machine import cpu_count
+from ticketdiet.studies.planner import Plan, make_plan
+from ticketdiet.studies.run import RunObserver, run_plan
+from ticketdiet.studies.spec import StudySpec
+from ticketdiet.studies.stages import Cost, Stage
+
+CHILDREN = 2
+_SERIES = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)  # candidates a decade, each about 1.5 times the one before
+
+
+@dataclass(frozen=True)
+class FoundPoint:
+    """What a search for the rewinding point found, and what it took.
+
+    Attributes:
+        arm: Arm whose pre-training was varied.
+        rule: When children count as connected.
+        answer: The step and its evidence.
+        addresses: Rewinding points of the probed steps: address of the first replicate's weights by step.
+        replicates: Replicates that every verdict is the mean of.
+        children: Children of each rewinding point, beside the parent's own run.
+        cost: Training behind the evidence, whether done now or before.
+        seconds: Seconds those stages took when they were worked, summed over processes.
+        made: Stages made now; 0 when everything was there.
+        sweep: Training of a full IMP sweep: every candidate with all levels of the arm.
+    """
+
+    arm: str
+    rule: ConnectedWhen
+    answer: RewindAnswer
+    addresses: Mapping[int, str]
+    replicates: int
+    children: int
+    cost: Cost
+    seconds: float
+    made: int
+    sweep: Cost
+
+    @property
+    def k(self) -> int | None:
+        """Smallest step found connected, None when no candidate is."""
+        return self.answer.k
+
+    @property
+    def sweep_over_search(self) -> float:
+        """How many times as many training steps the full sweep takes."""
+        return self.sweep.steps / self.cost.steps if self.cost.steps else float("nan")
+
+
+def find_rewinding_point(
+    study: StudySpec,
+    store: ResultStore,
+    *,
+    arm: str | None = None,
+    rule: ConnectedWhen | None = None,
+    candidates: Sequence[int] | None = None,
+    max_k: int | None = None,
+    replicates: int = 1,
+    workers: int | None = None,
+    device: str = "cpu",
+    observer: RunObserver | None = None,
+) -> FoundPoint:
+    """Find the smallest pre-training step from which dense children are linearly connected, by bisection.
+
+    Bisection takes it that children stay connected for every later step; see
+    :func:`~ticketdiet.landscape.rewind_search.bisect_connected`.
+
+    Args:
+        study: Gives data, model, recipe, the arm's pre-training subset, and how families are measured.
+        store: Where trainings are looked for and kept; a second call with the same arguments makes nothing new.
+        arm: Arm whose pre-training steps are varied; default the first that pre-trains.
+        rule: When children count as connected; default a mean train barrier of at most the study's tolerance.
+        candidates: Steps to choose from; default :func:`default_candidates`.
+        max_k: Largest step to consider; default half of training.
+        replicates: Replicates to average over, from the first.
+        workers: Processes; default one a core up to the trainings of one family.
+        device: torch device.
+        observer: Is told how each probe goes.
+
+    Returns:
+        The answer, its evidence, and its cost beside that of a full IMP sweep.
+
+    Raises:
+        UnknownName: When the study has no such arm.
+        UserError: For candidates that are not below the arm's training steps, or no replicate.
+    """
+    chosen = choose_arm(study, arm)
+    rule = rule or ConnectedWhen(study.measure.tolerance, tolerance=study.measure.tolerance)
+    steps = study.arm_training(chosen).steps
+    ks = _checked(default_candidates(steps, max_k) if candidates is None else candidates, steps, max_k)
+    probing = _Probing(study, store, chosen, rule, replicates)
+    workers = workers or _default_workers(probing, device)
+    made = 0
+
+    def probe(k: int) -> Evidence:
+        nonlocal made
+        plan = probing.plan(k)
+        made += run_plan(plan, store, workers=workers, device=device, observer=observer).made
+        return probing.judge(k, plan)
+
+    answer = bisect_connected(ks, probe)
+    stages = {a: stage for evidence in answer.evidence for a, stage in probing.plan(evidence.k).stages.items()}
+    return FoundPoint(
+        arm=chosen,
+        rule=rule,
+        answer=answer,
+        addresses={evidence.k: probing.point(evidence.k).address for evidence in answer.evidence},
+        replicates=replicates,
+        children=probing.children,
+        cost=sum((stage.cost for stage in stages.values()), Cost()),
+        seconds=sum(float(store.manifest(address).provenance.get("seconds", 0.0)) for address in stages),
+        made=made,
+        sweep=probing.sweep(ks),
+    )
+
+
+def choose_arm(study: StudySpec, arm: str | None = None) -> str:
+    """Return ``arm``, or the first arm that pre-trains (the first of all when none does).
+
+    Raises:
+        UnknownName: When the study has no such arm.
+    """
+    if arm is None:
+        return next((name for name, spec in study.arms.items() if spec.pretrain.steps), next(iter(study.arms)))
+    if arm not in study.arms:
+        raise UnknownName.of("arm", arm, study.arms)
+    return arm
+
+
+def default_candidates(steps: int, max_k: int | None = None) -> tuple[int, ...]:
+    """Return steps to choose from: 0, then each about 1.5 times the one before, up to ``max_k``.
+
+    Args:
+        steps: Steps of the whole training.
+        max_k: Largest candidate; default half of ``steps``.
+
+    Example:
+        >>> default_candidates(300)
+        (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150)
+    """
+    highest = steps // 2 if max_k is None else max_k
+    series = (int(10**decade * factor) for decade in itertools.count() for factor in _SERIES)
+    return (0, *sorted(set(itertools.takewhile(lambda k: k <= highest, series))))
+
+
+def _checked(ks: Sequence[int], steps: int, max_k: int | None) -> list[int]:
+    kept = [k for k in ks if max_k is None or k <= max_k]
+    if not kept or not all(0 <= k < steps for k in kept) or len(set(kept)) < len(kept):
+        limit = "" if max_k is None else f" up to {max_k}"
+        raise UserError(
+            f"candidates {list(ks)}{limit} of a training of {steps} steps.",
+            expected=f"at least one step in [0, {steps - 1}], each once",
+            way_out="--candidates 0,10,20,50,100, or a larger --max-k",
+        )
+    return kept
+
+
+class _Probing:
+    """Makes the plan of each probe, and reads what it measured."""
+
+    def __init__(self, study: StudySpec, store: ResultStore, arm: str, rule: ConnectedWhen, replicates: int) -> None:
+        if replicates < 1:
+            raise UserError(f"{replicates} replicates.", expected="at least 1")
+        self._study, self._store, self._arm, self._rule = study, store, arm, rule
+        self.replicates, self.children = replicates, study.children or CHILDREN
+        self._facts: ImageFacts = image_facts(study.dataset.name, **study.dataset.model_dump(exclude={"name"}))
+        self._plans: dict[int, Plan] = {}
+
+    def plan(self, k: int) -> Plan:
+        """The families of rewinding point ``k``, and what they stand on."""
+        if k not in self._plans:
+            self._plans[k] = self._planned(k, "barrier", levels=0)
+        return self._plans[k]
+
+    def point(self, k: int) -> Stage:
+        """The first replicate's rewinding point."""
+        return next(stage for stage in self.plan(k).stages.values() if self._is_own(stage, "pretrain", k, replicates=1))
+
+    def judge(self, k: int, plan: Plan) -> Evidence:
+        """Read the barriers of a finished probe."""
+        families = [stage for stage in plan.stages.values() if self._is_own(stage, "barrier", k)]
+        barriers = torch.stack([self._store.tensors(s.address, "barrier")["train/family"] for s in families])
+        return self._rule.judge(k, _Families(barriers.double()))
+
+    def sweep(self, ks: Sequence[int]) -> Cost:
+        """What all levels from every step would take to train; work that several share counts once."""
+        levels = self._study.arm_pruning(self._arm).levels
+        stages = {a: s for k in ks for a, s in self._planned(k, "level", levels).stages.items()}
+        return sum((stage.cost for stage in stages.values()), Cost())
+
+    def _planned(self, k: int, kind: str, levels: int) -> Plan:
+        plan = make_plan(self._varied(k, levels), self._facts)
+        needed = {stage.address for stage in plan.stages.values() if self._is_own(stage, kind, k)}
+        for address in reversed(list(plan.stages)):
+            if address in needed:
+                needed |= set(plan.stages[address].inputs.values())
+        return Plan(plan.study, {address: stage for address, stage in plan.stages.items() if address in needed})
+
+    def _varied(self, k: int, levels: int) -> StudySpec:
+        """The study with the arm at ``k`` first; the others stay, for a score or a subset may need one of them."""
+        arm, measure = self._study.arms[self._arm], self._study.measure
+        bare = {
+            name: other.model_copy(update={"pruning": other.pruning | {"levels": 0}})
+            for name, other in self._study.arms.items()
+        }
+        probe = arm.model_copy(
+            update={
+                "pretrain": arm.pretrain.model_copy(update={"steps": k, "passes": None}),
+                "pruning": arm.pruning | {"levels": levels},
+            }
+        )
+        return self._study.model_copy(
+            update={
+                "arms": {_probe_name(k): probe, **bare},
+                "replicates": max(self.replicates, self._study.replicates),
+                "children": self.children,
+                "measure": measure.model_copy(update={"levels": (0,), "successive_levels": False}),
+            }
+        )
+
+    def _is_own(self, stage: Stage, kind: str, k: int, replicates: int | None = None) -> bool:
+        count = replicates or self.replicates
+        return stage.kind == kind and any(u.arm == _probe_name(k) and u.replicate < count for u in stage.uses)
+
+
+@dataclass(frozen=True, eq=False)
+class _Families:
+    """Barriers of the examples, (replicates, n), as something that a rule can judge."""
+
+    barriers: Tensor
+
+    @property
+    def mean(self) -> float:
+        return float(self.barriers.mean())
+
+    def connected_share(self, tolerance: float = 0.1) -> float:
+        return float(connected_within(self.barriers, tolerance).double().mean())
+
+
+def _probe_name(k: int) -> str:
+    return f"rewind@{k}"
+
+
+def _default_workers(probing: _Probing, device: str) -> int:
+    trainings = (1 + probing.children) * probing.replicates
+    return 1 if device.startswith("cuda") else max(1, min(cpu_count(), trainings))
