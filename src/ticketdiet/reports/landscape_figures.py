@@ -155,7 +155,7 @@ def connected_share_figure(shares: pd.DataFrame, *, tolerance: float = TOLERANCE
             axes.plot(x, 100 * found["mean"].to_numpy(), label=arm, **vars(style))
             low, high = 100 * found["min"].to_numpy(), 100 * found["max"].to_numpy()
             axes.fill_between(x, low, high, color=style.color, alpha=0.16, linewidth=0)
-        _step_axis(axes, steps)
+        step_axis(axes, steps)
         axes.set_ylim(-3, 103)
         axes.set_ylabel("connected examples (%)")
         counts = shares.groupby(["arm", "pretrain_steps"]).size()
@@ -266,7 +266,8 @@ def _tolerance_line(draw: object, tolerance: float) -> None:
     draw(tolerance, color=GREY, linestyle=(0, (4, 3)), linewidth=1.2, label=f"tolerance {tolerance:g} nats")
 
 
-def _step_axis(axes: Axes, steps: np.ndarray) -> None:
+def step_axis(axes: Axes, steps: np.ndarray) -> None:
+    """Make the x axis one of pre-training steps: 0 included, on a log scale when they span a wide range."""
     positive = steps[steps > 0]
     if len(positive) and steps.max() / positive.min() > 8:
         axes.set_xscale("symlog", linthresh=float(positive.min()), linscale=0.6)

@@ -1,8 +1,9 @@
-"""What is shown of one pair of networks: figures of the line between them, and a table of single examples."""
+"""What is shown of single pairs and families: a line, a table of examples, the evidence of a search."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from matplotlib.figure import Figure
 
 from ticketdiet.core.values import Images
 from ticketdiet.landscape.barrier import Barrier
-from ticketdiet.reports.landscape_figures import alpha_figure, barrier_histogram
+from ticketdiet.reports.landscape_figures import alpha_figure, barrier_histogram, step_axis
+from ticketdiet.reports.style import COLOURS, GREY, caption, house_style, new_figure, side_legend
 from ticketdiet.reports.writing import write_bytes, write_rows
 
 PER_EXAMPLE_SUFFIXES = (".npy", ".parquet", ".csv", ".json")
@@ -37,6 +39,49 @@ def pair_figures(barrier: Barrier, name: str, *, tolerance: float, split: str) -
         "alpha": alpha_figure(barrier.alphas, {name: losses}, {name: errors}, split=split, title=title, legend=legend),
         "histogram": histogram,
     }
+
+
+def evidence_figure(
+    evidence: Sequence[tuple[int, float, float]],
+    *,
+    k: int | None,
+    max_barrier: float | None,
+    min_share: float | None,
+    tolerance: float,
+    title: str = "",
+) -> Figure:
+    """Draw what a search for the rewinding point saw: mean barrier and connected share over the probed steps.
+
+    Args:
+        evidence: (step, mean barrier in nats, connected share) of each probe, in any order.
+        k: The answer, marked by a line; None for none.
+        max_barrier: Largest mean barrier that counts as connected, nats; None when the rule does not ask.
+        min_share: Smallest connected share, likewise.
+        tolerance: Barrier up to which an example is connected, nats.
+        title: Title of the figure.
+    """
+    steps, barriers, shares = (np.array(column, dtype=np.float64) for column in zip(*sorted(evidence), strict=True))
+    with house_style():
+        figure = new_figure(title, width=8.6, height=3.6)
+        left, right = figure.subplots(1, 2)
+        for axes, values, limit in ((left, barriers, max_barrier), (right, 100 * shares, _percent(min_share))):
+            axes.plot(steps, values, color=COLOURS[0], marker="o")
+            if limit is not None:
+                axes.axhline(limit, color=GREY, linestyle=(0, (4, 3)), linewidth=1.2, label=f"rule: {limit:g}")
+            if k is not None:
+                axes.axvline(k, color=COLOURS[1], linewidth=1.2, label=f"answer: k = {k}")
+            step_axis(axes, steps)
+        left.set_ylabel("mean train barrier (nats)")
+        right.set_ylabel("connected training examples (%)")
+        right.set_ylim(-3, 103)
+        caption(left, f"{len(steps)} probed steps")
+        caption(right, f"connected: barrier at most {tolerance:g} nats")
+        side_legend(figure, left if max_barrier is not None else right)
+    return figure
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def along_the_line(barrier: Barrier) -> tuple[np.ndarray, np.ndarray]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from torch import Tensor
 
+from ticketdiet.reports.families import FamilyResult, pretrained_on, read_families
 from ticketdiet.reports.figures import accuracy_figure
 from ticketdiet.reports.landscape_figures import (
     alpha_figure,
@@ -41,7 +38,7 @@ def study_figures(plan: Plan, store: ResultStore, rows: pd.DataFrame) -> dict[st
     """
     name = plan.study.study
     figures = {"accuracy": accuracy_figure(rows, title=f"{name}: test accuracy of sparse networks")}
-    families = _families(plan, store)
+    families = read_families(plan, store)
     if families:
         figures |= _family_figures(plan, families)
         figures |= _score_figures(plan, store, families)
@@ -49,47 +46,23 @@ def study_figures(plan: Plan, store: ResultStore, rows: pd.DataFrame) -> dict[st
     return figures
 
 
-@dataclass(frozen=True, eq=False)
-class _FamilyResult:
-    """Barriers of one dense family, for one arm that uses it."""
-
-    arm: str
-    replicate: int
-    arrays: Mapping[str, Tensor]
-    pairs: tuple[str, ...]
-
-    def stack(self, split: str, what: str) -> np.ndarray:
-        """Return (pairs, ...) of ``per_example``, ``loss`` or ``error``."""
-        return np.stack([self.arrays[f"{split}/{pair}/{what}"].numpy() for pair in self.pairs])
-
-
-def _families(plan: Plan, store: ResultStore) -> list[_FamilyResult]:
-    found = []
-    for stage in plan.stages.values():
-        if stage.kind == "barrier" and stage.spec["family"] and store.has(stage.address):
-            arrays = store.tensors(stage.address, "barrier")
-            pairs = tuple(store.document(stage.address, "facts")["pairs"])
-            found += [_FamilyResult(use.arm, use.replicate, arrays, pairs) for use in stage.uses if use.level == 0]
-    return found
-
-
-def _by_arm(families: list[_FamilyResult], split: str, what: str) -> dict[str, np.ndarray]:
+def _by_arm(families: list[FamilyResult], split: str, what: str) -> dict[str, np.ndarray]:
     arms = dict.fromkeys(family.arm for family in families)
     return {arm: np.concatenate([f.stack(split, what) for f in families if f.arm == arm]) for arm in arms}
 
 
-def _family_figures(plan: Plan, families: list[_FamilyResult]) -> dict[str, Figure]:
+def _family_figures(plan: Plan, families: list[FamilyResult]) -> dict[str, Figure]:
     name, tolerance = plan.study.study, plan.study.measure.tolerance
     alphas = families[0].arrays["alphas"].numpy()
     shares = pd.DataFrame(
         [
             {
-                "arm": _pretrained_on(plan, f.arm),
-                "pretrain_steps": plan.study.arms[f.arm].pretrain.steps,
+                "arm": pretrained_on(plan, f.arm),
+                "pretrain_steps": f.pretrain_steps,
                 "value": share,
             }
             for f in families
-            for share in [float(np.mean(f.arrays["train/family"].numpy() <= tolerance))]
+            for share in [float(np.mean(f.per_example("train") <= tolerance))]
         ]
     )
     return {
@@ -110,17 +83,7 @@ def _family_figures(plan: Plan, families: list[_FamilyResult]) -> dict[str, Figu
     }
 
 
-def _pretrained_on(plan: Plan, arm: str) -> str:
-    """What an arm was pre-trained on, so that arms that differ in steps only make one line."""
-    subset = plan.study.arms[arm].pretrain.subset
-    if plan.study.arms[arm].pretrain.steps == 0:
-        return "no pre-training"
-    if subset.is_everything:
-        return "all"
-    return f"{subset.kind} {subset.size if subset.size is not None else f'{subset.share:.0%}'}"
-
-
-def _score_figures(plan: Plan, store: ResultStore, families: list[_FamilyResult]) -> dict[str, Figure]:
+def _score_figures(plan: Plan, store: ResultStore, families: list[FamilyResult]) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     for stage in plan.stages.values():
         if stage.kind == "score" and stage.spec["kind"] != "barrier" and store.has(stage.address):
@@ -129,16 +92,16 @@ def _score_figures(plan: Plan, store: ResultStore, families: list[_FamilyResult]
     return figures
 
 
-def _against(plan: Plan, stage: Stage, scores: np.ndarray, families: list[_FamilyResult]) -> dict[str, Figure]:
+def _against(plan: Plan, stage: Stage, scores: np.ndarray, families: list[FamilyResult]) -> dict[str, Figure]:
     """Draw barrier against a score, for the arm whose examples differ most in being connected."""
     tolerance = plan.study.measure.tolerance
 
-    def undecided(family: _FamilyResult) -> float:
-        share = float(np.mean(family.arrays["train/family"].numpy() <= tolerance))
+    def undecided(family: FamilyResult) -> float:
+        share = float(np.mean(family.per_example("train") <= tolerance))
         return abs(share - 0.5)
 
     chosen, kind = min(families, key=undecided), stage.spec["kind"].upper()
-    own = [family.arrays["train/family"].numpy() for family in families if family.arm == chosen.arm]
+    own = [family.per_example("train") for family in families if family.arm == chosen.arm]
     title = f"{plan.study.study}: barrier against {kind}, arm {chosen.arm}"
     figure = barrier_against_score(np.stack(own), scores, score_name=kind, tolerance=tolerance, title=title)
     return {f"barrier_against_{stage.uses[0].arm}": figure}
