@@ -11,7 +11,7 @@ from ticketdiet.data.images import load_images
 from ticketdiet.reports.reading import read_rows
 from ticketdiet.reports.rows import final_rows
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.load import parse_study
+from ticketdiet.studies.load import only_arms, parse_study
 from ticketdiet.studies.planner import plan_study
 from ticketdiet.studies.run import run_plan
 
@@ -21,6 +21,7 @@ dataset: {name: digits, limit: 96}
 model: {name: resnet8, width: 4}
 training: {steps: 10, batch_size: 16, lr: 0.05, crop_padding: 1, flip: false, precision: float32}
 pruning: {fraction: 0.5, levels: 2}
+measure: {gradient_agreement: true}
 scores:
   el2n: {kind: el2n, models: 1, steps: 4}
   dealt: {kind: el2n, models: 1, steps: 4, permuted: true}
@@ -30,7 +31,11 @@ arms:
   noisy: {pretrain: {steps: 4}, label_noise: {fraction: 0.5}}
   noisy_all: {pretrain: {steps: 4}, label_noise: {fraction: 0.5, where: both, kind: pair_flip}}
   turned: {pretrain: {steps: 4, objective: rotation}}
-  passes: {pretrain: {passes: 2, subset: {kind: random, size: 32, classes: [0, 1, 2, 3]}, training: {batch_size: 8, lr: 0.2}}}
+  passes:
+    pretrain:
+      passes: 2
+      subset: {kind: random, size: 32, classes: [0, 1, 2, 3]}
+      training: {batch_size: 8, lr: 0.2}
   shuffled: {pretrain: {steps: 4}, ticket: {mask: shuffled}}
   reinitialised: {pretrain: {steps: 4}, ticket: {weights: reinitialised}}
   signs: {pretrain: {steps: 4}, ticket: {weights: sign_only}}
@@ -47,7 +52,8 @@ arms:
   spread: {pretrain: {steps: 4, subset: {kind: stratified, size: 32, strata: 4, score: loss}}}
   mixed: {pretrain: {steps: 4, subset: {kind: mixture, size: 32, mix: 0.25, score: loss}}}
   window: {pretrain: {steps: 4, subset: {kind: window, size: 32, offset: 8, score: loss}}}
-  listed: {pretrain: {steps: 4, subset: {kind: indices, indices: [5, 4, 3, 2, 1, 0, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]}}}
+  listed:
+    pretrain: {steps: 4, subset: {kind: indices, indices: [5, 4, 3, 2, 1, 0, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]}}
 """
 
 
@@ -218,6 +224,28 @@ def test_the_subset_and_the_rest_are_evaluated_along_pre_training(finished):
     assert math.isclose(mean, at_end["train"], abs_tol=1e-9)
 
 
+def test_agreement_of_gradients_is_measured_on_all_data_and_on_the_subset(finished):
+    plan, store, _ = finished
+    rows = read_rows(plan, store)
+    own = rows[(rows.arm == "hard") & (rows.metric == "gradient_cosine")]
+    assert sorted(own.split) == ["all", "subset"]
+    assert own.value.between(-1, 1).all()
+
+
+def test_scores_of_noisy_labels_are_judged_as_detectors_of_the_noise(tmp_path):
+    study = parse_study(STUDY, ["label_noise={fraction: 0.3}", "scores.el2n.models=2", "scores.el2n.steps=10"])
+    plan = plan_study(only_arms(study, ["hard"]).model_copy(update={"replicates": 1}))
+    store = ResultStore.open(tmp_path / "store")
+    run_plan(plan, store, workers=1)
+    rows = read_rows(plan, store)
+    found = rows[rows.kind == "score"].set_index("metric").value
+    assert set(found.index) == {"noise_auroc", "noise_precision"}
+    assert 0 <= found["noise_precision"] <= 1
+    facts = store.document(stage_of(plan, "score", "el2n").address, "facts")
+    assert facts["made_by"]["label_noise"]["fraction"] == 0.3
+    assert facts["made_by"]["batch_norm"] == "eval"
+
+
 def test_pre_training_on_other_images_of_the_same_shape(finished, tmp_path):
     rng = np.random.default_rng(0)
     np.savez(
@@ -230,8 +258,6 @@ def test_pre_training_on_other_images_of_the_same_shape(finished, tmp_path):
     study = parse_study(
         STUDY, [f"arms.plain.pretrain.dataset={{name: 'npz:{tmp_path}/other.npz'}}", "pruning.levels=0"]
     )
-    from ticketdiet.studies.load import only_arms
-
     plan = plan_study(only_arms(study, ["plain"]))
     store = ResultStore.open(tmp_path / "store")
     run_plan(plan, store, workers=1)

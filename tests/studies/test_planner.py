@@ -50,15 +50,15 @@ def test_golden_addresses(plan_tiny):
     assert first == GOLDEN
 
 
-GOLDEN_ALL = "e033babbb07d8c36"
+GOLDEN_ALL = "f8a297de1fb3510b"
 GOLDEN: dict[str, str] = {
     "pretrain": "c2ec4e6e01e4edf56d936a23",
     "level": "4bf8cd0824c484afb3b87387",
     "child": "926eeffb3a218355138d1c55",
     "barrier": "7321fdccbea0a306ebc8f27b",
     "score_model": "65fee6c4f4b32e96fe3d875c",
-    "score": "653434167ddaecb3cd4cf932",
-    "subset": "2692885b11de5712592f9a95",
+    "score": "6137f99de5b5b814a06b984c",
+    "subset": "3ee67bd3276a72e4f3bf5004",
 }
 
 

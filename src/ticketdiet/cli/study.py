@@ -58,8 +58,8 @@ def run(
             outcome = run_plan(todo, kept_in, workers=workers, device=chosen, observer=view)
     except KeyboardInterrupt:
         typer.echo(
-            "\nStopped. Finished stages are kept, and long trainings go on where their state was last saved: run the same "
-            "command again.",
+            "\nStopped. Finished stages are kept, and long trainings go on from their last saved state: "
+            "run the same command again.",
             err=True,
         )
         raise typer.Exit(1) from None

@@ -199,6 +199,10 @@ class MeasureSpec(Part):
     levels: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         default=(0,), description="Levels that get children, each under its level's mask; 0 is dense."
     )
+    gradient_agreement: bool = Field(
+        default=False,
+        description="At each rewinding point, mean cosine between gradients of batches: all data, subset.",
+    )
     successive_levels: bool = Field(default=False, description="Also the barrier between each level and the next.")
     alphas: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(default=(0.5,), description="Points on the line.")
     tolerance: float = Field(default=0.1, ge=0, description="Barrier in nats up to which an example is connected.")

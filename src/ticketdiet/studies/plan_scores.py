@@ -41,9 +41,13 @@ class ScorePlanner:
         rows = self._barriers(name, score) if score.kind == "barrier" else self._models(name, score)
         self._underway.pop()
         inputs = {f"model{index:03d}": stage.address for index, stage in enumerate(rows)}
-        permuted = derive_seed(desk.study.seed, "permuted") if score.permuted else None
-        spec = {"kind": score.kind, "data": desk.data["train"], "permuted": permuted}
-        return desk.keep("score", spec, inputs, Use(name))
+        spec = {
+            "kind": score.kind,
+            "data": desk.data["train"],
+            "permuted": derive_seed(desk.study.seed, "permuted") if score.permuted else None,
+            "label_noise": rows[0].spec.get("label_noise"),
+        }
+        return desk.keep("score", spec, inputs, Use(name), path=rows[0].path)
 
     def _barriers(self, name: str, score: ScoreSpec) -> list[Stage]:
         study = self._desk.study

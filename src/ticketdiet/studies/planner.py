@@ -92,6 +92,7 @@ class _ArmPlanner:
             "objective": pretrain.objective,
             "label_noise": desk.noise(noise, "pretraining"),
             "evaluate_every": pretrain.evaluate_every,
+            "gradient_agreement": self.study.measure.gradient_agreement,
         }
         if pretrain.dataset is not None:
             spec["data"] = fingerprints(desk.facts_of(pretrain.dataset, f"arms.{arm}.pretrain.dataset"))

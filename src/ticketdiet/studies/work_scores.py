@@ -13,7 +13,8 @@ from ticketdiet.data.subsets import choose_subset, random_like
 from ticketdiet.scores.base import ScoreOptions
 from ticketdiet.scores.driver import score_replicate
 from ticketdiet.scores.given import permute_scores
-from ticketdiet.studies.bench import Bench, Made, recipe_of
+from ticketdiet.scores.noise import judge_noise_detection
+from ticketdiet.studies.bench import Bench, Made, Row, recipe_of
 from ticketdiet.studies.stages import Stage
 
 
@@ -45,7 +46,22 @@ def score(bench: Bench, stage: Stage) -> Made:
     scores = Scores(torch.stack(rows).numpy(), stage.spec["kind"], stage.spec["data"])
     if stage.spec["permuted"] is not None:
         scores = permute_scores(scores, stage.spec["permuted"])
-    return Made({"scores": {"matrix": torch.from_numpy(np.ascontiguousarray(scores.matrix))}})
+    made_by = dict(bench.store.manifest(next(iter(stage.inputs.values()))).spec)
+    matrix = torch.from_numpy(np.ascontiguousarray(scores.matrix))
+    return Made({"scores": {"matrix": matrix}}, _noise_rows(bench, stage, scores), {"made_by": made_by})
+
+
+def _noise_rows(bench: Bench, stage: Stage, scores: Scores) -> tuple[Row, ...]:
+    """Judge the scores as detectors of the wrong labels, where there are any."""
+    if stage.spec["label_noise"] is None:
+        return ()
+    changed = (bench.train_images(stage).labels != bench.images(stage).train.labels).cpu().numpy()
+    if not changed.any() or changed.all():
+        return ()
+    found = judge_noise_detection(scores, changed)
+    step = bench.store.manifest(next(iter(stage.inputs.values()))).spec.get("steps")
+    metrics = {"noise_auroc": found.auroc, "noise_precision": found.precision}
+    return tuple({"step": step, "metric": metric, "split": "train", "value": v} for metric, v in metrics.items())
 
 
 def subset(bench: Bench, stage: Stage) -> Made:

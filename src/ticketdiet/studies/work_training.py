@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from ticketdiet.core.seeds import RunSeeds
-from ticketdiet.studies.bench import Bench, Made, recipe_of, rows_of
+from ticketdiet.scores.agreement import gradient_agreement
+from ticketdiet.studies.bench import Bench, Made, Row, recipe_of, rows_of
 from ticketdiet.studies.stages import Stage
 from ticketdiet.tickets.controls import Restart, reinitialised, restart, shuffled_mask, sign_only
 from ticketdiet.tickets.criteria import MaskSubject, find_mask
@@ -36,7 +37,26 @@ def pretrain(bench: Bench, stage: Stage) -> Made:
         weights = trained.weights
     unique = min(trained.examples_seen, len(train) if examples is None else len(examples))
     facts = {"examples_seen": trained.examples_seen, "unique_examples": unique, **_noise_facts(bench, stage)}
-    return Made({"weights": weights}, rows_of(trained.trace), facts)
+    rows = rows_of(trained.trace) + _agreement_rows(bench, stage, weights, examples)
+    return Made({"weights": weights}, rows, facts)
+
+
+def _agreement_rows(
+    bench: Bench, stage: Stage, weights: Mapping[str, Tensor], examples: np.ndarray | None
+) -> tuple[Row, ...]:
+    """Compare how well batches of all data and of the subset agree on the gradient at the point."""
+    if not stage.spec.get("gradient_agreement"):
+        return ()
+    recipe, train, model = recipe_of(stage), bench.train_images(stage), bench.build(stage)
+    rewind(model, weights)
+    subsets = {"all": np.arange(len(train))} | ({"subset": examples} if examples is not None else {})
+    found = gradient_agreement(
+        model, train, subsets, batch_size=recipe.batch_size, precision=recipe.precision, seed=stage.spec["seed"]
+    )
+    step = stage.spec["steps"]
+    return tuple(
+        {"step": step, "metric": "gradient_cosine", "split": one.name, "value": one.mean_cosine} for one in found
+    )
 
 
 def _pretrain_on_turns(
