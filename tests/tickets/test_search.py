@@ -214,3 +214,16 @@ def test_splits_that_are_prepared_differently_are_refused():
 
 def same(first, second):
     return list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        ([nn.Linear(8, 3)], "4 classes"),
+        ([nn.Linear(9, 4)], r"inputs of shape \(8,\)"),
+        ([nn.Conv2d(1, 4, 1)], "inputs of shape"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_examples_is_refused_before_the_training(layers, says):
+    with pytest.raises(UserError, match=says):
+        search(nn.Sequential(*layers))

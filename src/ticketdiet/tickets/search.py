@@ -21,7 +21,7 @@ from ticketdiet.core.values import Images
 from ticketdiet.tickets.masks import dense_mask, density
 from ticketdiet.tickets.pruning import Rule, check_pruning, prune
 from ticketdiet.tickets.rewinding import rewind
-from ticketdiet.training.evaluation import evaluate
+from ticketdiet.training.evaluation import evaluate, predict_logits
 from ticketdiet.training.loop import train as train_network
 from ticketdiet.training.recipe import Recipe
 
@@ -115,6 +115,7 @@ def find_ticket(
     recipe = recipe or Recipe(steps=2000, batch_size=min(128, max(1, len(images))), precision="float32")
     network, seeds = copy.deepcopy(model), RunSeeds.of(seed, 0)
     mask = dense_mask(network, ignore)
+    _check_outputs(network, images)
     examples = None if subset is None or not pretrain_steps else np.asarray(subset)
     point = train_network(network, images, recipe, seeds=seeds, stop_step=pretrain_steps, examples=examples).weights
     found: list[Level] = []
@@ -128,6 +129,23 @@ def find_ticket(
         if number < levels:
             mask = prune(weights, mask, fraction, rule)
     return TicketSearch(point, pretrain_steps, tuple(found))
+
+
+def _check_outputs(network: nn.Module, images: Images) -> None:
+    try:
+        shape = tuple(predict_logits(network, images.take(np.array([0]))).shape)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise UserError(
+            f"the model cannot take inputs of shape {tuple(images.pixels.shape[1:])}: {str(error).splitlines()[0]}",
+            expected="a module that maps (batch, ...) to logits (batch, classes)",
+            way_out="reshape the inputs, or another model",
+        ) from error
+    if len(shape) != 2 or shape[1] < images.num_classes:
+        raise UserError(
+            f"the model gives {shape} for one example, and there are {images.num_classes} classes.",
+            expected=f"logits of shape (1, {images.num_classes})",
+            way_out="a last layer with one output a class",
+        )
 
 
 def as_images(examples: object, like: Images | None = None) -> Images:
