@@ -53,8 +53,8 @@ def rank_stability_figure(stability: pd.DataFrame, *, size: int | None = None, t
     """Draw how stable the ranking is with the number of models that are averaged.
 
     Args:
-        stability: Columns ``models``, ``spearman`` (correlation of the rankings of two independent halves) and
-            ``overlap`` (share of the easiest examples common to both); one row a draw of models.
+        stability: Columns ``models``, ``spearman`` (correlation with the ranking by all models) and ``overlap`` (share
+            of the easiest examples common to both); one row a draw of models.
         size: Number of easiest examples that the overlap is of.
         title: Title of the figure.
     """
@@ -148,10 +148,20 @@ def _draw_class_shares(
     places = np.arange(len(class_names))
     whole = 100 * np.bincount(labels, minlength=len(class_names)) / max(len(labels), 1)
     axes.barh(places, whole, color="#e3e3e3", height=0.8)
-    for name, style in arm_styles(subsets).items():
+    apart = np.linspace(-0.2, 0.2, len(subsets)) if len(subsets) > 1 else np.zeros(1)  # equal shares stay visible
+    for (name, style), shift in zip(arm_styles(subsets).items(), apart, strict=True):
         own = labels[subsets[name]]
         share = 100 * np.bincount(own, minlength=len(class_names)) / max(len(own), 1)
-        axes.plot(share, places, linestyle="", marker=style.marker, color=style.color, markersize=5)
+        axes.plot(
+            share,
+            places + shift,
+            linestyle="",
+            marker=style.marker,
+            color=style.color,
+            markersize=5,
+            clip_on=False,
+            zorder=3,
+        )
     if len(class_names) <= NAMED_CLASSES:
         axes.set_yticks(places, list(class_names), fontsize=8 if len(class_names) <= 12 else 6)
     else:

@@ -1,0 +1,281 @@
+"""What a study's scores and subsets look like, read from its store: tables, figures, a file to take elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.values import Images, Scores
+from ticketdiet.data.images import load_images
+from ticketdiet.data.sheet import sample_sheet
+from ticketdiet.data.subsets import choose_subset
+from ticketdiet.reports.score_figures import image_sheet, rank_stability_figure, score_figure
+from ticketdiet.reports.style import save_figure
+from ticketdiet.scores.files import export_scores, save_scores
+from ticketdiet.scores.stability import StabilityRow, rank_stability
+from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.planner import Plan
+from ticketdiet.studies.stages import Stage
+
+QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+STABILITY_DRAWS = 8
+EXPORT_ENDINGS = (".csv", ".parquet", ".npz")
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class under a score.
+
+    Attributes:
+        name: Name of the class.
+        examples: How many the training set has.
+        mean: Mean score of those that are finite; NaN without any.
+        infinite: How many are +inf.
+        easiest: Share of the easiest examples that are of this class, in [0, 1].
+        hardest: Share of the hardest examples, likewise.
+    """
+
+    name: str
+    examples: int
+    mean: float
+    infinite: int
+    easiest: float
+    hardest: float
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenSubset:
+    """What the pre-training of an arm sees.
+
+    Attributes:
+        arm: Name of the arm.
+        indices: int64 (size,), ascending, in the order of the data set.
+        scores: What it was chosen by; otherwise a score that the study has anyway, or None.
+        score_name: Name of the score in the study, or empty.
+    """
+
+    arm: str
+    indices: np.ndarray
+    scores: Scores | None
+    score_name: str
+
+
+def training_images(plan: Plan) -> Images:
+    """Load the training images of a study."""
+    options = plan.study.dataset.model_dump(exclude={"name"})
+    return load_images(plan.study.dataset.name, **options).train
+
+
+def read_scores(plan: Plan, store: ResultStore, name: str) -> Scores:
+    """Read the score that a study calls ``name``.
+
+    Raises:
+        UnknownName: When the study has none of that name.
+        UserError: When no arm needs it, or it is not finished yet.
+    """
+    if name not in plan.study.scores:
+        raise UnknownName.of("score", name, plan.study.scores)
+    stages = [s for s in plan.stages.values() if s.kind == "score" and any(use.arm == name for use in s.uses)]
+    if not stages:
+        raise UserError(
+            f"score {name!r} is declared in {plan.study.study}, but no arm chooses its subset by it.",
+            expected="a score that the study computes",
+            way_out=f"an arm with pretrain.subset.score: {name}, and pretrain.steps above 0",
+        )
+    return _stored_scores(plan, store, stages[0], name)
+
+
+def _stored_scores(plan: Plan, store: ResultStore, stage: Stage, name: str) -> Scores:
+    _require(plan, store, stage, f"score {name!r}")
+    matrix = store.tensors(stage.address, "scores")["matrix"].numpy()
+    made = plan.stages[next(iter(stage.inputs.values()))]
+    recipe = {"study": plan.study.study, "address": stage.address, "made": dict(made.spec)}
+    return Scores(matrix, stage.spec["kind"], stage.spec["data"], recipe)
+
+
+def read_subset(plan: Plan, store: ResultStore, arm: str, replicate: int = 0) -> ChosenSubset:
+    """Read which examples the pre-training of an arm sees.
+
+    Raises:
+        UnknownName: When the study has no such arm.
+        UserError: For a replicate that it does not have, an arm without pre-training, or a subset not chosen yet.
+    """
+    study = plan.study
+    if arm not in study.arms:
+        raise UnknownName.of("arm", arm, study.arms)
+    if not 0 <= replicate < study.replicates:
+        raise UserError(
+            f"replicate {replicate} of {study.replicates}.",
+            expected=f"a number from 0 to {study.replicates - 1}",
+            way_out="--replicate 0",
+        )
+    if not study.arms[arm].pretrain.steps:
+        raise UserError(
+            f"arm {arm!r} is not pre-trained, so it has no subset.",
+            expected="an arm with pretrain.steps above 0",
+            way_out=f"one of: {', '.join(name for name, a in study.arms.items() if a.pretrain.steps) or '(none)'}",
+        )
+    point = next(s for s in plan.stages.values() if s.kind == "pretrain" and _used(s, arm, replicate))
+    if "subset" not in point.inputs:
+        return ChosenSubset(arm, np.arange(len(training_images(plan))), *_scores_at_hand(plan, store))
+    stage = plan.stages[point.inputs["subset"]]
+    _require(plan, store, stage, f"the subset of arm {arm!r}")
+    indices = store.tensors(stage.address, "subset")["indices"].numpy()
+    if "score" not in stage.inputs:
+        return ChosenSubset(arm, indices, *_scores_at_hand(plan, store))
+    by = plan.stages[stage.inputs["score"]]
+    name = study.arms[arm].pretrain.subset.score or by.uses[0].arm
+    return ChosenSubset(arm, indices, _stored_scores(plan, store, by, name), name)
+
+
+def _scores_at_hand(plan: Plan, store: ResultStore) -> tuple[Scores | None, str]:
+    for stage in plan.stages.values():
+        if stage.kind == "score" and store.has(stage.address):
+            name = stage.uses[0].arm
+            return _stored_scores(plan, store, stage, name), name
+    return None, ""
+
+
+def _used(stage: Stage, arm: str, replicate: int) -> bool:
+    return any(use.arm == arm and use.replicate == replicate for use in stage.uses)
+
+
+def _require(plan: Plan, store: ResultStore, stage: Stage, what: str) -> None:
+    if not store.has(stage.address):
+        raise UserError(
+            f"{what} of {plan.study.study} is not in {store.url} yet.",
+            expected=f"the finished result {stage.address}",
+            way_out=f"`ticketdiet run {plan.study.study} --store {store.url}`, with the same --set",
+        )
+
+
+def quantiles(values: np.ndarray) -> tuple[float, ...]:
+    """Scores at ``QUANTILES``, each the score of some example: +inf is never interpolated."""
+    return tuple(np.quantile(values, QUANTILES, method="lower").tolist())
+
+
+def class_rows(scores: Scores, images: Images, size: int) -> tuple[ClassRow, ...]:
+    """Say how hard each class is, and its share of the ``size`` easiest and hardest examples."""
+    labels, values = images.labels.cpu().numpy(), scores.mean
+    shares = [_shares(choose_subset(scores, kind, size), labels, images) for kind in ("easiest", "hardest")]
+    rows = []
+    for number, name in enumerate(images.class_names):
+        own = values[labels == number]
+        finite = own[np.isfinite(own)]
+        mean = float(finite.mean()) if len(finite) else float("nan")
+        rows.append(ClassRow(name, len(own), mean, len(own) - len(finite), *(share[number] for share in shares)))
+    return tuple(rows)
+
+
+def _shares(indices: np.ndarray, labels: np.ndarray, images: Images) -> list[float]:
+    shares: list[float] = (np.bincount(labels[indices], minlength=images.num_classes) / len(indices)).tolist()
+    return shares
+
+
+def stability_rows(scores: Scores, size: int) -> tuple[StabilityRow, ...]:
+    """Agreement of the ranking by m networks with that by all, one row an m and draw; empty for a single network."""
+    if len(scores.matrix) < 2:
+        return ()
+    return tuple(
+        row for draw in range(STABILITY_DRAWS) for row in rank_stability(scores, size=size, draws=1, seed=draw)
+    )
+
+
+def score_figures(scores: Scores, images: Images, name: str, size: int) -> dict[str, Figure]:
+    """Draw a score: ``distribution``, ``stability`` over two networks or more, and ``sheet`` where images can be shown.
+
+    Args:
+        scores: What to draw.
+        images: The training images it belongs to.
+        name: What to call it.
+        size: Examples in the easiest and the hardest subset that are marked and compared.
+    """
+    values, labels = scores.mean, images.labels.cpu().numpy()
+    ends = {f"easiest {size}": "easiest", f"hardest {size}": "hardest"}
+    subsets = {label: choose_subset(scores, kind, size) for label, kind in ends.items()}
+    figures = {"distribution": score_figure(values, labels, images.class_names, subsets=subsets, score_name=name)}
+    stability = stability_rows(scores, size)
+    if stability:
+        table = pd.DataFrame([asdict(row) for row in stability])
+        title = f"{name}: agreement with all {len(scores.matrix)} models"
+        figures["stability"] = rank_stability_figure(table, size=size, title=title)
+    if _can_be_shown(images):
+        pixels = images.pixels.cpu().numpy()
+        figures["sheet"] = image_sheet(pixels, labels, values, images.class_names, score_name=name)
+    return figures
+
+
+def subset_figures(subset: ChosenSubset, images: Images) -> dict[str, Figure]:
+    """Draw a subset: ``distribution`` of its scores, if there are any, and a ``sheet`` of its images."""
+    figures: dict[str, Figure] = {}
+    if subset.scores is not None:
+        figures["distribution"] = score_figure(
+            subset.scores.mean,
+            images.labels.cpu().numpy(),
+            images.class_names,
+            subsets={subset.arm: subset.indices},
+            score_name=subset.score_name,
+            title=f"{subset.arm}: {len(subset.indices)} of {len(images)} examples",
+        )
+    if _can_be_shown(images):
+        figures["sheet"] = sample_sheet(images.take(subset.indices))
+        title = f"{subset.arm}: some of each class"
+        figures["sheet"].suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figures
+
+
+def save_all(figures: Mapping[str, Figure], folder: Path, prefix: str) -> list[Path]:
+    """Write figures as PNG and SVG under ``prefix_stem``; returns the paths."""
+    return [path for stem, figure in figures.items() for path in save_figure(figure, folder / f"{prefix}_{stem}")]
+
+
+def _can_be_shown(images: Images) -> bool:
+    shape: Sequence[int] = images.pixels.shape
+    return len(shape) == 4 and shape[1] in (1, 3) and not images.pixels.is_floating_point()
+
+
+def check_export(path: Path) -> None:
+    """Refuse a file name that does not say its format.
+
+    Raises:
+        UserError: When it ends in none of ``EXPORT_ENDINGS``.
+    """
+    if path.suffix.lower() not in EXPORT_ENDINGS:
+        raise UserError(
+            f"the file {path} ends in {path.suffix or 'nothing'!r}.",
+            expected=f"a name that ends in {', '.join(EXPORT_ENDINGS)}",
+            way_out=f"--out {path.with_suffix('.csv')}, say",
+        )
+
+
+def export(path: Path, scores: Scores, images: Images) -> None:
+    """Write scores in the order of the data set: a table, or ``.npz`` with fingerprint and recipe.
+
+    Raises:
+        UserError: For another ending, when it cannot be written, or when Parquet needs pyarrow that is not there.
+    """
+    check_export(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() == ".npz":
+            save_scores(path, scores)
+        else:
+            export_scores(path, scores, images.labels.cpu().numpy())
+    except ImportError as error:
+        raise UserError(
+            "Parquet needs pyarrow, which is not installed.",
+            expected="the extra `parquet`",
+            way_out="pip install 'ticketdiet[parquet]', or write .csv or .npz",
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            expected="a folder that you may write to, with space left",
+            way_out="choose another file with --out",
+        ) from error
