@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ticketdiet import __version__
-from ticketdiet.cli import data, diets, landscape, rewinding, store, study
+from ticketdiet.cli import data, diets, examples, landscape, rewinding, store, study
 
 app = typer.Typer(
     name="ticketdiet",
@@ -36,7 +36,7 @@ def _root(
     pass
 
 
-for module in (study, landscape, rewinding, diets, data, store):
+for module in (study, landscape, rewinding, examples, diets, data, store):
     module.add_to(app)
 
 

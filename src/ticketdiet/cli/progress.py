@@ -47,7 +47,11 @@ class RunView(RunObserver):
         self._bars.stop()
 
     def planned(self, plan: Plan, left: Collection[str]) -> None:
-        """Begin the bar over all steps."""
+        """Begin the bar over all steps, anew for each plan."""
+        for bar in self._bars.task_ids:
+            self._bars.remove_task(bar)
+        self._done = self._finished = 0
+        self._began = self._last_line = time.monotonic()
         self._stages = len(left)
         self._total = sum(_weight(plan.stages[address]) for address in left)
         if not left:
