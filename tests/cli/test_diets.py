@@ -35,6 +35,7 @@ arms:
   all@2: {pretrain: {steps: 2}}
   random@2: {pretrain: {steps: 2, subset: {kind: random, size: 32}}}
   easiest@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 20, score: el2n}}}
+  passes: {pretrain: {passes: 1, dataset: {name: digits, limit: 40, seed: 3}, subset: {kind: random, size: 17}}}
   zeros@2: {pretrain: {steps: 2, subset: {kind: hardest, size: 16, score: single}}}
 """
 
@@ -130,6 +131,18 @@ def test_subsets_chosen_without_a_score_are_shown_beside_a_score_that_is_there(t
     shown = command("subset", "show", tiny / "tiny.yaml", arm, "--store", tiny / "runs", "--out", tiny / "figures")
     assert shown.exit_code == 0, shown.output
     assert "of the subset" in shown.output
+
+
+def test_a_subset_of_other_images_is_shown_with_those(tiny, opened):
+    chosen = read_subset(*opened, "passes")
+    assert chosen.images.fingerprint == load_images("digits", limit=40, seed=3).train.fingerprint
+    assert (len(chosen.indices), chosen.scores) == (17, None)
+    shown = command("subset", "show", tiny / "tiny.yaml", "passes", "--store", tiny / "runs", "--out", tiny / "other")
+    assert "passes: 17 of 40 training examples" in shown.output
+    assert [path.name for path in sorted((tiny / "other").iterdir())] == [
+        "passes_replicate0_sheet.png",
+        "passes_replicate0_sheet.svg",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -107,19 +107,19 @@ def subset_show(
     out: Annotated[Path | None, typer.Option(help="Folder of the figures; default figures/STUDY/subsets.")] = None,
 ) -> None:
     """Print what the pre-training of an arm sees and misses; draw it, and a sheet of its images."""
-    from ticketdiet.reports.diet_report import read_subset, save_all, subset_figures, training_images
+    from ticketdiet.reports.diet_report import read_subset, save_all, subset_figures
 
     plan = open_plan(study, settings)
     subset = read_subset(plan, open_store(store), arm, replicate)
-    images = training_images(plan)
-    _print_subset(subset, images)
+    _print_subset(subset)
     folder = out or Path("figures") / plan.study.study / "subsets"
-    _say_where(save_all(subset_figures(subset, images), folder, f"{arm}_replicate{replicate}"))
+    _say_where(save_all(subset_figures(subset), folder, f"{arm}_replicate{replicate}"))
 
 
-def _print_subset(subset: ChosenSubset, images: Images) -> None:
+def _print_subset(subset: ChosenSubset) -> None:
     from ticketdiet.data.subsets import subset_facts
 
+    images = subset.images
     facts = subset_facts(subset.indices, images.labels, subset.scores, num_classes=images.num_classes)
     typer.echo(f"{subset.arm}: {facts.size:,} of {len(images):,} training examples ({facts.share:.1%})")
     missing = [images.class_names[number] for number in facts.missing_classes]

@@ -20,6 +20,7 @@ from ticketdiet.reports.style import save_figure
 from ticketdiet.scores.files import export_scores, save_scores
 from ticketdiet.scores.stability import StabilityRow, rank_stability
 from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.parts import DatasetSpec
 from ticketdiet.studies.planner import Plan
 from ticketdiet.studies.stages import Stage
 
@@ -55,12 +56,14 @@ class ChosenSubset:
 
     Attributes:
         arm: Name of the arm.
-        indices: int64 (size,), ascending, in the order of the data set.
+        images: The training images it is chosen from, with the labels as they came.
+        indices: int64 (size,), ascending, in the order of these images.
         scores: What it was chosen by; otherwise a score that the study has anyway, or None.
         score_name: Name of the score in the study, or empty.
     """
 
     arm: str
+    images: Images
     indices: np.ndarray
     scores: Scores | None
     score_name: str
@@ -68,8 +71,11 @@ class ChosenSubset:
 
 def training_images(plan: Plan) -> Images:
     """Load the training images of a study."""
-    options = plan.study.dataset.model_dump(exclude={"name"})
-    return load_images(plan.study.dataset.name, **options).train
+    return _train_of(plan.study.dataset)
+
+
+def _train_of(dataset: DatasetSpec) -> Images:
+    return load_images(dataset.name, **dataset.model_dump(exclude={"name"})).train
 
 
 def read_scores(plan: Plan, store: ResultStore, name: str) -> Scores:
@@ -115,28 +121,30 @@ def read_subset(plan: Plan, store: ResultStore, arm: str, replicate: int = 0) ->
             expected=f"a number from 0 to {study.replicates - 1}",
             way_out="--replicate 0",
         )
-    if not study.arms[arm].pretrain.steps:
+    points = {use.arm: s for s in plan.stages.values() if s.kind == "pretrain" for use in s.uses}
+    if not points[arm].spec["steps"]:
         raise UserError(
             f"arm {arm!r} is not pre-trained, so it has no subset.",
             expected="an arm with pretrain.steps above 0",
-            way_out=f"one of: {', '.join(name for name, a in study.arms.items() if a.pretrain.steps) or '(none)'}",
+            way_out=f"one of: {', '.join(name for name in points if points[name].spec['steps']) or '(none)'}",
         )
     point = next(s for s in plan.stages.values() if s.kind == "pretrain" and _used(s, arm, replicate))
+    images = _train_of(point.dataset)
     if "subset" not in point.inputs:
-        return ChosenSubset(arm, np.arange(len(training_images(plan))), *_scores_at_hand(plan, store))
+        return ChosenSubset(arm, images, np.arange(len(images)), *_scores_at_hand(plan, store, images))
     stage = plan.stages[point.inputs["subset"]]
     _require(plan, store, stage, f"the subset of arm {arm!r}")
     indices = store.tensors(stage.address, "subset")["indices"].numpy()
     if "score" not in stage.inputs:
-        return ChosenSubset(arm, indices, *_scores_at_hand(plan, store))
+        return ChosenSubset(arm, images, indices, *_scores_at_hand(plan, store, images))
     by = plan.stages[stage.inputs["score"]]
     name = study.arms[arm].pretrain.subset.score or by.uses[0].arm
-    return ChosenSubset(arm, indices, _stored_scores(plan, store, by, name), name)
+    return ChosenSubset(arm, images, indices, _stored_scores(plan, store, by, name), name)
 
 
-def _scores_at_hand(plan: Plan, store: ResultStore) -> tuple[Scores | None, str]:
+def _scores_at_hand(plan: Plan, store: ResultStore, images: Images) -> tuple[Scores | None, str]:
     for stage in plan.stages.values():
-        if stage.kind == "score" and store.has(stage.address):
+        if stage.kind == "score" and stage.spec["data"] == images.fingerprint and store.has(stage.address):
             name = stage.uses[0].arm
             return _stored_scores(plan, store, stage, name), name
     return None, ""
@@ -211,9 +219,10 @@ def score_figures(scores: Scores, images: Images, name: str, size: int) -> dict[
     return figures
 
 
-def subset_figures(subset: ChosenSubset, images: Images) -> dict[str, Figure]:
+def subset_figures(subset: ChosenSubset) -> dict[str, Figure]:
     """Draw a subset: ``distribution`` of its scores, if there are any, and a ``sheet`` of its images."""
     figures: dict[str, Figure] = {}
+    images = subset.images
     if subset.scores is not None:
         figures["distribution"] = score_figure(
             subset.scores.mean,
