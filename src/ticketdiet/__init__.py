@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ticketdiet.store.results import ResultStore
     from ticketdiet.studies.load import load_study
     from ticketdiet.studies.planner import plan_study
+    from ticketdiet.studies.rewinding_point import find_rewinding_point
     from ticketdiet.studies.run import run_plan
     from ticketdiet.tickets.masks import dense_mask, density
     from ticketdiet.tickets.pruning import prune
@@ -52,6 +53,7 @@ __all__ = [
     "dense_mask",
     "density",
     "evaluate",
+    "find_rewinding_point",
     "find_ticket",
     "load_images",
     "load_study",
@@ -84,6 +86,7 @@ _HOMES = {
     "dense_mask": "tickets.masks",
     "density": "tickets.masks",
     "evaluate": "training.evaluation",
+    "find_rewinding_point": "studies.rewinding_point",
     "find_ticket": "tickets.search",
     "load_images": "data.images",
     "load_study": "studies.load",

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from ticketdiet.core.errors import UnknownName, UserError
@@ -117,7 +119,7 @@ def test_default_candidates_rise_from_0_by_about_half_up_to_the_largest(steps, m
     ks = default_candidates(steps, max_k)
     assert ks[0] == 0
     assert ks[-1] <= (steps // 2 if max_k is None else max_k)
-    assert all(1 < later / earlier <= 2 for earlier, later in zip(ks[1:], ks[2:], strict=False))
+    assert all(1 < later / earlier <= 2 for earlier, later in itertools.pairwise(ks[1:]))
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def barrier_histogram(
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(bottom=0)
         count = max(len(values) for values in pooled.values())
-        caption(axes, f"connected: barrier at most {tolerance:g} nats; {count:,} barriers of examples and pairs")
+        caption(axes, f"connected: barrier at most {tolerance:g} nats; {count:,} barriers (pairs x examples) each")
         side_legend(figure, axes, legend)
     return figure
 

@@ -34,7 +34,8 @@ def study_figures(plan: Plan, store: ResultStore, rows: pd.DataFrame) -> dict[st
 
     Returns:
         File stem -> figure: always ``accuracy``; with children also ``barrier_alpha``, ``barrier_histogram``,
-        ``connected_share``, ``barrier_against_NAME`` for every score, and ``prediction``.
+        ``connected_share``, ``barrier_against_NAME`` for every score, and ``prediction``,
+        ``prediction_connected`` and ``prediction_pretraining``.
     """
     name = plan.study.study
     figures = {"accuracy": accuracy_figure(rows, title=f"{name}: test accuracy of sparse networks")}
@@ -54,17 +55,6 @@ def _by_arm(families: list[FamilyResult], split: str, what: str) -> dict[str, np
 def _family_figures(plan: Plan, families: list[FamilyResult]) -> dict[str, Figure]:
     name, tolerance = plan.study.study, plan.study.measure.tolerance
     alphas = families[0].arrays["alphas"].numpy()
-    shares = pd.DataFrame(
-        [
-            {
-                "arm": pretrained_on(plan, f.arm),
-                "pretrain_steps": f.pretrain_steps,
-                "value": share,
-            }
-            for f in families
-            for share in [float(np.mean(f.per_example("train") <= tolerance))]
-        ]
-    )
     return {
         "barrier_alpha": alpha_figure(
             alphas,
@@ -78,9 +68,22 @@ def _family_figures(plan: Plan, families: list[FamilyResult]) -> dict[str, Figur
             title=f"{name}: barriers of single training examples",
         ),
         "connected_share": connected_share_figure(
-            shares, tolerance=tolerance, title=f"{name}: connected training examples over pre-training"
+            _shares(plan, families), tolerance=tolerance, title=f"{name}: connected training examples over pre-training"
         ),
     }
+
+
+def _shares(plan: Plan, families: list[FamilyResult]) -> pd.DataFrame:
+    """Connected share of each family; those without pre-training begin the line of every other kind."""
+    tolerance = plan.study.measure.tolerance
+    kinds = {family.arm: pretrained_on(plan, family.arm) for family in families}
+    others = list(dict.fromkeys(kinds[f.arm] for f in families if f.pretrain_steps)) or ["no pre-training"]
+    rows = [
+        {"arm": kind, "pretrain_steps": f.pretrain_steps, "value": float(np.mean(f.per_example("train") <= tolerance))}
+        for f in families
+        for kind in ([kinds[f.arm]] if f.pretrain_steps else others)
+    ]
+    return pd.DataFrame(rows)
 
 
 def _score_figures(plan: Plan, store: ResultStore, families: list[FamilyResult]) -> dict[str, Figure]:
@@ -108,22 +111,37 @@ def _against(plan: Plan, stage: Stage, scores: np.ndarray, families: list[Family
 
 
 def _prediction(name: str, rows: pd.DataFrame) -> dict[str, Figure]:
-    """Draw the mean train barrier of each rewinding point against the accuracy at the sparsest level."""
-    barriers = rows[(rows["metric"] == "barrier_mean") & (rows["split"] == "train") & (rows["pair"] == FAMILY)]
-    barriers = barriers[barriers["level"] == 0]
+    """Draw what is known at each rewinding point against the accuracy at the sparsest level."""
+    family = rows[(rows["split"] == "train") & (rows["pair"] == FAMILY) & (rows["level"] == 0)]
+    pretrained = rows[(rows["kind"] == "pretrain") & (rows["split"] == "test") & (rows["metric"] == "accuracy")]
+    pretrained = pretrained.sort_values("step", kind="stable").drop_duplicates(["arm", "replicate"], keep="last")
+    tolerance = family["tolerance"].max()
+    known = {
+        "prediction": (family[family["metric"] == "barrier_mean"], 1, "mean barrier of dense children, train (nats)"),
+        "prediction_connected": (
+            family[family["metric"] == "connected_share"],
+            100,
+            f"training examples connected within {tolerance:g} nats (%)",
+        ),
+        "prediction_pretraining": (pretrained, 100, "test accuracy at the rewinding point (%)"),
+    }
+    figures = {stem: _predict(name, found, scale, label, rows) for stem, (found, scale, label) in known.items()}
+    return {stem: figure for stem, figure in figures.items() if figure is not None}
+
+
+def _predict(name: str, known: pd.DataFrame, scale: float, label: str, rows: pd.DataFrame) -> Figure | None:
     accuracy = final_rows(rows)
     sparsest = accuracy[accuracy["level"] == accuracy["level"].max()]
-    points = barriers.merge(sparsest, on=["arm", "replicate"], suffixes=("_x", "_y"))
+    points = known.merge(sparsest, on=["arm", "replicate"], suffixes=("_x", "_y"))
     points = points.rename(columns={"value_x": "x", "value_y": "y"})[["arm", "x", "y"]]
     if len(points) < FEWEST_POINTS_TO_PREDICT or points["x"].nunique() == 1 or points["y"].nunique() == 1:
-        return {}
+        return None
+    points["x"] *= scale
     points["y"] *= 100
     density = 100 * float(sparsest["density"].mean())
-    return {
-        "prediction": prediction_figure(
-            points,
-            x_label="mean barrier of dense children, train (nats)",
-            y_label=f"test accuracy at density {density:.2g} % (%)",
-            title=f"{name}: does the barrier predict sparse accuracy?",
-        )
-    }
+    return prediction_figure(
+        points,
+        x_label=label,
+        y_label=f"test accuracy at density {density:.2g} % (%)",
+        title=f"{name}: what predicts sparse accuracy?",
+    )
