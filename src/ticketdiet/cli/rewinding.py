@@ -118,7 +118,7 @@ def _print_found(found: FoundPoint) -> None:
     for e in sorted(found.answer.evidence, key=lambda evidence: evidence.k):
         verdict = "connected" if e.connected else "not connected"
         table.add_row(
-            str(e.k), f"{e.mean_barrier:.3f}", f"{100 * e.connected_share:.0f} %", verdict, found.addresses[e.k]
+            str(e.k), f"{e.mean_barrier:.3f}", f"{100 * e.connected_share:.0f} %", verdict, found.addresses[e.k][:12]
         )
     Console().print(table)
     typer.echo(_answer(found))
