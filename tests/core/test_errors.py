@@ -49,5 +49,14 @@ def test_an_unknown_name_lists_the_known_ones_and_the_nearest():
     assert error.way_out == "did you mean 'resnet20'?"
 
 
+def test_the_nearest_name_is_found_whatever_its_case():
+    assert errors.UnknownName.of("model", "VGG-16", ["vgg16"]).way_out == "did you mean 'vgg16'?"
+
+
+@pytest.mark.parametrize(("kind", "register"), [("model", True), ("mask criterion", True), ("recipe", False)])
+def test_only_what_can_be_registered_is_said_to_be(kind, register):
+    assert ("register a" in errors.UnknownName.of(kind, "zzz", ["resnet20"]).way_out) == register
+
+
 def test_an_unknown_name_like_no_other_gets_no_guess():
     assert "did you mean" not in str(errors.UnknownName.of("model", "zzz", ["resnet20"]))

@@ -90,7 +90,13 @@ def _subset(study):
         ("arms.easiest32@4.pretrain.subset.size=null", "needs size or share"),
         ("children=1", "2 or more"),
         ("arms.all@4.training.stepz=3", r"arms\.all@4\.training\.stepz is no key"),
-        ("study=a b", "study"),
+        ("study=a b", r"- study: expected letters, digits, _ \+ @ -, beginning with a letter or digit \(came: 'a b'\)"),
+        ("scores.a b={kind: el2n}", r"- scores\.a b: expected letters, digits"),
+        ("arms={a b: {}}", r"- arms\.a b: expected letters, digits"),
+        ("dataset=digits", r"- dataset: expected keys, for example dataset: \{name: digits\} \(came: 'digits'\)"),
+        ("arms.all@4=3", r"- arms\.all@4: expected keys, some of: "),
+        ("vary=order", r"- vary: expected a list \(came: 'order'\)"),
+        ("vary=order", r"way out: .*docs/study\.md"),
     ],
 )
 def test_what_is_not_legal_is_named_by_its_path(tiny_text, setting, message):
@@ -107,6 +113,11 @@ def test_a_setting_that_is_no_assignment_is_refused(tiny_text, setting):
 def test_setting_a_key_of_an_arm_that_does_not_exist_is_refused(tiny_text):
     with pytest.raises(UnknownName, match=r"all@5[\s\S]*did you mean 'all@4'"):
         parse_study(tiny_text, ["arms.all@5.pretrain.steps=3"])
+
+
+def test_an_empty_file_is_called_empty():
+    with pytest.raises(StudyError, match=r"^study is empty"):
+        parse_study("")
 
 
 @pytest.mark.parametrize(

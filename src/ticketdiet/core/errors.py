@@ -19,6 +19,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_EXTENSIBLE = ("dataset", "model", "score", "subset", "mask criterion")  # other packages may register these
+
 
 class TicketDietError(Exception):
     """Base of all errors of this package; ``exit_code`` is what the command line returns."""
@@ -58,11 +60,15 @@ class UnknownName(UserError):
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownName:
         """Make the error for ``name`` of ``kind`` ("dataset", "model", ...), with the nearest known name."""
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1)
+        by_lower = {known_name.lower(): known_name for known_name in names}
+        near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=1)]
+        other = "use one of the known names" + (
+            f", or register a {kind}" if kind.replace("_", " ") in _EXTENSIBLE else ""
+        )
         return cls(
             f"unknown {kind} {name!r}.",
             expected=f"one of: {', '.join(names)}",
-            way_out=f"did you mean {near[0]!r}?" if near else f"use one of the known names, or register a {kind}",
+            way_out=f"did you mean {near[0]!r}?" if near else other,
         )
 
 

@@ -14,6 +14,14 @@ from ticketdiet.core.errors import StudyError, UnknownName
 from ticketdiet.studies.spec import StudySpec
 
 _NAMED = ("arms", "scores")
+_EXAMPLES = {
+    "dataset": "dataset: {name: digits}",
+    "model": "model: {name: resnet20}",
+    "training": "training: {steps: 400}",
+    "pruning": "pruning: {fraction: 0.2, levels: 5}",
+    "scores": "scores: {el2n: {kind: el2n}}",
+    "arms": "arms: {all@20: {pretrain: {steps: 20}}}",
+}
 
 
 def recipe_names() -> list[str]:
@@ -80,9 +88,9 @@ def _parse_yaml(text: str, source: str) -> dict[str, Any]:
         raise StudyError(f"{source} is not YAML: {error}", expected="a YAML mapping", way_out="fix the line") from None
     if not isinstance(content, dict):
         raise StudyError(
-            f"{source} holds {type(content).__name__}.",
+            f"{source} is empty." if content is None else f"{source} holds a {type(content).__name__}.",
             expected="a mapping with the keys study, dataset, arms, ...",
-            way_out="start from `ticketdiet recipes show quickstart`",
+            way_out="start from `ticketdiet recipes show quickstart`; docs/study.md has every key",
         )
     return content
 
@@ -138,19 +146,36 @@ def _study_error(source: str, error: ValidationError) -> StudyError:
     return StudyError(
         f"{source} has {len(problems)} problem(s):\n" + "\n".join(f"  - {problem}" for problem in problems),
         expected="keys and values as the schema has them",
-        way_out="correct the keys named above; `ticketdiet recipes show quickstart` is a legal study",
+        way_out="correct the keys named above; `ticketdiet recipes show quickstart` is a legal study, and "
+        "docs/study.md has every key",
     )
 
 
 def _problem(detail: Mapping[str, Any]) -> str:
-    path = ".".join(str(part) for part in detail["loc"] if part not in ("int", "float")) or "study"
+    path = ".".join(str(part) for part in detail["loc"] if part not in ("int", "float", "[key]"))  # "": the whole
     if detail["type"] == "extra_forbidden":
         return f"{path}: unknown key; known keys: {', '.join(_known_keys(detail['loc']))}"
     if detail["type"] == "missing":
         return f"{path}: missing, and it has no default"
-    message = detail["msg"].removeprefix("Value error, ")
+    message = _plain_words(detail)
     came = "" if isinstance(detail["input"], Mapping) else f" (came: {detail['input']!r})"
-    return message if message.startswith(path) or path == "study" else f"{path}: {message}{came}"
+    return message if message.startswith(path) else f"{path}: {message}{came}"
+
+
+def _plain_words(detail: Mapping[str, Any]) -> str:
+    """What pydantic says, in the words of YAML."""
+    location = detail["loc"]
+    match detail["type"]:
+        case "string_pattern_mismatch":
+            return "expected letters, digits, _ + @ -, beginning with a letter or digit"
+        case "model_type" | "dict_type" if len(location) == 1 and location[0] in _EXAMPLES:
+            return f"expected keys, for example {_EXAMPLES[location[0]]}"
+        case "model_type" | "dict_type":
+            return f"expected keys, some of: {', '.join(_known_keys((*location, '')))}"
+        case "tuple_type" | "list_type":
+            return "expected a list"
+        case _:
+            return str(detail["msg"]).removeprefix("Value error, ")
 
 
 def _known_keys(location: Sequence[str | int]) -> list[str]:
