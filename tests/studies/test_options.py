@@ -175,7 +175,26 @@ def test_controls_share_the_mask_search_of_the_plain_arm(finished):
     plan, _, _ = finished
     searches = [s for s in plan.stages.values() if s.kind == "level" and s.spec["level"] == 2]
     sharing = next(s for s in searches if any(u.arm == "plain" for u in s.uses))
-    assert {"shuffled", "reinitialised", "one_shot"} <= {use.arm for use in sharing.uses}
+    assert {"shuffled", "reinitialised"} <= {use.arm for use in sharing.uses}
+
+
+def test_controls_without_a_mask_search_plan_none():
+    plan = plan_study(only_arms(parse_study(STUDY), ["one_shot", "chance", "erk", "snip", "synflow"]))
+    assert {s.spec["level"] for s in plan.stages.values() if s.kind == "level"} == {0}
+
+
+def test_points_are_evaluated_with_batch_norm_recalibrated_too(finished):
+    from ticketdiet.landscape.batch_norm import recalibrate
+    from ticketdiet.models.build import build_model
+    from ticketdiet.training.evaluation import evaluate
+
+    plan, store, train = finished
+    model = build_model("resnet8", width=4, in_channels=1, image_size=8)
+    model.load_state_dict(weights_of(plan, store, "pretrain", "plain"))
+    recalibrate(model, train, batches=10, batch_size=250)
+    rows = read_rows(plan, store)
+    own = rows[(rows.arm == "plain") & (rows.metric == "accuracy_recalibrated") & (rows.split == "train")]
+    assert own.value.iloc[0] == pytest.approx(evaluate(model, train).accuracy)
 
 
 def test_other_restarts_share_level_0_and_differ_after(finished):
@@ -270,6 +289,9 @@ def test_pre_training_on_other_images_of_the_same_shape(finished, tmp_path):
     ("setting", "error", "message"),
     [
         ("arms.plain.pretrain.dataset={name: digits, resolution: 4}", DataError, r"\(1, 4, 4\)"),
+        ("arms.passes.pretrain.subset.classes=[3, 11]", DataError, "class 11"),
+        ("arms.passes.pretrain.subset.classes=[3]", DataError, r"32 of \d+ training examples"),
+        ("arms.listed.pretrain.subset.indices=[0, 96]", DataError, "example 96"),
         ("arms.like_hard.pretrain.subset.like=plain", StudyError, "pre-trains on everything"),
         ("arms.passes.pretrain.passes=99", StudyError, "k at most T"),
         ("arms.like_hard.pretrain.subset.like=nobody", StudyError, "nobody"),

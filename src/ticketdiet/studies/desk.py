@@ -22,7 +22,6 @@ class Desk:
     def __init__(self, study: StudySpec, facts: ImageFacts) -> None:
         self.study, self.facts, self.networks = study, facts, Networks(facts)
         self.data = fingerprints(facts)
-        self.num_train = facts.splits["train"].count
         self.stages: dict[str, Stage] = {}
 
     def keep(

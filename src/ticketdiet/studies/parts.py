@@ -156,6 +156,11 @@ class TicketSpec(Part):
     )
 
     @property
+    def needs_search(self) -> bool:
+        """Whether the mask comes from IMP's levels."""
+        return self.mask in ("imp", "shuffled")
+
+    @property
     def is_control(self) -> bool:
         """Whether sparse training differs from the mask search."""
         return self.mask != "imp" or self.weights != "rewound"

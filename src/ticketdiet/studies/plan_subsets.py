@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ticketdiet.core.errors import DataError, StudyError
 from ticketdiet.core.seeds import derive_seed
+from ticketdiet.data.cache import ImageFacts
 from ticketdiet.data.subset_rules import SUBSETS
 from ticketdiet.studies.desk import Desk, fingerprints
 from ticketdiet.studies.parts import SubsetSpec
@@ -26,21 +27,43 @@ class SubsetPlanner:
         subset, batch_size = self._subset(arm), self._desk.study.pretraining(arm).batch_size
         if subset.like is not None:
             return self.size(subset.like)
-        path, count = f"arms.{arm}.pretrain.subset", self._count(arm)
+        path, count = f"arms.{arm}.pretrain.subset", self._candidates(arm, subset)
         size = subset.resolved_size(count)
         if size > count:
             raise DataError(
                 f"{path} asks for {size} of {count} training examples.",
                 expected="a subset no larger than the data",
-                way_out=f"{path}.size={count} at most, or more data (dataset.limit)",
+                way_out=f"{path}.size={count} at most, or more data (dataset.limit, subset.classes)",
             )
         if size < batch_size:
+            larger = f"{path}.size={batch_size} or more, or " if batch_size <= count else ""
             raise DataError(
                 f"{path} has {size} examples, but a batch has {batch_size}.",
                 expected="at least one whole batch (the last incomplete one is dropped)",
-                way_out=f"{path}.size={batch_size} or more, or a smaller training.batch_size",
+                way_out=f"{larger}a smaller training.batch_size",
             )
         return size
+
+    def _candidates(self, arm: str, subset: SubsetSpec) -> int:
+        """How many examples there are to choose from; classes and indices that do not exist are refused."""
+        path, train = f"arms.{arm}.pretrain.subset", self._facts(arm).splits["train"]
+        known = len(train.class_counts)
+        for label in subset.classes or ():
+            if not 0 <= label < known:
+                raise DataError(
+                    f"{path}.classes names class {label}.",
+                    expected=f"classes from 0 to {known - 1}",
+                    way_out="see `ticketdiet data show SOURCE` for the classes",
+                )
+        if subset.indices is not None and max(subset.indices) >= train.count:
+            raise DataError(
+                f"{path}.indices names example {max(subset.indices)}.",
+                expected=f"indices from 0 to {train.count - 1}",
+                way_out="indices count the training examples from 0",
+            )
+        if subset.classes is None:
+            return train.count
+        return sum(train.class_counts[label] for label in set(subset.classes))
 
     def subset(self, arm: str, replicate: int) -> Stage | None:
         """Plan the subset of an arm; None for the whole training set."""
@@ -73,11 +96,11 @@ class SubsetPlanner:
     def _subset(self, arm: str) -> SubsetSpec:
         return self._desk.study.arms[arm].pretrain.subset
 
-    def _count(self, arm: str) -> int:
+    def _facts(self, arm: str) -> ImageFacts:
         dataset = self._desk.study.arms[arm].pretrain.dataset
         if dataset is None:
-            return self._desk.num_train
-        return self._desk.facts_of(dataset, f"arms.{arm}.pretrain.dataset").splits["train"].count
+            return self._desk.facts
+        return self._desk.facts_of(dataset, f"arms.{arm}.pretrain.dataset")
 
     def _score_name(self, arm: str, subset: SubsetSpec) -> str:
         scores, path = self._desk.study.scores, f"arms.{arm}.pretrain.subset"

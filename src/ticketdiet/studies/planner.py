@@ -68,8 +68,9 @@ class _ArmPlanner:
         pruning, measure = self.study.arm_pruning(arm), self.study.measure
         self.desk.networks.check_ignored(self.study.arm_model(arm), pruning.ignore)
         for replicate in range(self.study.replicates):
-            levels = self._levels(arm, replicate, pruning.levels)
-            if self.study.arms[arm].ticket.is_control:
+            ticket = self.study.arms[arm].ticket
+            levels = self._levels(arm, replicate, pruning.levels if ticket.needs_search else 0)
+            if ticket.is_control:
                 for number in range(1, pruning.levels + 1):
                     self._control(arm, replicate, number, levels)
             for number in measure.levels if self.study.children else ():
@@ -147,10 +148,9 @@ class _ArmPlanner:
             "ignore": sorted(pruning.ignore),
             "control_seed": derive_seed(self.study.seed, "control", replicate, number),
         }
-        searched = {"imp": levels[number], "shuffled": levels[number], "magnitude": levels[0]}
         inputs = {"point": point.address}
-        if ticket.mask in searched:
-            inputs["level"] = searched[ticket.mask].address
+        if ticket.needs_search or ticket.mask == "magnitude":
+            inputs["level"] = levels[number if ticket.needs_search else 0].address
         return self._train_stage("control", spec, inputs, Use(arm, replicate, number), point)
 
     def _kept(self, arm: str, level: int) -> int:

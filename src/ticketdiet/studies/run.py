@@ -109,7 +109,7 @@ def run_plan(
 
 def default_workers(plan: Plan, device: str) -> int:
     """Processes that a plan is worth: no more than cores, chains of levels, or eight; one on a GPU."""
-    chains = len(plan.study.arms) * plan.study.replicates
+    chains = len(plan.study.arms) * plan.study.replicates * (1 + plan.study.children)
     return 1 if device.startswith("cuda") else max(1, min(cpu_count(), chains, MOST_WORKERS))
 
 

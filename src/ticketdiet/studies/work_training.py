@@ -9,6 +9,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from ticketdiet.core.seeds import RunSeeds
+from ticketdiet.landscape.barrier import RECALIBRATION_BATCHES
+from ticketdiet.landscape.batch_norm import recalibrate
 from ticketdiet.scores.agreement import gradient_agreement
 from ticketdiet.studies.bench import Bench, Made, Row, recipe_of, rows_of
 from ticketdiet.studies.stages import Stage
@@ -17,6 +19,7 @@ from ticketdiet.tickets.criteria import MaskSubject, find_mask
 from ticketdiet.tickets.masks import count_kept, dense_mask, density, empty_layers, layer_densities
 from ticketdiet.tickets.pruning import prune
 from ticketdiet.tickets.rewinding import rewind
+from ticketdiet.training.evaluation import CPU_BATCH, evaluate
 from ticketdiet.training.loop import Trained
 from ticketdiet.training.observers import BatchLossObserver, EvaluationObserver, Observer
 from ticketdiet.training.pretext import TURNS, RotationBatches, head_name, pretext_weights, turned_images, with_head
@@ -37,8 +40,24 @@ def pretrain(bench: Bench, stage: Stage) -> Made:
         weights = trained.weights
     unique = min(trained.examples_seen, len(train) if examples is None else len(examples))
     facts = {"examples_seen": trained.examples_seen, "unique_examples": unique, **_noise_facts(bench, stage)}
-    rows = rows_of(trained.trace) + _agreement_rows(bench, stage, weights, examples)
+    rows = rows_of(trained.trace) + _recalibrated_rows(bench, stage, weights, recipe)
+    rows += _agreement_rows(bench, stage, weights, examples)
     return Made({"weights": weights}, rows, facts)
+
+
+def _recalibrated_rows(bench: Bench, stage: Stage, weights: Mapping[str, Tensor], recipe: Recipe) -> tuple[Row, ...]:
+    """Evaluate the point with BatchNorm's running statistics measured anew: after a few steps they lag far behind."""
+    if stage.spec.get("objective") == "rotation":
+        return ()  # its head has seen no labels
+    model, splits = bench.build(stage), bench.splits(stage)
+    rewind(model, weights)
+    recalibrate(model, splits["train"], batches=RECALIBRATION_BATCHES, batch_size=CPU_BATCH, precision=recipe.precision)
+    rows: list[Row] = []
+    for split, images in splits.items():
+        found = evaluate(model, images, precision=recipe.precision)
+        values = {"accuracy_recalibrated": found.accuracy, "loss_recalibrated": found.loss}
+        rows += [{"step": stage.spec["steps"], "metric": m, "split": split, "value": v} for m, v in values.items()]
+    return tuple(rows)
 
 
 def _agreement_rows(
