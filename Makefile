@@ -15,7 +15,7 @@ CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types bench clean distclean
+.PHONY: help demo test check format lint types bench reference clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -43,6 +43,9 @@ format: $(DEV) ## format, and repair what the linter can
 bench: $(DEV) ## run the benchmarks; the machine should be quiet
 	$(BIN)/python benchmarks/train_speed.py
 	$(BIN)/python benchmarks/study_speed.py
+
+reference: $(DEV) ## write the tables of docs/study.md from the schema
+	$(BIN)/python scripts/write_study_reference.py
 
 clean: ## remove caches and build outputs; results and figures stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

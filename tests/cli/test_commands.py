@@ -1,6 +1,10 @@
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -69,6 +73,46 @@ def test_plan_lists_every_stage_and_the_work_left(done):
     after = json.loads(command("plan", folder / "tiny.yaml", "--store", folder / "runs", "--format", "json").output)
     assert {stage["state"] for stage in after["stages"]} == {"done"}
     assert after["left"]["stages"] == 0
+
+
+def test_a_plan_is_never_cut_and_fits_a_hundred_columns(done):
+    folder, _ = done
+    plan = as_process("plan", folder / "tiny.yaml", "--store", folder / "elsewhere").stdout
+    assert "\u2026" not in plan
+    heading, *rows, _ = plan.splitlines()
+    assert heading.split() == ["kind", "arm", "replicate", "level", "address", "state", "steps"]
+    assert len(rows) == 6
+    assert all(re.search(r"(none@0|all@2) .*[0-9a-f]{24}  left +\d+$", row) for row in rows)
+    quickstart = command("plan", "quickstart", "--store", folder / "elsewhere").output
+    assert max(map(len, quickstart.splitlines()[:-1])) <= 100
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_sigterm_ends_a_run_like_ctrl_c(tmp_path, number, workers):
+    (tmp_path / "long.yaml").write_text(TINY.replace("steps: 6,", "steps: 1000000,"))
+    arguments = [sys.executable, "-m", "ticketdiet", "run", "long.yaml", "--workers", str(workers), "--device", "cpu"]
+    with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        assert "stages to do" in run.stderr.readline()
+        time.sleep(1.0)
+        run.send_signal(number)
+        out, err = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "Stopped. Finished stages are kept" in err
+    assert not re.search("Traceback|resource_tracker|leaked", out + err)
+
+
+def test_off_a_terminal_no_line_is_empty(done):
+    folder, _ = done
+    result = as_process("verify", "--store", folder / "runs")
+    assert (result.stdout, result.stderr) == ("6 results, 0 damaged.\n", "")
+
+
+def test_scores_are_listed_as_recipes_are():
+    assert command("scores").output == command("scores", "list").output
+    assert "el2n" in command("scores").output
 
 
 def test_set_works_in_plan_and_results_alike(done):

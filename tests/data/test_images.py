@@ -115,7 +115,7 @@ def test_an_option_that_does_not_fit_the_data_is_refused_with_the_way_out(
 
 
 def test_an_unknown_source_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match=r"cifar10, cifar100, digits(?s:.)*did you mean 'digits'"):
+    with pytest.raises(UnknownName, match=r"cifar10, cifar100, digits(?s:.)*folder:PATH(?s:.)*did you mean 'digits'"):
         load_images("digit")
 
 
@@ -124,6 +124,7 @@ def test_an_unknown_source_lists_the_known_ones() -> None:
     [
         ("parquet:", "without a path"),
         ("npz:/nowhere/at.npz", "does not exist"),
+        ("folder:nowhere", r"nowhere does not exist[\s\S]*PATH/<split>/<class>/\*\.png"),
         ("digits:8x8", "leave the path out"),
         ("digits:?split=1", "option 'split'"),
     ],

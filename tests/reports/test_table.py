@@ -11,7 +11,14 @@ import pytest
 from rich.console import Console
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.reports.table import format_density, format_rows, parquet_rows, rich_summary, summary_table
+from ticketdiet.reports.table import (
+    family_table,
+    format_density,
+    format_rows,
+    parquet_rows,
+    rich_summary,
+    summary_table,
+)
 
 
 def test_a_summary_has_arms_by_densities_with_mean_and_spread(rows):
@@ -32,6 +39,23 @@ def test_the_terminal_shows_every_number_and_says_what_the_spread_is(rows):
     text = " ".join(console.file.getvalue().split())  # captions wrap
     for part in ("imaginary", "all@20", "51.2 %", "0.890 ± 0.010", "standard deviation (ddof = 1) over 3 replicates"):
         assert part in text
+
+
+def test_titles_and_captions_are_not_wrapped_to_the_tables_width(rows):
+    console = Console(file=io.StringIO(), width=160)
+    title = "a title that is a good deal longer than the narrow table which it stands above is wide"
+    console.print(rich_summary(rows, title=title))
+    lines = console.file.getvalue().splitlines()
+    assert lines[0] == title
+    assert lines[-1].endswith("standard deviation (ddof = 1) over 3 replicates")
+
+
+def test_the_family_table_names_the_batch_norm_policy(rows):
+    barriers = rows.iloc[:1].assign(kind="barrier", pair="family", level=0, tolerance=0.02, metric="barrier_mean")
+    console = Console(file=io.StringIO(), width=160)
+    console.print(family_table(barriers, title="imaginary", batch_norm="interpolate"))
+    last = console.file.getvalue().splitlines()[-1]
+    assert last == "means over replicates; connected: barrier of at most 0.02 nats; BatchNorm: interpolate"
 
 
 @pytest.mark.parametrize(

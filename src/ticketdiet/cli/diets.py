@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ticketdiet.core.values import Images, Scores
     from ticketdiet.reports.diet_report import ChosenSubset
 
-scores_app = typer.Typer(help="List scores; show or export those of a study.", no_args_is_help=True)
+scores_app = typer.Typer(help="List scores; show or export those of a study.", no_args_is_help=False)
 subset_app = typer.Typer(help="Show what pre-training is fed.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name under scores: in the study.", show_default=False)]
@@ -26,6 +26,13 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.add_typer(scores_app, name="scores")
     app.add_typer(subset_app, name="subset")
+
+
+@scores_app.callback(invoke_without_command=True)
+def scores(context: typer.Context) -> None:
+    """List the scores there are; show or export those of a study."""
+    if context.invoked_subcommand is None:
+        scores_list()
 
 
 @scores_app.command("list")

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ticketdiet.cli.options import open_store
 from ticketdiet.core.errors import UserError
+from ticketdiet.reports.table import whole_lines
 from ticketdiet.studies.planner import Plan
 from ticketdiet.studies.run import stages_left
 from ticketdiet.studies.stages import Cost, Stage
@@ -72,15 +72,14 @@ def _as_json(stage: Stage, left: dict[str, str]) -> dict[str, Any]:
 
 
 def _print_table(plan: Plan, left: dict[str, str]) -> None:
-    table = Table(title=f"{plan.study.study}: {len(plan.stages)} stages", title_justify="left")
-    for heading in ("kind", "arm", "replicate", "level", "address", "state"):
-        table.add_column(
-            heading, no_wrap=heading != "arm", justify="right" if heading in ("replicate", "level") else "left"
-        )
-    table.add_column("steps", justify="right")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("kind", "arm", "replicate", "level", "address", "state", "steps"):
+        is_number = heading in ("replicate", "level", "steps")
+        table.add_column(heading, no_wrap=True, justify="right" if is_number else "left")
     for stage in plan.stages.values():
         use = stage.uses[0]
-        arms = ", ".join(dict.fromkeys(use.arm for use in stage.uses))
+        others = len({use.arm for use in stage.uses}) - 1
+        arms = f"{use.arm} +{others}" if others else use.arm
         numbers = [str(number) if number >= 0 else "" for number in (use.replicate, use.level)]
         table.add_row(stage.kind, arms, *numbers, stage.address, _state(stage, left), f"{stage.cost.steps:,}")
-    Console().print(table)
+    typer.echo(whole_lines(table), nl=False)

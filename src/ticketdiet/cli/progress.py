@@ -8,13 +8,14 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ticketdiet.studies.planner import Plan
 from ticketdiet.studies.run import RunObserver
 from ticketdiet.studies.stages import Stage
 
 SECONDS_BETWEEN_LINES = 10.0
+LEAST_SHARE_TO_FORETELL = 0.02  # of the steps: before it, the time left is a guess from how long starting took
 
 
 class RunView(RunObserver):
@@ -27,15 +28,13 @@ class RunView(RunObserver):
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[left]}"),
             console=self._console,
-            speed_estimate_period=120,
         )
         self._live = self._console.is_terminal
         self._tasks: dict[str, TaskID] = {}
         self._steps: dict[str, int] = {}
-        self._total = self._done = self._stages = self._finished = 0
+        self._total = self._done = self._stages = self._finished = self._trained = 0
         self._began = self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -44,13 +43,14 @@ class RunView(RunObserver):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        if self._live:  # elsewhere stopping prints an empty line
+            self._bars.stop()
 
     def planned(self, plan: Plan, left: Collection[str]) -> None:
         """Begin the bar over all steps, anew for each plan."""
         for bar in self._bars.task_ids:
             self._bars.remove_task(bar)
-        self._done = self._finished = 0
+        self._done = self._finished = self._trained = 0
         self._began = self._last_line = time.monotonic()
         self._stages = len(left)
         self._total = sum(_weight(plan.stages[address]) for address in left)
@@ -58,7 +58,7 @@ class RunView(RunObserver):
             return
         self._say(f"{plan.study.study}: {len(left)} of {len(plan.stages)} stages to do")
         if self._live:
-            self._overall = self._bars.add_task(plan.study.study, total=self._total)
+            self._overall = self._bars.add_task(plan.study.study, total=self._total, left="")
             self._bars.start()
 
     def set_aside(self, stage: Stage, reason: str) -> None:
@@ -69,7 +69,7 @@ class RunView(RunObserver):
         """Add a bar for the stage."""
         self._steps[stage.address] = 0
         if self._live:
-            self._tasks[stage.address] = self._bars.add_task(f"  {stage.label}", total=_weight(stage))
+            self._tasks[stage.address] = self._bars.add_task(f"  {stage.label}", total=_weight(stage), left="")
 
     def progressed(self, stage: Stage, step: int) -> None:
         """Move the bars."""
@@ -82,15 +82,16 @@ class RunView(RunObserver):
     def finished(self, stage: Stage, warnings: tuple[str, ...]) -> None:
         """Take the stage's bar away; show its warnings."""
         self._finished += 1
+        self._trained += stage.cost.steps > 0
         self._end(stage)
         for warning in warnings:
             self._say(f"warning: {warning}")
         self._show_overall()
 
     def failed(self, stage: Stage, error: BaseException) -> None:
-        """Say what failed."""
+        """Say what failed; the error at the end of the run says the rest."""
         self._end(stage)
-        self._say(f"failed: {stage.label}: {error}")
+        self._say(f"failed: {stage.label}: {(str(error).splitlines() or [type(error).__name__])[0]}")
 
     def _end(self, stage: Stage) -> None:
         self._steps.pop(stage.address, None)
@@ -102,19 +103,23 @@ class RunView(RunObserver):
         done = self._done + sum(self._steps.values())
         if self._live:
             text = f"{self._finished} of {self._stages} stages"
-            self._bars.update(self._overall, completed=done, description=text)
+            left = self._time_left(done)
+            self._bars.update(self._overall, completed=done, description=text, left=left)
             return
         now = time.monotonic()
         if done and now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            seconds_left = (now - self._began) * (self._total - done) / done
-            self._say(
-                f"{self._finished} of {self._stages} stages, {100 * done / max(1, self._total):.0f} %, "
-                f"about {_clock(seconds_left)} left"
-            )
+            left = self._time_left(done)
+            share = f"{self._finished} of {self._stages} stages, {100 * done / max(1, self._total):.0f} %"
+            self._say(f"{share}, {left}" if left else share)
+
+    def _time_left(self, done: int) -> str:
+        if not self._trained or done < LEAST_SHARE_TO_FORETELL * self._total:
+            return ""
+        return f"about {_clock((time.monotonic() - self._began) * (self._total - done) / done)} left"
 
     def _say(self, text: str) -> None:
-        self._bars.console.print(text, markup=False, highlight=False)
+        self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _weight(stage: Stage) -> int:

@@ -22,10 +22,10 @@ def verify(store: StoreUrl = DEFAULT_STORE) -> None:
 
     results = open_store(store)
     addresses = results.addresses()
-    states = {
-        address: results.inspect(address)
-        for address in track(addresses, "verifying", console=Console(stderr=True), transient=True)
-    }
+    console = Console(stderr=True)
+    # Off a terminal a bar would leave an empty line.
+    shown = track(addresses, "verifying", console=console, transient=True) if console.is_terminal else addresses
+    states = {address: results.inspect(address) for address in shown}
     bad = {address: status for address, status in states.items() if status.state != "done"}
     for address, status in bad.items():
         typer.echo(f"{status.state}: {address}: {status.reason}")

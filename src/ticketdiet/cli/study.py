@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -50,12 +54,18 @@ def run(
     from ticketdiet.studies.executors import choose_device
     from ticketdiet.studies.run import run_plan
 
-    chosen = choose_device(device)
-    todo = open_plan(study, settings, limit_arms)
-    kept_in = open_store(store, create=True)
     try:
-        with RunView() as view:
-            outcome = run_plan(todo, kept_in, workers=workers, device=chosen, observer=view)
+        with _sigterm_like_ctrl_c():
+            chosen = choose_device(device)
+            todo = open_plan(study, settings, limit_arms)
+            kept_in = open_store(store, create=True)
+            with RunView() as view:
+                outcome = run_plan(todo, kept_in, workers=workers, device=chosen, observer=view)
+            if not outcome.made:
+                typer.echo(f"Nothing to do: all {outcome.kept} stages of {todo.study.study} are in {kept_in.url}.")
+            else:
+                typer.echo(f"Made {outcome.made} stages, {outcome.kept} were there already.")
+            show_summary(todo, kept_in, out or Path("figures") / todo.study.study)
     except KeyboardInterrupt:
         typer.echo(
             "\nStopped. Finished stages are kept, and long trainings go on from their last saved state: "
@@ -63,11 +73,22 @@ def run(
             err=True,
         )
         raise typer.Exit(1) from None
-    if not outcome.made:
-        typer.echo(f"Nothing to do: all {outcome.kept} stages of {todo.study.study} are in {kept_in.url}.")
-    else:
-        typer.echo(f"Made {outcome.made} stages, {outcome.kept} were there already.")
-    show_summary(todo, kept_in, out or Path("figures") / todo.study.study)
+
+
+@contextlib.contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # no handler can be installed there
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def plan(

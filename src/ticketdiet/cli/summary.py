@@ -26,7 +26,8 @@ def show_summary(plan: Plan, store: ResultStore, out: Path) -> None:
     rows, console = read_rows(plan, store), Console()
     console.print(rich_summary(rows, title=f"{plan.study.study}: test accuracy by density"))
     if plan.study.children:
-        console.print(family_table(rows, title=f"{plan.study.study}: are the dense children connected?"))
+        question = f"{plan.study.study}: are the dense children connected?"
+        console.print(family_table(rows, title=question, batch_norm=plan.study.measure.batch_norm))
     typer.echo(f"results: {store.url}")
     for path in draw_figures(plan, store, out):
         typer.echo(f"figure:  {path}")

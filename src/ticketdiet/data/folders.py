@@ -19,6 +19,7 @@ from ticketdiet.data.decoded import Decoded, Progress, Request
 from ticketdiet.data.pictures import PictureReader
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+LAYOUT = "images as PATH/<split>/<class>/*.png or *.jpg"
 
 
 class ImageFolders:
@@ -104,9 +105,12 @@ class ImageFolders:
 def open_folder(request: Request) -> ImageFolders:
     """Open ``folder:PATH``; options ``train`` and ``test`` name split folders, comma-separated."""
     request.check(("train", "test"), takes_path=True)
-    path = request.path
+    try:
+        path = request.path
+    except DataError as error:
+        raise DataError(error.came, expected=f"{LAYOUT}, written folder:PATH", way_out=error.way_out) from None
     if not path.is_dir():
-        raise DataError(f"{path} is a file.", expected="a folder of split folders", way_out="correct the path")
+        raise DataError(f"{path} is a file.", expected=LAYOUT, way_out="correct the path")
     splits = {split: tuple(request.options.get(split, split).split(",")) for split in ("train", "test")}
     return ImageFolders(path, splits)
 

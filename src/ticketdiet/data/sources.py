@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ticketdiet.core.errors import UnknownName
 from ticketdiet.core.registry import Registry
 from ticketdiet.data.cache import downloads_folder
 from ticketdiet.data.decoded import Request, Source, take_apart
@@ -106,6 +107,8 @@ def open_source(
         DataError: When path or options do not fit the family.
     """
     name, argument, options = take_apart(source)
+    if name not in SOURCES:
+        raise UnknownName.of("dataset", name, [SOURCES.get(known).usage for known in SOURCES.names()])
     kind = SOURCES.get(name)
     return kind.open(_request(name, argument, options, root, cache, download))
 

@@ -125,7 +125,7 @@ class VisionSource:
         return DataError(
             f"{name}: {why}.",
             expected=f"the files of {name} as torchvision lays them out: {', '.join(self.kind.files)}",
-            way_out=f"give the folder that holds them as root,{package} or allow the download",
+            way_out=f"give the folder that holds them as dataset.root (or root=),{package} or allow the download",
         )
 
 

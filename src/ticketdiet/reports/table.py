@@ -8,8 +8,9 @@ import math
 from typing import Literal
 
 import pandas as pd
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.reports.statistics import summarise
@@ -57,25 +58,32 @@ def describe_replicates(counts: pd.Series) -> str:
     return f"mean ± standard deviation (ddof = 1) over {number} replicates"
 
 
-def rich_summary(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "test", title: str = "") -> Table:
-    """Return the summary as a table for the terminal."""
+def rich_summary(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "test", title: str = "") -> Group:
+    """Return the summary as a table for the terminal, between its title and its caption."""
     cells = summary_table(rows, metric=metric, split=split)
     caption = summary_caption(rows, metric=metric, split=split)
-    table = Table(title=title or None, caption=caption, title_justify="left", caption_justify="left")
+    table = Table()
     table.add_column("arm \\ density", no_wrap=True)
     for column in cells.columns:
         table.add_column(str(column), justify="right")
     for arm, values in cells.iterrows():
         table.add_row(str(arm), *values)
-    return table
+    return _titled(table, title, caption)
 
 
-def family_table(rows: pd.DataFrame, *, title: str = "") -> Table:
-    """Return the barriers of the dense families as a table for the terminal: one line an arm, means over replicates."""
+def family_table(rows: pd.DataFrame, *, title: str = "", batch_norm: str = "") -> Group:
+    """Return the barriers of the dense families as a table for the terminal: one line an arm, means over replicates.
+
+    Args:
+        rows: Tidy rows of a study.
+        title: Line above the table.
+        batch_norm: Policy by which the BatchNorm statistics between two networks were had; "": not said.
+    """
     families = rows[(rows["kind"] == "barrier") & (rows.get("pair") == "family") & (rows["level"] == 0)]
     tolerance = families["tolerance"].max()
-    table = Table(title=title or None, title_justify="left", caption_justify="left")
-    table.caption = f"means over replicates; connected: barrier of at most {tolerance:g} nats"
+    table = Table()
+    caption = f"means over replicates; connected: barrier of at most {tolerance:g} nats"
+    caption += f"; BatchNorm: {batch_norm}" if batch_norm else ""
     columns = [("barrier_mean", split) for split in ("train", "test")] + [("connected_share", "train")]
     for heading in ("arm", "barrier, train (nats)", "barrier, test (nats)", "connected, train"):
         table.add_column(heading, justify="left" if heading == "arm" else "right")
@@ -83,7 +91,13 @@ def family_table(rows: pd.DataFrame, *, title: str = "") -> Table:
         own = families[families["arm"] == arm]
         means = [own[(own["metric"] == m) & (own["split"] == s)]["value"].mean() for m, s in columns]
         table.add_row(str(arm), f"{means[0]:.3f}", f"{means[1]:.3f}", f"{100 * means[2]:.0f} %")
-    return table
+    return _titled(table, title, caption)
+
+
+def _titled(table: Table, title: str, caption: str) -> Group:
+    # As lines of their own: rich wraps the title and caption of a table to the table's width.
+    lines = [Text(title, style="table.title")] if title else []
+    return Group(*lines, table, Text(caption, style="table.caption"))
 
 
 def format_rows(rows: pd.DataFrame, kind: Format) -> str:
@@ -148,7 +162,11 @@ def _text_table(rows: pd.DataFrame) -> str:
         table.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(dtype) else "left", no_wrap=True)
     for record in rows.itertuples(index=False):
         table.add_row(*map(_cell, record))
-    # Wide enough for any row, so that a pipe gets whole lines.
+    return whole_lines(table)
+
+
+def whole_lines(table: Table) -> str:
+    """Return a table as text, a line a row however long: nothing is cut to the width of a terminal."""
     console = Console(file=io.StringIO(), width=10_000, color_system=None)
     console.print(table)
     lines = str(console.file.getvalue()).splitlines()  # type: ignore[attr-defined]
