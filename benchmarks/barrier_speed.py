@@ -1,7 +1,7 @@
 """Images a second of barrier evaluation against those of training: ResNet-20 on 32x32 colour images.
 
 A barrier costs forward passes only, so it should run at 2.5 times the training step's rate or more. Random pixels; run
-on an idle machine::
+on an idle machine. Memory is shown for families of 3 and of 66 pairs: it must not grow with them::
 
     python benchmarks/barrier_speed.py --threads 2 --precision float32
 """
@@ -9,6 +9,7 @@ on an idle machine::
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import torch
 
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images
-from ticketdiet.landscape.barrier import measure_barrier
+from ticketdiet.landscape.barrier import measure_barrier, measure_pairs
 from ticketdiet.models.build import build_model
 from ticketdiet.training.batches import ImageBatches
 from ticketdiet.training.engine import Engine
@@ -69,6 +70,14 @@ def barrier_rate(images: Images, precision: str, repeats: int) -> float:
     )
 
 
+def peak_megabytes(images: Images, networks: int) -> tuple[int, float]:
+    """Number of pairs among ``networks``, and the process's peak memory after measuring them all one by one."""
+    model = build_model("resnet20")
+    weights = {f"child{seed}": build_model("resnet20", seed=seed).state_dict() for seed in range(networks)}
+    pairs = sum(1 for _ in measure_pairs(model, weights, images))
+    return pairs, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
 def _discard(_: object) -> None:
     pass
 
@@ -88,6 +97,9 @@ def main() -> None:
     print(f"{options.precision}, {options.threads} threads, torch {torch.__version__}")
     print(f"training step   {train:8.0f} images/s")
     print(f"barrier         {barrier:8.0f} images/s   {barrier / train:.2f} x (goal {GOAL} x)")
+    for networks in (3, 12):
+        pairs, peak = peak_megabytes(images.take(torch.arange(500)), networks)
+        print(f"{pairs:3d} pairs       {peak:8.0f} MB at most so far")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ticketdiet.reports.landscape_figures import (
     prediction_figure,
 )
 from ticketdiet.reports.rows import final_rows
+from ticketdiet.reports.table import format_density
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.planner import Plan
 from ticketdiet.studies.stages import Stage
@@ -43,7 +44,7 @@ def study_figures(plan: Plan, store: ResultStore, rows: pd.DataFrame) -> dict[st
     if families:
         figures |= _family_figures(plan, families)
         figures |= _score_figures(plan, store, families)
-        figures |= _prediction(name, rows)
+        figures |= _prediction(name, rows, plan.study.measure.predict_level)
     return figures
 
 
@@ -110,8 +111,10 @@ def _against(plan: Plan, stage: Stage, scores: np.ndarray, families: list[Family
     return {f"barrier_against_{stage.uses[0].arm}": figure}
 
 
-def _prediction(name: str, rows: pd.DataFrame) -> dict[str, Figure]:
-    """Draw what is known at each rewinding point against the accuracy at the sparsest level."""
+def _prediction(name: str, rows: pd.DataFrame, level: int | None) -> dict[str, Figure]:
+    """Draw what is known at each rewinding point against the accuracy at ``level``, or at the sparsest."""
+    accuracy = final_rows(rows)
+    sparse = accuracy[accuracy["level"] == (accuracy["level"].max() if level is None else level)]
     family = rows[(rows["split"] == "train") & (rows["pair"] == FAMILY) & (rows["level"] == 0)]
     metric = "accuracy_recalibrated"  # running statistics lag far behind after a few steps, and would decide the number
     pretrained = rows[(rows["kind"] == "pretrain") & (rows["split"] == "test") & (rows["metric"] == metric)]
@@ -126,23 +129,20 @@ def _prediction(name: str, rows: pd.DataFrame) -> dict[str, Figure]:
         ),
         "prediction_pretraining": (pretrained, 100, "test accuracy at the rewinding point, BatchNorm recalibrated (%)"),
     }
-    figures = {stem: _predict(name, found, scale, label, rows) for stem, (found, scale, label) in known.items()}
+    figures = {stem: _predict(name, found, scale, label, sparse) for stem, (found, scale, label) in known.items()}
     return {stem: figure for stem, figure in figures.items() if figure is not None}
 
 
-def _predict(name: str, known: pd.DataFrame, scale: float, label: str, rows: pd.DataFrame) -> Figure | None:
-    accuracy = final_rows(rows)
-    sparsest = accuracy[accuracy["level"] == accuracy["level"].max()]
-    points = known.merge(sparsest, on=["arm", "replicate"], suffixes=("_x", "_y"))
+def _predict(name: str, known: pd.DataFrame, scale: float, label: str, sparse: pd.DataFrame) -> Figure | None:
+    points = known.merge(sparse, on=["arm", "replicate"], suffixes=("_x", "_y"))
     points = points.rename(columns={"value_x": "x", "value_y": "y"})[["arm", "x", "y"]]
     if len(points) < FEWEST_POINTS_TO_PREDICT or points["x"].nunique() == 1 or points["y"].nunique() == 1:
         return None
     points["x"] *= scale
     points["y"] *= 100
-    density = 100 * float(sparsest["density"].mean())
     return prediction_figure(
         points,
         x_label=label,
-        y_label=f"test accuracy at density {density:.2g} % (%)",
+        y_label=f"test accuracy at density {format_density(float(sparse['density'].mean()))} (%)",
         title=f"{name}: what predicts sparse accuracy?",
     )

@@ -215,3 +215,6 @@ class MeasureSpec(Part):
         default="interpolate", description="What becomes of BatchNorm's buffers between the ends."
     )
     precision: Precision | None = Field(default=None, description="Of the forward passes; default that of training.")
+    predict_level: int | None = Field(
+        default=None, ge=0, description="Level whose accuracy the prediction figures show; default the sparsest."
+    )
