@@ -129,7 +129,9 @@ def figure(
 ) -> None:
     """Draw the figures of a study, as PNG and SVG."""
     from ticketdiet.cli.summary import draw_figures
+    from ticketdiet.reports.reading import read_rows
 
     todo = open_plan(study, settings, limit_arms)
-    for path in draw_figures(todo, open_store(store), out or Path("figures") / todo.study.study):
+    kept_in = open_store(store)
+    for path in draw_figures(todo, kept_in, read_rows(todo, kept_in), out or Path("figures") / todo.study.study):
         typer.echo(str(path))

@@ -29,13 +29,13 @@ def show_summary(plan: Plan, store: ResultStore, out: Path) -> None:
         question = f"{plan.study.study}: are the dense children connected?"
         console.print(family_table(rows, title=question, batch_norm=plan.study.measure.batch_norm))
     typer.echo(f"results: {store.url}")
-    for path in draw_figures(plan, store, out):
+    for path in draw_figures(plan, store, rows, out):
         typer.echo(f"figure:  {path}")
 
 
-def draw_figures(plan: Plan, store: ResultStore, out: Path) -> list[Path]:
+def draw_figures(plan: Plan, store: ResultStore, rows: pd.DataFrame, out: Path) -> list[Path]:
     """Draw every figure that the results allow, as PNG and SVG in ``out``."""
-    figures = study_figures(plan, store, read_rows(plan, store))
+    figures = study_figures(plan, store, rows)
     return [path for stem, figure in figures.items() for path in save_figure(figure, out / stem)]
 
 

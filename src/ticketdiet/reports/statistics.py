@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.core.seeds import numpy_generator
+from ticketdiet.landscape.prediction import predict
 from ticketdiet.reports.rows import arm_order, final_rows
 
 
@@ -167,12 +167,9 @@ def correlate(
         raise UserError(f"{a.size} x values with {b.size} y values.", expected="one pair a point", way_out="match them")
     if a.size < 3:
         return Correlation(kind, float("nan"), float("nan"), float("nan"), int(a.size))
-    picks = numpy_generator(seed, "bootstrap").integers(0, a.size, (resamples, a.size))
-    drawn = _coefficients(a[picks], b[picks], kind)
-    drawn = drawn[np.isfinite(drawn)]
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.quantile(drawn, tails) if drawn.size else (np.nan, np.nan)
-    return Correlation(kind, float(_coefficients(a[None], b[None], kind)[0]), float(low), float(high), int(a.size))
+    found = predict(a, b, resamples=resamples, confidence=confidence, seed=seed)
+    one = found.pearson if kind == "pearson" else found.spearman
+    return Correlation(kind, one.value, one.low, one.high, found.points)
 
 
 def _p_value(found: Estimate) -> float:
@@ -181,15 +178,3 @@ def _p_value(found: Estimate) -> float:
     if found.std == 0:
         return 1.0 if found.mean == 0 else 0.0
     return float(2 * stats.t.sf(abs(found.mean) / (found.std / np.sqrt(found.n)), found.n - 1))
-
-
-def _coefficients(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
-    """Correlate row by row; (samples, points) twice in, (samples,) out, NaN where a row is constant."""
-    if kind == "spearman":
-        a, b = stats.rankdata(a, axis=1), stats.rankdata(b, axis=1)
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    product = (a * b).sum(axis=1)
-    undefined = np.full(len(norm), np.nan)
-    result: np.ndarray = np.divide(product, norm, out=undefined, where=norm > 0)
-    return result

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ticketdiet.core.seeds import RunSeeds
+from ticketdiet.data.parts import subset_splits
 from ticketdiet.landscape.barrier import RECALIBRATION_BATCHES
 from ticketdiet.landscape.batch_norm import recalibrate
 from ticketdiet.scores.agreement import gradient_agreement
@@ -100,9 +101,7 @@ def _pretrain_evaluations(bench: Bench, stage: Stage, recipe: Recipe, examples: 
     """All splits, and the subset and the rest of the training images, every so often and at the end."""
     splits, steps, every = bench.splits(stage), stage.spec["steps"], stage.spec.get("evaluate_every", 0)
     if examples is not None:
-        rest = np.setdiff1d(np.arange(len(splits["train"])), examples)
-        parts = {"subset": examples, "rest": rest}
-        splits |= {name: splits["train"].take(part) for name, part in parts.items() if len(part)}
+        splits |= subset_splits(splits["train"], examples)
     at = {*range(0, steps, every), steps} if every else {steps}
     return [BatchLossObserver(), EvaluationObserver(splits, at, recipe.precision)]
 
@@ -117,8 +116,8 @@ def _noise_facts(bench: Bench, stage: Stage) -> dict[str, int]:
 def level(bench: Bench, stage: Stage) -> Made:
     """Prune the level before, rewind, train: sparse training at this density and mask search for the next."""
     spec, model = stage.spec, bench.build(stage)
-    mask = _next_mask(bench, stage, model)
     previous = bench.store.tensors(stage.inputs["previous"], "weights") if "previous" in stage.inputs else None
+    mask = _next_mask(bench, stage, model, previous)
     point = bench.store.tensors(stage.inputs["point"], "weights")
     start = restart(spec.get("restart", "weights"), point, previous, mask, recipe_of(stage), spec["start_step"])
     return _sparse(bench, stage, model, mask, start)
@@ -128,12 +127,12 @@ def control(bench: Bench, stage: Stage) -> Made:
     """Train sparse under another mask than the search found, from other weights than the point's, or both."""
     spec, store = stage.spec, bench.store
     model, point = bench.build(stage), store.tensors(stage.inputs["point"], "weights")
-    initial = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     mask = _control_mask(bench, stage, model, point)
     if spec["weights"] == "reinitialised":
         point = reinitialised(lambda seed: bench.make_model(stage, seed), spec["control_seed"], mask)
     elif spec["weights"] == "sign_only":
-        point = sign_only(point, initial, mask)
+        initial = bench.build(stage).state_dict()  # anew: choosing the mask may have loaded other weights
+        point = sign_only(point, {name: value.cpu() for name, value in initial.items()}, mask)
     return _sparse(bench, stage, model, mask, Restart(point, spec["start_step"], recipe_of(stage)))
 
 
@@ -171,12 +170,11 @@ def _sparse(bench: Bench, stage: Stage, model: nn.Module, mask: dict[str, Tensor
     return Made({"weights": trained.weights, "mask": mask}, rows_of(trained.trace), facts, warnings)
 
 
-def _next_mask(bench: Bench, stage: Stage, model: nn.Module) -> dict[str, Tensor]:
-    if "previous" not in stage.inputs:
+def _next_mask(bench: Bench, stage: Stage, model: nn.Module, previous: dict[str, Tensor] | None) -> dict[str, Tensor]:
+    if previous is None:
         return dense_mask(model, stage.spec["ignore"])
-    weights = bench.store.tensors(stage.inputs["previous"], "weights")
     mask = bench.store.tensors(stage.inputs["previous"], "mask")
-    return prune(weights, mask, stage.spec["fraction"], stage.spec["rule"])
+    return prune(previous, mask, stage.spec["fraction"], stage.spec["rule"])
 
 
 def child(bench: Bench, stage: Stage) -> Made:
