@@ -20,6 +20,7 @@ from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images
 from ticketdiet.models.build import build_model
 from ticketdiet.scores.gradient_norms import gradient_norms
+from ticketdiet.studies.machine import tune_allocator
 from ticketdiet.training.loop import train
 from ticketdiet.training.recipe import Recipe
 
@@ -55,14 +56,16 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=32)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    tune_allocator()
     model, side = trained_network(arguments.model, arguments.resolution), arguments.resolution
-    inputs = torch.randn(128, 3, side, side, generator=torch.Generator().manual_seed(1))
-    inputs, labels = inputs.to(memory_format=torch.channels_last), torch.arange(128) % 10
+    count = 128 * max(1, 32 // side) ** 2
+    inputs = torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
+    inputs, labels = inputs.to(memory_format=torch.channels_last), torch.arange(count) % 10
     ways: dict[str, tuple[int, Callable[[Tensor, Tensor], Tensor]]] = {
-        "plain loop": (16, lambda x, y: plain_loop(model, x, y)),
-        "torch.func": (32, lambda x, y: gradient_norms(model, x, y, method="func")),
-        "closed, float32": (128, lambda x, y: gradient_norms(model, x, y, method="closed")),
-        "closed, bfloat16": (128, lambda x, y: gradient_norms(model, x, y, method="closed", precision="bfloat16")),
+        "plain loop": (32, lambda x, y: plain_loop(model, x, y)),
+        "torch.func": (64, lambda x, y: gradient_norms(model, x, y, method="func")),
+        "closed, float32": (count, lambda x, y: gradient_norms(model, x, y, method="closed")),
+        "closed, bfloat16": (count, lambda x, y: gradient_norms(model, x, y, method="closed", precision="bfloat16")),
     }
     best, norms = dict.fromkeys(ways, float("inf")), {}
     for _ in range(arguments.rounds):

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ticketdiet.core.errors import DataError
 from ticketdiet.models.build import build_model
+from ticketdiet.scores import gradient_norms as module
 from ticketdiet.scores.gradient_norms import gradient_norms
 
 
@@ -51,14 +52,18 @@ class Overwriting(nn.Module):
         return self.head(out)  # type: ignore[no-any-return]
 
 
+def _convolution(channels: int, out: int) -> nn.Module:
+    """Strided, dilated and padded, differently in each direction."""
+    return nn.Sequential(nn.Conv2d(channels, out, (3, 2), (2, 1), (1, 2), (1, 2)), nn.Flatten(), nn.LazyLinear(4))
+
+
 CLOSED = {
     "linear with bias": (lambda: nn.Linear(5, 4), (6, 5)),
     "linear without bias": (lambda: nn.Linear(5, 4, bias=False), (6, 5)),
     "linear over places": (lambda: nn.Sequential(nn.Linear(5, 7), nn.Flatten(), nn.Linear(21, 4)), (6, 3, 5)),
-    "strided, dilated and padded convolution": (
-        lambda: nn.Sequential(nn.Conv2d(2, 3, (3, 2), (2, 1), (1, 2), (1, 2)), nn.Flatten(), nn.LazyLinear(4)),
-        (6, 2, 9, 7),
-    ),
+    "convolution of many places": (lambda: _convolution(2, 3), (6, 2, 9, 7)),
+    "convolution of few places": (lambda: _convolution(12, 16), (6, 12, 7, 5)),
+    "convolution of very few places": (lambda: _convolution(12, 16), (6, 12, 1, 2)),
     "grouped convolution": (
         lambda: nn.Sequential(nn.Conv2d(4, 6, 3, padding=1, groups=2), nn.Flatten(), nn.LazyLinear(4)),
         (11, 4, 5, 5),
@@ -122,6 +127,20 @@ def test_the_chunk_changes_nothing_but_rounding(net: nn.Module) -> None:
     inputs, labels = _batch(9, 1, 8, 8)
     whole, pieces = gradient_norms(net, inputs, labels, chunk=9), gradient_norms(net, inputs, labels, chunk=2)
     torch.testing.assert_close(whole, pieces)
+
+
+def test_by_default_a_chunk_holds_more_of_smaller_examples(monkeypatch: pytest.MonkeyPatch, net: nn.Module) -> None:
+    sizes = list[int]()
+    whole = module._closed
+
+    def closed(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        sizes.append(len(inputs))
+        return whole(model, inputs, labels)
+
+    monkeypatch.setattr(module, "_closed", closed)
+    gradient_norms(net, *_batch(600, 1, 8, 8))
+    gradient_norms(net, *_batch(60, 1, 128, 96))
+    assert sizes == [512, 88, 32, 28]
 
 
 def test_bfloat16_norms_are_near(net: nn.Module) -> None:

@@ -24,7 +24,9 @@ from ticketdiet.training.recipe import Precision
 
 Method = Literal["auto", "closed", "func"]
 
-CHUNK = {"closed": 32, "func": 16}
+# Numbers of input in a chunk: 128 images of 3x32x32 in closed form, 16 by torch.func. Activations go with them.
+_CHUNK_NUMBERS = {"closed": 128 * 3 * 32 * 32, "func": 16 * 3 * 32 * 32}
+_CHUNK_RANGE = (8, 512)
 
 
 class _NotClosed(Exception):
@@ -49,7 +51,8 @@ def gradient_norms(
         precision: ``"float32"``, or ``"bfloat16"`` autocast: about 1 % off, and faster where the hardware knows it.
         method: ``"closed"``, ``"func"``, or ``"auto"``: closed where every trainable parameter belongs to a linear, 2-d
             convolution or BatchNorm layer that runs once a forward pass, torch.func otherwise.
-        chunk: Examples at once, which bounds the memory; by default 32 in closed form, 16 by torch.func.
+        chunk: Examples at once, which bounds the memory; by default what suits the size of an example: of 32x32 colour
+            images 128 in closed form and 16 by torch.func.
 
     Returns:
         float32 (n,), on the model's device (float64 for a float64 network).
@@ -59,7 +62,7 @@ def gradient_norms(
     """
     if method != "func":
         try:
-            return _in_chunks(_closed, model, inputs, labels, precision, chunk or CHUNK["closed"])
+            return _in_chunks(_closed, model, inputs, labels, precision, chunk or _chunk("closed", inputs))
         except _NotClosed as reason:
             if method == "closed":
                 raise DataError(
@@ -67,7 +70,12 @@ def gradient_norms(
                     expected="parameters of Linear, Conv2d and BatchNorm layers that run once each",
                     way_out='use method="auto" or "func"',
                 ) from None
-    return _in_chunks(_by_func, model, inputs, labels, precision, chunk or CHUNK["func"])
+    return _in_chunks(_by_func, model, inputs, labels, precision, chunk or _chunk("func", inputs))
+
+
+def _chunk(method: Literal["closed", "func"], inputs: Tensor) -> int:
+    fewest, most = _CHUNK_RANGE
+    return min(most, max(fewest, _CHUNK_NUMBERS[method] // max(1, inputs[:1].numel())))
 
 
 _Way = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -176,11 +184,43 @@ def _linear(layer: nn.Module, entered: Tensor, at_output: Tensor) -> Tensor:
 
 
 def _convolution(layer: nn.Module, entered: Tensor, at_output: Tensor) -> Tensor:
-    """Examples as groups of one convolution: the gradient of its weight is then that of each example, side by side."""
+    """Three exact ways, each the fastest somewhere: many places, few places, and very few."""
     assert isinstance(layer, nn.Conv2d)
+    places, size = at_output[0, 0].numel(), layer.weight[0].numel()
+    if layer.groups != 1 or 2 * places >= size:
+        squared = _squares(_grouped(layer, entered, at_output))
+    else:
+        # The gradient of one example is the product (out x places) @ (places x patch); its norm needs only two Grams.
+        out, patches = at_output.permute(0, 2, 3, 1).flatten(1, 2), _patches(layer, entered.to(at_output.dtype))
+        if 2 * places * (layer.out_channels + size) < layer.out_channels * size:
+            grams = torch.bmm(out, out.mT) * torch.bmm(patches, patches.mT)
+            squared = _wide(grams).sum((1, 2)).clamp_min(0)
+        else:
+            squared = _squares(torch.bmm(out.mT, patches))
+    return squared + _squares(_wide(at_output).sum((2, 3))) if layer.bias is not None else squared
+
+
+def _patches(layer: nn.Conv2d, entered: Tensor) -> Tensor:
+    """What each output place sees: (chunk, places, kernel height x kernel width x channels)."""
     assert not isinstance(layer.padding, str)
+    (high, wide), (down, right), (apart, aside) = layer.kernel_size, layer.stride, layer.dilation
+    above, left = layer.padding
+    # Channels last, a row of the kernel is one run of memory: the copy below moves runs, not single numbers.
+    padded = F.pad(entered.permute(0, 2, 3, 1), (0, 0, left, left, above, above)).contiguous()
+    n, height, width, channels = padded.shape
+    rows, columns = (height - apart * (high - 1) - 1) // down + 1, (width - aside * (wide - 1) - 1) // right + 1
+    example, row, column, one = padded.stride()
+    windows = padded.as_strided(
+        (n, rows, columns, high, wide, channels),
+        (example, row * down, column * right, row * apart, column * aside, one),
+    )
+    return windows.reshape(n, rows * columns, -1)
+
+
+def _grouped(layer: nn.Conv2d, entered: Tensor, at_output: Tensor) -> Tensor:
+    """Examples as groups of one convolution: the gradient of its weight is then that of each, (chunk, numel)."""
     n, g = len(entered), at_output
-    gradients = conv2d_weight(  # type: ignore[no-untyped-call]
+    gradients: Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
         entered.to(g.dtype).reshape(1, -1, *entered.shape[2:]),
         (n * layer.out_channels, *layer.weight.shape[1:]),
         g.reshape(1, -1, *g.shape[2:]),
@@ -189,8 +229,7 @@ def _convolution(layer: nn.Module, entered: Tensor, at_output: Tensor) -> Tensor
         dilation=layer.dilation,
         groups=n * layer.groups,
     )
-    squared = _squares(gradients.view(n, -1))
-    return squared + _squares(_wide(g).sum((2, 3))) if layer.bias is not None else squared
+    return gradients.view(n, -1)
 
 
 def _batch_norm(layer: nn.Module, entered: Tensor, at_output: Tensor) -> Tensor:
