@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Pool:
     """What a rule picks from: all candidates, or those of one class when the subset is balanced.
 
     Attributes:
-        members: int64 of shape (m,): the candidates, ascending indices into the data set.
+        members: int32 or int64 of shape (m,): the candidates, ascending indices into the data set.
         scores: Float of shape (m,), or None when no scores were given.
         draws: Random keys of the whole data set.
         part: The class of a balanced subset's part, -1 for the whole.
@@ -180,7 +181,7 @@ class Stratified(SubsetRule):
         quotas = share_out(size, np.diff(bounds), pool.draws.order("strata", strata, pool.part))
         keys = pool.keys("stratified")
         picked = np.zeros(len(pool), dtype=bool)
-        for members, quota in zip(_groups(np.arange(len(pool)), stratum), quotas, strict=True):
+        for members, quota in zip(_groups(stratum), quotas, strict=True):
             picked[members] = _lowest_keys(keys[members], int(quota))
         return picked
 
@@ -195,9 +196,7 @@ class Mixture(SubsetRule):
         """Pick the easiest, then at random among the others."""
         easy = math.floor(pool.mix * size + 0.5)
         picked = pool.lowest(easy)
-        rest = np.flatnonzero(~picked)
-        picked[rest] = _lowest_keys(pool.keys("random")[rest], size - easy)
-        return picked
+        return picked | _lowest_keys(pool.keys("random"), size - easy, among=~picked)
 
 
 def share_out(total: int, capacities: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -228,36 +227,47 @@ def _lowest(values: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
     return picked
 
 
-def _lowest_keys(keys: np.ndarray, count: int) -> np.ndarray:
-    picked = np.zeros(len(keys), dtype=bool)
-    if count >= len(keys):
-        picked[:] = True
-    elif count > 0:
-        picked[np.argpartition(keys, count - 1)[:count]] = True
+def _lowest_keys(keys: np.ndarray, count: int, among: np.ndarray | None = None) -> np.ndarray:
+    """Bool that is true for the ``count`` lowest keys, of all or of those where ``among`` is true."""
+    candidates = keys.copy() if among is None else keys[among]
+    if not 0 < count < len(candidates):
+        return np.full(len(keys), count > 0) if among is None else among & (count > 0)
+    candidates.partition(count - 1)
+    picked: np.ndarray = keys <= candidates[count - 1]
+    if among is not None:
+        picked &= among
+    if np.count_nonzero(picked) > count:  # two keys are equal, just there
+        positions = np.arange(len(keys)) if among is None else np.flatnonzero(among)
+        picked[:] = False
+        picked[positions[np.argpartition(keys[positions], count - 1)[:count]]] = True
     return picked
 
 
 def _quantile_strata(values: np.ndarray, keys: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Stratum of each example: int16, how many of ``bounds`` (ascending ranks) its rank by (value, key) has reached.
+    """Stratum of each example: how many of ``bounds`` (ascending, distinct) its rank by (value, key) has reached.
 
     Only the values at the bounds are ranked; examples that equal one of them are split by their keys.
     """
+    numbers = np.uint8 if len(bounds) < 256 else np.uint16
     if not len(bounds):
-        return np.zeros(len(values), dtype=np.int16)
+        return np.zeros(len(values), dtype=numbers)
     cuts = np.partition(values, bounds)[bounds]
-    stratum: np.ndarray = np.searchsorted(cuts, values).astype(np.int16)
+    stratum: np.ndarray = np.searchsorted(cuts, values).astype(numbers)
     reached = np.cumsum(np.bincount(stratum, minlength=len(bounds) + 1))
     at_cut = np.flatnonzero(np.append(cuts, cuts.dtype.type(np.nan))[stratum] == values)
-    for tied in _groups(at_cut, stratum[at_cut]):
+    for tied in _groups(stratum[at_cut]):
+        tied = at_cut[tied]
         below = int(reached[stratum[tied[0]]]) - len(tied)
         inner = bounds[(bounds > below) & (bounds < below + len(tied))] - below
         if len(inner):
             tied = tied[np.argpartition(keys[tied], inner)]
-        stratum[tied] = np.searchsorted(bounds, below + np.arange(len(tied)), side="right")
+        first = int(np.searchsorted(bounds, below, side="right"))
+        for number, (start, end) in enumerate(pairwise([0, *inner, len(tied)]), first):
+            stratum[tied[start:end]] = number
     return stratum
 
 
-def _groups(members: np.ndarray, numbers: np.ndarray) -> list[np.ndarray]:
-    """Split ``members`` by their int16 ``numbers``, ascending; a stable sort of int16 is by radix, in linear time."""
-    order = np.argsort(numbers, kind="stable")
-    return np.split(members[order], np.flatnonzero(np.diff(numbers[order])) + 1)
+def _groups(numbers: np.ndarray) -> list[np.ndarray]:
+    """Positions of each number that occurs, ascending; a stable sort of small integers is by radix, in linear time."""
+    counts = np.bincount(numbers)
+    return np.split(np.argsort(numbers, kind="stable"), np.cumsum(counts[counts > 0])[:-1])

@@ -84,7 +84,7 @@ def choose_subset(
     if balanced and rule.sized:
         assert marks is not None
         return _pick_balanced(rule, pool, marks[members], wanted)
-    chosen: np.ndarray = members[rule.pick(pool, wanted)]
+    chosen: np.ndarray = members[rule.pick(pool, wanted)].astype(np.int64)
     if balanced and marks is not None:
         _check_balance(marks[chosen], marks[members], kind)
     return chosen
@@ -178,7 +178,9 @@ def _quartiles(values: np.ndarray) -> tuple[float, ...]:
 
 def _pick_balanced(rule: SubsetRule, pool: Pool, labels: np.ndarray, size: int) -> np.ndarray:
     """Apply the rule class by class, with quotas within one of equal."""
-    present, totals = np.unique(labels, return_counts=True)
+    counts = np.bincount(labels)
+    present = np.flatnonzero(counts)
+    totals = counts[present]
     order = pool.draws.order("classes", len(present))
     quotas = share_out(size, totals, order)
     if quotas.max() - quotas.min() > 1:
@@ -189,13 +191,13 @@ def _pick_balanced(rule: SubsetRule, pool: Pool, labels: np.ndarray, size: int) 
             way_out="choose a smaller size, leave the small classes out with classes=, or balanced=False",
         )
     offsets = share_out(min(pool.offset, int(totals.sum())), totals, order)
-    parts = []
+    chosen = np.zeros(len(labels), dtype=bool)
     for label, quota, offset in zip(present, quotas, offsets, strict=True):
         inside = np.flatnonzero(labels == label)
         scores = None if pool.scores is None else pool.scores[inside]
         part = replace(pool, members=pool.members[inside], scores=scores, part=int(label), offset=int(offset))
-        parts.append(part.members[rule.pick(part, int(quota))])
-    return np.sort(np.concatenate(parts))
+        chosen[inside] = rule.pick(part, int(quota))
+    return pool.members[chosen].astype(np.int64)
 
 
 def _check_balance(chosen: np.ndarray, candidates: np.ndarray, kind: str) -> None:
@@ -283,7 +285,7 @@ def _check_options(strata: int, mix: float, offset: int) -> None:
 
 def _candidates(count: int, labels: np.ndarray | None, classes: Sequence[int] | None) -> np.ndarray:
     if classes is None:
-        return np.arange(count, dtype=np.int64)
+        return np.arange(count, dtype=np.int32 if count < 2**31 else np.int64)
     assert labels is not None
     members = np.flatnonzero(np.isin(labels, np.asarray(classes)))
     absent = sorted(set(classes) - set(np.unique(labels[members]).tolist()))
