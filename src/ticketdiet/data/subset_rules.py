@@ -196,7 +196,8 @@ class Mixture(SubsetRule):
         """Pick the easiest, then at random among the others."""
         easy = math.floor(pool.mix * size + 0.5)
         picked = pool.lowest(easy)
-        return picked | _lowest_keys(pool.keys("random"), size - easy, among=~picked)
+        picked |= _lowest_keys(pool.keys("random"), size - easy, among=~picked)
+        return picked
 
 
 def share_out(total: int, capacities: np.ndarray, order: np.ndarray) -> np.ndarray:
