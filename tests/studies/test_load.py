@@ -89,6 +89,8 @@ def _subset(study):
         ("arms.easiest32@4.pretrain.subset.score=grand", r"'grand'.*el2n"),
         ("arms.easiest32@4.pretrain.subset.size=null", "needs size or share"),
         ("children=1", "2 or more"),
+        ("arms.all@4.training.lr=-1", r"  - arms\.all@4\.training\.lr: Input should be greater than 0 \(came: -1\)\n"),
+        ("arms.all@4.pruning={rule: foo, fraction: 2}", r"(?s)2 problem.*pruning\.fraction.*pruning\.rule: .*'foo'\)"),
         ("arms.all@4.training.stepz=3", r"arms\.all@4\.training\.stepz is no key"),
         ("study=a b", r"- study: expected letters, digits, _ \+ @ -, beginning with a letter or digit \(came: 'a b'\)"),
         ("scores.a b={kind: el2n}", r"- scores\.a b: expected letters, digits"),

@@ -9,7 +9,12 @@ from ticketdiet.landscape.rewind_search import ConnectedWhen
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import parse_study
 from ticketdiet.studies.planner import plan_study
-from ticketdiet.studies.rewinding_point import choose_arm, default_candidates, find_rewinding_point
+from ticketdiet.studies.rewinding_point import (
+    choose_arm,
+    default_candidates,
+    find_rewinding_point,
+    searched_addresses,
+)
 from ticketdiet.studies.run import run_plan
 from ticketdiet.studies.stored import load_network
 
@@ -105,6 +110,13 @@ def test_probes_share_the_trainings_of_the_studys_own_arms_even_behind_a_score_o
     both = find_rewinding_point(study, store, arm="easy@2", rule=ALWAYS, candidates=(2,), replicates=2, workers=1)
     assert both.made == 0
     assert both.answer.evidence != found.answer.evidence
+
+
+def test_what_searches_kept_is_reached_by_their_study_and_no_other(searched, study):
+    store, _ = searched
+    assert set(store.addresses()) <= searched_addresses(study, store)
+    other = study.model_copy(update={"seed": 1})
+    assert not set(store.addresses()) & searched_addresses(other, store)
 
 
 def test_the_arm_is_the_first_that_pretrains_or_the_one_that_is_named(study):

@@ -41,9 +41,12 @@ def gc(
     settings: Settings = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove results that none of the given studies reaches; asks first."""
+    """Remove results that none of the given studies reaches, by run or find-rewind; asks first."""
+    from ticketdiet.studies.rewinding_point import searched_addresses
+
     results = open_store(store)
-    keep = {address for study in studies for address in open_plan(study, settings).stages}
+    plans = [open_plan(study, settings) for study in studies]
+    keep = {address for plan in plans for address in {*plan.stages, *searched_addresses(plan.study, results)}}
     found = results.collect(keep)
     count = len(found.addresses) + len(found.leftovers)
     if not count:

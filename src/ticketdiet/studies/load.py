@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ticketdiet.core.errors import StudyError, UnknownName
-from ticketdiet.studies.spec import StudySpec
+from ticketdiet.studies.spec import OverrideError, StudySpec
 
 _NAMED = ("arms", "scores")
 _EXAMPLES = {
@@ -142,13 +142,23 @@ def _apply(content: dict[str, Any], setting: str) -> None:
 
 
 def _study_error(source: str, error: ValidationError) -> StudyError:
-    problems = [_problem(detail) for detail in error.errors()]
+    problems = [_problem(detail) for detail in _details(error)]
     return StudyError(
         f"{source} has {len(problems)} problem(s):\n" + "\n".join(f"  - {problem}" for problem in problems),
         expected="keys and values as the schema has them",
         way_out="correct the keys named above; `ticketdiet recipes show quickstart` is a legal study, and "
         "docs/study.md has every key",
     )
+
+
+def _details(error: ValidationError) -> Iterator[Mapping[str, Any]]:
+    """Every single problem; those of an override at the path where it stands."""
+    for detail in error.errors():
+        inner = detail.get("ctx", {}).get("error")
+        if isinstance(inner, OverrideError):
+            yield from ({**one, "loc": (*inner.path.split("."), *one["loc"])} for one in inner.error.errors())
+        else:
+            yield detail
 
 
 def _problem(detail: Mapping[str, Any]) -> str:

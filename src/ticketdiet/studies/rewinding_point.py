@@ -135,6 +135,23 @@ def find_rewinding_point(
     )
 
 
+def searched_addresses(study: StudySpec, store: ResultStore) -> set[str]:
+    """Return the addresses that searches for the rewinding point of any arm of ``study`` reach.
+
+    Which steps and how many replicates were searched no study says: all those that ``store`` has are taken.
+    """
+    manifests = [store.manifest(address) for address in store.addresses() if store.has(address)]
+    points = [manifest.spec for manifest in manifests if manifest.kind == "pretrain"]
+    replicates = 1 + max((int(point["replicate"]) for point in points), default=0)
+    reached = set[str]()
+    for arm in study.arms:
+        probing = _Probing(study, store, arm, ConnectedWhen(study.measure.tolerance), replicates)
+        most = min(study.arm_training(arm).steps, study.pretraining(arm).steps)
+        for k in {int(point["steps"]) for point in points}:
+            reached |= set(probing.plan(k).stages) if k < most else set()
+    return reached
+
+
 def choose_arm(study: StudySpec, arm: str | None = None) -> str:
     """Return ``arm``, or the first arm that pre-trains (the first of all when none does).
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from ticketdiet.studies.parts import (
     ArmSpec,
@@ -23,6 +22,19 @@ from ticketdiet.training.recipe import Recipe
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$", max_length=60)]
 Vary = Literal["order", "augmentation"]
 P = TypeVar("P", bound=BaseModel)
+
+
+class OverrideError(ValueError):
+    """An arm or a score changes a part of the study to something illegal.
+
+    Attributes:
+        path: Path of keys of what changes it.
+        error: What is illegal in the part as changed.
+    """
+
+    def __init__(self, path: str, error: ValidationError) -> None:
+        super().__init__("; ".join(f"{path}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+        self.path, self.error = path, error
 
 
 class StudySpec(Part):
@@ -121,6 +133,5 @@ def _overridden(whole: P, changes: Mapping[str, Any], path: str) -> P:
         raise ValueError(f"{path}.{unknown[0]} is no key; known keys: {known}")
     try:
         return type(whole).model_validate(whole.model_dump() | dict(changes))
-    except ValueError as error:
-        lines = re.sub(r"\s*For further information.*", "", str(error)).splitlines()[1:]
-        raise ValueError(f"{path}: {' '.join(line.strip() for line in lines)}") from None
+    except ValidationError as error:
+        raise OverrideError(path, error) from None
