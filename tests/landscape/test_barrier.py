@@ -194,6 +194,19 @@ def test_an_unknown_policy_and_an_empty_data_set_are_refused(pair: Pair, images:
         measure_barrier(*pair, images.take(torch.tensor([], dtype=torch.int64)))
 
 
+def test_recalibrated_statistics_last_as_long_as_the_block_even_if_it_fails(pair: Pair, images: Images) -> None:
+    from ticketdiet.landscape.batch_norm import recalibrate, recalibrated
+
+    model, other = pair[0], copy.deepcopy(pair[0])
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    recalibrate(other, images, batches=1, batch_size=48)
+    with pytest.raises(KeyError), recalibrated(model, images, batches=1, batch_size=48):
+        for name, buffer in model.named_buffers():
+            assert torch.equal(buffer, dict(other.named_buffers())[name])
+        raise KeyError
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+
+
 def test_recalibration_takes_as_many_batches_as_asked_from_everywhere_in_the_images() -> None:
     from ticketdiet.landscape.batch_norm import recalibrate
 

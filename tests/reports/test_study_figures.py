@@ -1,10 +1,11 @@
 import pytest
+from matplotlib.patches import StepPatch
 
 from ticketdiet.reports.reading import read_rows
 from ticketdiet.reports.rows import final_rows
 from ticketdiet.reports.study_figures import study_figures
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.load import parse_study
+from ticketdiet.studies.load import only_arms, parse_study
 from ticketdiet.studies.planner import plan_study
 from ticketdiet.studies.run import run_plan
 
@@ -16,13 +17,15 @@ training: {steps: 12, batch_size: 16, lr: 0.1, crop_padding: 1, flip: false, pre
 pruning: {fraction: 0.5, levels: 2}
 children: 2
 scores:
-  el2n: {kind: el2n, models: 1, steps: 6}
+  el2n: {kind: el2n, models: 2, steps: 6}
 arms:
   none@0: {}
   all@2: {pretrain: {steps: 2}}
   all@6: {pretrain: {steps: 6}}
-  easiest32@6: {pretrain: {steps: 6, subset: {kind: easiest, size: 32, score: el2n}}}
+  random32@6: {pretrain: {steps: 6, subset: {kind: random, size: 32}}}
+  easiest32@6: {pretrain: {steps: 6, evaluate_every: 3, subset: {kind: easiest, size: 32, score: el2n}}}
 """
+DIET = ("diet_el2n", "stability_el2n", "sheet_el2n")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,8 @@ def test_a_study_with_children_has_the_figures_of_the_landscape(finished):
     figures, _ = pictures(finished)
     assert set(figures) == {
         "accuracy",
+        *DIET,
+        "pretraining",
         "barrier_alpha",
         "barrier_histogram",
         "connected_share",
@@ -55,9 +60,41 @@ def test_a_study_with_children_has_the_figures_of_the_landscape(finished):
     }
 
 
-def test_a_study_without_finished_children_has_the_accuracy_alone(finished):
+def test_a_study_without_finished_children_has_the_accuracy_and_its_diets(finished):
     figures, _ = pictures(finished, "children=0")
-    assert set(figures) == {"accuracy"}
+    assert set(figures) == {"accuracy", "pretraining", *DIET}
+
+
+def test_a_study_without_scores_and_evaluations_has_the_accuracy_alone(finished):
+    plan = only_arms(parse_study(STUDY, ["children=0"]), ["all@2"])
+    plan = plan_study(plan)
+    assert set(study_figures(plan, finished, read_rows(plan, finished))) == {"accuracy"}
+
+
+def test_the_diet_of_every_arm_is_drawn_where_its_scores_lie(finished):
+    figures, _ = pictures(finished)
+    distribution, classes = figures["diet_el2n"].axes
+    assert [text.get_text() for text in figures["diet_el2n"].legends[0].get_texts()] == [
+        "all examples",
+        "random32@6",
+        "easiest32@6",
+    ]
+    counts = [patch.get_data().values.sum() for patch in distribution.patches if isinstance(patch, StepPatch)]
+    assert counts == [32, 32]
+    shares = [sum(line.get_xdata()) for line in classes.lines if len(line.get_xdata()) == 10]
+    assert shares == pytest.approx([100, 100])
+
+
+def test_pre_training_is_drawn_on_the_subset_and_the_rest_of_the_data(finished):
+    figures, rows = pictures(finished)
+    (panel,) = figures["pretraining"].axes
+    lines = {line.get_label(): line for line in panel.lines}
+    assert set(lines) == {"train", "test", "subset", "rest"}
+    own = rows[(rows.kind == "pretrain") & (rows.arm == "easiest32@6") & (rows.metric == "accuracy_recalibrated")]
+    for split, line in lines.items():
+        found = own[own.split == split].sort_values("step")
+        assert line.get_xdata().tolist() == found.step.tolist() == [0, 3, 6]
+        assert line.get_ydata() == pytest.approx(100 * found.value.to_numpy())
 
 
 @pytest.mark.parametrize("level", [0, 1])

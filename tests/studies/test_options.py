@@ -243,6 +243,22 @@ def test_the_subset_and_the_rest_are_evaluated_along_pre_training(finished):
     assert math.isclose(mean, at_end["train"], abs_tol=1e-9)
 
 
+def test_evaluating_along_pre_training_leaves_the_point_as_it_is_to_the_bit(finished):
+    plan, store, _ = finished
+    study = parse_study(STUDY, ["arms.hard.pretrain.evaluate_every=0", "pruning.levels=0"])
+    unwatched = plan_study(only_arms(study, ["hard"]))
+    run_plan(unwatched, store, workers=1)
+    assert stage_of(unwatched, "pretrain", "hard").address != stage_of(plan, "pretrain", "hard").address
+    ours, theirs = (weights_of(p, store, "pretrain", "hard") for p in (plan, unwatched))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    rows = read_rows(plan, store)
+    at_end = rows[(rows.arm == "hard") & (rows.metric == "accuracy_recalibrated") & (rows.step == 4)]
+    alone = read_rows(unwatched, store)
+    alone = alone[(alone.kind == "pretrain") & (alone.metric == "accuracy_recalibrated")]
+    for split in ("train", "test"):
+        assert at_end[at_end.split == split].value.tolist() == alone[alone.split == split].value.tolist()
+
+
 def test_agreement_of_gradients_is_measured_on_all_data_and_on_the_subset(finished):
     plan, store, _ = finished
     rows = read_rows(plan, store)

@@ -74,6 +74,21 @@ def recalibrate(
 
 
 @contextmanager
+def recalibrated(
+    model: nn.Module, images: Images, *, batches: int, batch_size: int, precision: Precision = "float32"
+) -> Iterator[None]:
+    """Let ``model`` have recalibrated statistics inside the block, and its own again after it; see ``recalibrate``."""
+    buffers = [buffer for layer in batch_norms(model) for buffer in layer.buffers()]
+    kept = [buffer.clone() for buffer in buffers]
+    try:
+        recalibrate(model, images, batches=batches, batch_size=batch_size, precision=precision)
+        yield
+    finally:
+        for buffer, before in zip(buffers, kept, strict=True):
+            buffer.copy_(before)
+
+
+@contextmanager
 def batch_statistics(model: nn.Module) -> Iterator[None]:
     """Let BatchNorm use each batch's own statistics, in eval mode and without touching the running ones."""
     layers = batch_norms(model)

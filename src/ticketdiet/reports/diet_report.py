@@ -219,6 +219,45 @@ def score_figures(scores: Scores, images: Images, name: str, size: int) -> dict[
     return figures
 
 
+def diet_figures(plan: Plan, store: ResultStore) -> dict[str, Figure]:
+    """Draw every finished score of a study with what the arms are fed, replicate 0.
+
+    Returns:
+        File stem -> figure: for each score ``diet_NAME``, its distribution and class shares with the subset of each
+        arm, and ``stability_NAME`` and ``sheet_NAME`` as :func:`score_figures` draws them.
+    """
+    made = [stage for stage in plan.stages.values() if stage.kind == "score" and store.has(stage.address)]
+    stages = {use.arm: stage for stage in made for use in stage.uses}
+    if not stages:
+        return {}
+    images, figures = training_images(plan), dict[str, Figure]()
+    labels, subsets = images.labels.cpu().numpy(), _fed(plan, store)
+    for name, stage in stages.items():
+        scores = _stored_scores(plan, store, stage, name)
+        if scores.fingerprint != images.fingerprint:
+            continue  # of the data set that an arm pre-trains on instead
+        drawn = score_figures(scores, images, name, max(1, len(images) // 10))
+        title = f"{plan.study.study}: {name}, and what the arms are fed"
+        diet = score_figure(
+            scores.mean, labels, images.class_names, subsets=subsets or None, score_name=name, title=title
+        )
+        figures |= {f"diet_{name}": diet} | {f"{s}_{name}": f for s, f in drawn.items() if s != "distribution"}
+    return figures
+
+
+def _fed(plan: Plan, store: ResultStore) -> dict[str, np.ndarray]:
+    """Subset by arm of those that pre-train on part of the study's own data, in the order of the study."""
+    found = {
+        use.arm: store.tensors(stage.inputs["subset"], "subset")["indices"].numpy()
+        for stage in plan.stages.values()
+        if stage.kind == "pretrain" and stage.dataset == plan.study.dataset
+        if "subset" in stage.inputs and store.has(stage.inputs["subset"])
+        for use in stage.uses
+        if use.replicate == 0
+    }
+    return {arm: found[arm] for arm in plan.study.arms if arm in found}
+
+
 def subset_figures(subset: ChosenSubset) -> dict[str, Figure]:
     """Draw a subset: ``distribution`` of its scores, if there are any, and a ``sheet`` of its images."""
     figures: dict[str, Figure] = {}

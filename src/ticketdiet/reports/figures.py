@@ -1,4 +1,4 @@
-"""Figures of a study: accuracy against density."""
+"""Figures of a study: accuracy against density, and along pre-training."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ticketdiet.reports.table import describe_replicates, format_density
 
 Spread = Literal["std", "interval"]
 UNITS = {"accuracy": "accuracy (%)", "error": "error (%)", "loss": "loss (nats)"}
+MOST_PANELS_ACROSS = 3
 PERCENT = {"accuracy", "error"}
 
 
@@ -55,6 +56,48 @@ def accuracy_figure(
         caption(axes, describe_spread(summary["n"], spread))
         side_legend(figure, axes, "arm")
     return figure
+
+
+def pretraining_figure(rows: pd.DataFrame, *, title: str = "") -> Figure:
+    """Draw the accuracy over the steps of pre-training: a panel an arm, a line a split.
+
+    Args:
+        rows: Columns ``arm``, ``step``, ``split`` and ``value`` (accuracy in [0, 1]), one row a replicate; lines are
+            means over replicates, bands go from the lowest to the highest.
+        title: Title of the figure.
+
+    Raises:
+        UserError: When there are no rows.
+    """
+    if rows.empty:
+        raise UserError("no accuracies along pre-training.", expected="rows", way_out="set pretrain.evaluate_every")
+    arms, styles = list(dict.fromkeys(rows["arm"])), arm_styles(rows["split"])
+    columns = min(len(arms), MOST_PANELS_ACROSS)
+    down = -(-len(arms) // columns)
+    with house_style():
+        figure = new_figure(title or "Accuracy in pre-training", width=2.0 + 2.5 * columns, height=0.6 + 2.5 * down)
+        panels = figure.subplots(down, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, arm in zip(panels, arms, strict=False):
+            own = rows[rows["arm"] == arm]
+            for split in dict.fromkeys(own["split"]):
+                _draw_along(axes, own[own["split"] == split], str(split), styles[split])
+            caption(axes, str(arm))
+        for axes in panels[len(arms) :]:
+            axes.set_axis_off()
+        figure.supxlabel("step of pre-training", fontsize=9)
+        figure.supylabel("accuracy, BatchNorm recalibrated (%)", fontsize=9)
+        handles = {handle.get_label(): handle for axes in panels for handle in axes.get_lines()}
+        figure.legend(handles.values(), handles.keys(), loc="outside right upper", title="split", alignment="left")
+    return figure
+
+
+def _draw_along(axes: Axes, points: pd.DataFrame, split: str, style: ArmStyle) -> None:
+    found = points.groupby("step")["value"].agg(["mean", "min", "max"])
+    steps, values = found.index.to_numpy(dtype=np.float64), 100 * found
+    axes.plot(steps, values["mean"].to_numpy(), label=split, **vars(style))
+    axes.fill_between(
+        steps, values["min"].to_numpy(), values["max"].to_numpy(), color=style.color, alpha=0.16, linewidth=0
+    )
 
 
 def describe_spread(counts: pd.Series, spread: Spread = "std") -> str:

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ticketdiet.reports.diet_report import diet_figures
 from ticketdiet.reports.families import FamilyResult, pretrained_on, read_families
-from ticketdiet.reports.figures import accuracy_figure
+from ticketdiet.reports.figures import accuracy_figure, pretraining_figure
 from ticketdiet.reports.landscape_figures import (
     alpha_figure,
     barrier_against_score,
@@ -22,6 +23,8 @@ from ticketdiet.studies.planner import Plan
 from ticketdiet.studies.stages import Stage
 
 FAMILY = "family"
+# Running statistics lag far behind after a few steps, and would decide the number.
+RECALIBRATED = "accuracy_recalibrated"
 FEWEST_POINTS_TO_PREDICT = 3
 
 
@@ -34,18 +37,26 @@ def study_figures(plan: Plan, store: ResultStore, rows: pd.DataFrame) -> dict[st
         rows: Its tidy rows.
 
     Returns:
-        File stem -> figure: always ``accuracy``; with children also ``barrier_alpha``, ``barrier_histogram``,
-        ``connected_share``, ``barrier_against_NAME`` for every score, and ``prediction``,
-        ``prediction_connected`` and ``prediction_pretraining``.
+        File stem -> figure: always ``accuracy``; for every score ``diet_NAME``, ``stability_NAME`` and ``sheet_NAME``
+        (:func:`~ticketdiet.reports.diet_report.diet_figures`); ``pretraining`` where it was evaluated along the way;
+        with children also ``barrier_alpha``, ``barrier_histogram``, ``connected_share``, ``barrier_against_NAME`` for
+        every score, and ``prediction``, ``prediction_connected`` and ``prediction_pretraining``.
     """
     name = plan.study.study
     figures = {"accuracy": accuracy_figure(rows, title=f"{name}: test accuracy of sparse networks")}
+    figures |= diet_figures(plan, store) | _pretraining(name, rows)
     families = read_families(plan, store)
     if families:
         figures |= _family_figures(plan, families)
         figures |= _score_figures(plan, store, families)
         figures |= _prediction(name, rows, plan.study.measure.predict_level)
     return figures
+
+
+def _pretraining(name: str, rows: pd.DataFrame) -> dict[str, Figure]:
+    along = rows[(rows["kind"] == "pretrain") & (rows["metric"] == RECALIBRATED)]
+    along = along[along.groupby("arm")["step"].transform("nunique") > 1]
+    return {} if along.empty else {"pretraining": pretraining_figure(along, title=f"{name}: accuracy in pre-training")}
 
 
 def _by_arm(families: list[FamilyResult], split: str, what: str) -> dict[str, np.ndarray]:
@@ -116,8 +127,7 @@ def _prediction(name: str, rows: pd.DataFrame, level: int | None) -> dict[str, F
     accuracy = final_rows(rows)
     sparse = accuracy[accuracy["level"] == (accuracy["level"].max() if level is None else level)]
     family = rows[(rows["split"] == "train") & (rows["pair"] == FAMILY) & (rows["level"] == 0)]
-    metric = "accuracy_recalibrated"  # running statistics lag far behind after a few steps, and would decide the number
-    pretrained = rows[(rows["kind"] == "pretrain") & (rows["split"] == "test") & (rows["metric"] == metric)]
+    pretrained = rows[(rows["kind"] == "pretrain") & (rows["split"] == "test") & (rows["metric"] == RECALIBRATED)]
     pretrained = pretrained.sort_values("step", kind="stable").drop_duplicates(["arm", "replicate"], keep="last")
     tolerance = family["tolerance"].max()
     known = {

@@ -93,6 +93,7 @@ class _ArmPlanner:
             "objective": pretrain.objective,
             "label_noise": desk.noise(noise, "pretraining"),
             "evaluate_every": pretrain.evaluate_every,
+            **({"recalibrated": True} if pretrain.evaluate_every else {}),
             "gradient_agreement": self.study.measure.gradient_agreement,
         }
         if pretrain.dataset is not None:

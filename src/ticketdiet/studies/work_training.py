@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from ticketdiet.core.seeds import RunSeeds
+from ticketdiet.core.values import Images
 from ticketdiet.data.parts import subset_splits
 from ticketdiet.landscape.barrier import RECALIBRATION_BATCHES
-from ticketdiet.landscape.batch_norm import recalibrate
+from ticketdiet.landscape.batch_norm import recalibrated
 from ticketdiet.scores.agreement import gradient_agreement
 from ticketdiet.studies.bench import Bench, Made, Row, recipe_of, rows_of
 from ticketdiet.studies.stages import Stage
@@ -20,7 +22,7 @@ from ticketdiet.tickets.criteria import MaskSubject, find_mask
 from ticketdiet.tickets.masks import count_kept, dense_mask, density, empty_layers, layer_densities
 from ticketdiet.tickets.pruning import prune
 from ticketdiet.tickets.rewinding import rewind
-from ticketdiet.training.evaluation import CPU_BATCH, evaluate
+from ticketdiet.training.evaluation import CPU_BATCH
 from ticketdiet.training.loop import Trained
 from ticketdiet.training.observers import BatchLossObserver, EvaluationObserver, Observer
 from ticketdiet.training.pretext import TURNS, RotationBatches, head_name, pretext_weights, turned_images, with_head
@@ -48,17 +50,21 @@ def pretrain(bench: Bench, stage: Stage) -> Made:
 
 def _recalibrated_rows(bench: Bench, stage: Stage, weights: Mapping[str, Tensor], recipe: Recipe) -> tuple[Row, ...]:
     """Evaluate the point with BatchNorm's running statistics measured anew: after a few steps they lag far behind."""
-    if stage.spec.get("objective") == "rotation":
-        return ()  # its head has seen no labels
-    model, splits = bench.build(stage), bench.splits(stage)
+    if stage.spec.get("objective") == "rotation" or stage.spec.get("recalibrated"):
+        return ()  # its head has seen no labels, or all was evaluated so on the way
+    model, splits, steps = bench.build(stage), bench.splits(stage), stage.spec["steps"]
     rewind(model, weights)
-    recalibrate(model, splits["train"], batches=RECALIBRATION_BATCHES, batch_size=CPU_BATCH, precision=recipe.precision)
-    rows: list[Row] = []
-    for split, images in splits.items():
-        found = evaluate(model, images, precision=recipe.precision)
-        values = {"accuracy_recalibrated": found.accuracy, "loss_recalibrated": found.loss}
-        rows += [{"step": stage.spec["steps"], "metric": m, "split": split, "value": v} for m, v in values.items()]
-    return tuple(rows)
+    observer = _recalibrated(splits, {steps}, recipe)
+    observer.look(steps, model)
+    return rows_of(observer.rows())
+
+
+def _recalibrated(splits: Mapping[str, Images], steps: Collection[int], recipe: Recipe) -> EvaluationObserver:
+    def within(model: nn.Module) -> AbstractContextManager[object]:
+        how: dict[str, Any] = {"batches": RECALIBRATION_BATCHES, "batch_size": CPU_BATCH, "precision": recipe.precision}
+        return recalibrated(model, splits["train"], **how)
+
+    return EvaluationObserver(splits, steps, recipe.precision, within=within, suffix="_recalibrated")
 
 
 def _agreement_rows(
@@ -86,7 +92,7 @@ def _pretrain_on_turns(
     seeds, initial = how["seeds"], {name: value.clone() for name, value in model.state_dict().items()}
     turning = with_head(model, TURNS, seeds.initialisation)
     splits = {f"{name}_turned": turned_images(images) for name, images in bench.splits(stage).items()}
-    observers: list[Observer] = [EvaluationObserver(splits, {stage.spec["steps"]}, how["recipe"].precision)]
+    observers: list[Observer] = [EvaluationObserver(splits, _evaluated_at(stage), how["recipe"].precision)]
     batches = RotationBatches(how["images"], how["recipe"], seeds, examples)
     trained = bench.train(stage, turning, observers, batches=batches, **how)
     on_cpu = {name: value.cpu() for name, value in initial.items()}
@@ -99,11 +105,16 @@ def _seeds(stage: Stage) -> RunSeeds:
 
 def _pretrain_evaluations(bench: Bench, stage: Stage, recipe: Recipe, examples: np.ndarray | None) -> list[Observer]:
     """All splits, and the subset and the rest of the training images, every so often and at the end."""
-    splits, steps, every = bench.splits(stage), stage.spec["steps"], stage.spec.get("evaluate_every", 0)
+    splits, at = bench.splits(stage), _evaluated_at(stage)
     if examples is not None:
         splits |= subset_splits(splits["train"], examples)
-    at = {*range(0, steps, every), steps} if every else {steps}
-    return [BatchLossObserver(), EvaluationObserver(splits, at, recipe.precision)]
+    observers: list[Observer] = [BatchLossObserver(), EvaluationObserver(splits, at, recipe.precision)]
+    return [*observers, _recalibrated(splits, at, recipe)] if stage.spec.get("recalibrated") else observers
+
+
+def _evaluated_at(stage: Stage) -> set[int]:
+    steps, every = stage.spec["steps"], stage.spec.get("evaluate_every", 0)
+    return {*range(0, steps, every), steps} if every else {steps}
 
 
 def _noise_facts(bench: Bench, stage: Stage) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,16 +63,32 @@ class EvaluationObserver(Observer):
         splits: Images by the name of their split, on the device of the network.
         steps: Steps at which to evaluate.
         precision: Precision of the forward pass.
+        within: Context in which the network is evaluated, which must leave it as it was.
+        suffix: What the names of the metrics end in, so that two evaluations of one split stay apart.
     """
 
-    def __init__(self, splits: Mapping[str, Images], steps: Collection[int], precision: Precision) -> None:
+    def __init__(
+        self,
+        splits: Mapping[str, Images],
+        steps: Collection[int],
+        precision: Precision,
+        *,
+        within: Callable[[nn.Module], AbstractContextManager[object]] = nullcontext,
+        suffix: str = "",
+    ) -> None:
         self._splits, self._steps, self._precision = dict(splits), frozenset(steps), precision
+        self._within, self._suffix = within, suffix
         self._rows: list[tuple[int, int, float, float]] = []
 
     def before_step(self, step: int, model: nn.Module, capture: Capture) -> None:
         """Evaluate if this is one of the steps, and if the state that was taken up does not hold it already."""
         done = bool(self._rows) and self._rows[-1][0] == step
         if step in self._steps and not done:
+            self.look(step, model)
+
+    def look(self, step: int, model: nn.Module) -> None:
+        """Evaluate ``model``, which has had ``step`` updates."""
+        with self._within(model):
             for number, images in enumerate(self._splits.values()):
                 result = evaluate(model, images, precision=self._precision)
                 self._rows.append((step, number, result.accuracy, result.loss))
@@ -88,7 +105,7 @@ class EvaluationObserver(Observer):
         """Accuracy and loss of every split at every chosen step."""
         names = list(self._splits)
         return [
-            TraceRow(step, metric, names[number], value)
+            TraceRow(step, metric + self._suffix, names[number], value)
             for step, number, accuracy, loss in self._rows
             for metric, value in (("accuracy", accuracy), ("loss", loss))
         ]
