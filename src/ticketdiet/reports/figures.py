@@ -72,7 +72,7 @@ def pretraining_figure(rows: pd.DataFrame, *, title: str = "") -> Figure:
     if rows.empty:
         raise UserError("no accuracies along pre-training.", expected="rows", way_out="set pretrain.evaluate_every")
     arms, styles = list(dict.fromkeys(rows["arm"])), arm_styles(rows["split"])
-    columns = min(len(arms), MOST_PANELS_ACROSS)
+    columns = 2 if len(arms) == 4 else min(len(arms), MOST_PANELS_ACROSS)
     down = -(-len(arms) // columns)
     with house_style():
         figure = new_figure(title or "Accuracy in pre-training", width=2.0 + 2.5 * columns, height=0.6 + 2.5 * down)
@@ -82,8 +82,9 @@ def pretraining_figure(rows: pd.DataFrame, *, title: str = "") -> Figure:
             for split in dict.fromkeys(own["split"]):
                 _draw_along(axes, own[own["split"] == split], str(split), styles[split])
             caption(axes, str(arm))
-        for axes in panels[len(arms) :]:
-            axes.set_axis_off()
+        for place, axes in enumerate(panels):
+            axes.tick_params(labelbottom=place + columns >= len(arms))  # the lowest of its column
+            axes.set_axis_on() if place < len(arms) else axes.set_axis_off()
         figure.supxlabel("step of pre-training", fontsize=9)
         figure.supylabel("accuracy, BatchNorm recalibrated (%)", fontsize=9)
         handles = {handle.get_label(): handle for axes in panels for handle in axes.get_lines()}
