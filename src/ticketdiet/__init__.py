@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ticketdiet.scores.recorder import TrainingRecorder
     from ticketdiet.store.results import ResultStore
     from ticketdiet.studies.load import load_study
+    from ticketdiet.studies.machine import tune_allocator
     from ticketdiet.studies.planner import plan_study
     from ticketdiet.studies.rewinding_point import find_rewinding_point
     from ticketdiet.studies.run import run_plan
@@ -67,6 +68,7 @@ __all__ = [
     "score_examples",
     "score_names",
     "train",
+    "tune_allocator",
 ]
 
 _HOMES = {
@@ -100,6 +102,7 @@ _HOMES = {
     "score_examples": "scores.driver",
     "score_names": "scores.catalog",
     "train": "training.loop",
+    "tune_allocator": "studies.machine",
 }
 
 

@@ -17,7 +17,10 @@ def cpu_count() -> int:
 
 
 def tune_allocator() -> None:
-    """Ask glibc to keep freed memory instead of giving every activation's pages back and faulting them in again."""
+    """Ask glibc to keep freed memory instead of giving every activation's pages back and faulting them in again.
+
+    For the whole process, from now on; under another C library nothing happens. ``run_plan`` does it by itself.
+    """
     if sys.platform != "linux":
         return
     try:
