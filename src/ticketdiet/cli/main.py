@@ -10,9 +10,11 @@ import typer
 
 from ticketdiet import __version__
 from ticketdiet.cli import data, diets, examples, landscape, rewinding, store, study
+from ticketdiet.cli.stopping import StoppableGroup
 
 app = typer.Typer(
     name="ticketdiet",
+    cls=StoppableGroup,
     help="Find sparse trainable networks by iterative magnitude pruning, from pre-training on a data diet.",
     no_args_is_help=True,
     add_completion=False,
@@ -44,12 +46,6 @@ def main() -> None:
     """Run the command line; exit codes: 0 done, 2 the user's mistake, 1 anything else."""
     try:
         app()
-    except KeyboardInterrupt:
-        _end(
-            "Stopped. Finished stages are kept, and long trainings go on where their state was last saved: "
-            "run the same command again.",
-            1,
-        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -58,9 +54,5 @@ def main() -> None:
 
         if not isinstance(error, TicketDietError):
             raise
-        _end(f"error: {error}", error.exit_code)
-
-
-def _end(message: str, code: int) -> None:
-    typer.echo(message, err=True)
-    sys.exit(code)
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

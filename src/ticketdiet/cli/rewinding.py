@@ -10,6 +10,7 @@ import typer
 
 from ticketdiet.cli.networks import Device, Json, save_figures, save_json
 from ticketdiet.cli.options import DEFAULT_STORE, Settings, StoreUrl, Study, open_store
+from ticketdiet.cli.stopping import resumable
 from ticketdiet.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def find_rewind(
     within = spec.measure.tolerance if tolerance is None else tolerance
     barrier = within if max_barrier is None and min_share is None else max_barrier
     rule = ConnectedWhen(barrier, min_share, within)
-    with RunView() as view:
+    with resumable(), RunView() as view:
         found = find_rewinding_point(
             spec,
             open_store(store, create=True),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ticketdiet.cli.options import DEFAULT_STORE, LimitArms, Settings, StoreUrl, Study, open_plan, open_store
+from ticketdiet.cli.stopping import resumable
 
 
 class PlanFormat(enum.StrEnum):
@@ -54,41 +51,17 @@ def run(
     from ticketdiet.studies.executors import choose_device
     from ticketdiet.studies.run import run_plan
 
-    try:
-        with _sigterm_like_ctrl_c():
-            chosen = choose_device(device)
-            todo = open_plan(study, settings, limit_arms)
-            kept_in = open_store(store, create=True)
-            with RunView() as view:
-                outcome = run_plan(todo, kept_in, workers=workers, device=chosen, observer=view)
-            if not outcome.made:
-                typer.echo(f"Nothing to do: all {outcome.kept} stages of {todo.study.study} are in {kept_in.url}.")
-            else:
-                typer.echo(f"Made {outcome.made} stages, {outcome.kept} were there already.")
-            show_summary(todo, kept_in, out or Path("figures") / todo.study.study)
-    except KeyboardInterrupt:
-        typer.echo(
-            "\nStopped. Finished stages are kept, and long trainings go on from their last saved state: "
-            "run the same command again.",
-            err=True,
-        )
-        raise typer.Exit(1) from None
-
-
-@contextlib.contextmanager
-def _sigterm_like_ctrl_c() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # no handler can be installed there
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with resumable():
+        chosen = choose_device(device)
+        todo = open_plan(study, settings, limit_arms)
+        kept_in = open_store(store, create=True)
+        with RunView() as view:
+            outcome = run_plan(todo, kept_in, workers=workers, device=chosen, observer=view)
+        if not outcome.made:
+            typer.echo(f"Nothing to do: all {outcome.kept} stages of {todo.study.study} are in {kept_in.url}.")
+        else:
+            typer.echo(f"Made {outcome.made} stages, {outcome.kept} were there already.")
+        show_summary(todo, kept_in, out or Path("figures") / todo.study.study)
 
 
 def plan(
