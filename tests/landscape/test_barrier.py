@@ -200,10 +200,15 @@ def test_recalibrated_statistics_last_as_long_as_the_block_even_if_it_fails(pair
     model, other = pair[0], copy.deepcopy(pair[0])
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     recalibrate(other, images, batches=1, batch_size=48)
-    with pytest.raises(KeyError), recalibrated(model, images, batches=1, batch_size=48):
-        for name, buffer in model.named_buffers():
-            assert torch.equal(buffer, dict(other.named_buffers())[name])
-        raise KeyError
+    expected = dict(other.named_buffers())
+
+    def fail_inside() -> None:
+        with recalibrated(model, images, batches=1, batch_size=48):
+            assert all(torch.equal(buffer, expected[name]) for name, buffer in model.named_buffers())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_inside()
     assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
 
 
