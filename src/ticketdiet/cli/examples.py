@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ticketdiet.cli.options import DEFAULT_STORE, LimitArms, Settings, StoreUrl, Study, open_plan, open_store
+from ticketdiet.cli.options import DEFAULT_STORE, LimitArms, Settings, StoreUrl, Study, Tolerance, open_plan, open_store
 
 
 class By(enum.StrEnum):
@@ -28,6 +28,7 @@ class Format(enum.StrEnum):
     json = "json"
 
 
+PrintAs = Annotated[Format, typer.Option(help="How to print the rows.")]
 Out = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write .parquet, .csv or .json instead of printing the rows.")
 ]
@@ -54,10 +55,8 @@ def per_example(
     split: Annotated[str, typer.Option(help="With --by example: train, test or validation.")] = "train",
     score: Annotated[str | None, typer.Option(help="With --by quantile: this score; default all.")] = None,
     quantiles: Annotated[int, typer.Option(min=1, help="With --by quantile: groups of equal size.")] = 10,
-    tolerance: Annotated[
-        float | None, typer.Option(help="Barrier in nats up to which an example is connected; default the study's.")
-    ] = None,
-    format: Annotated[Format, typer.Option(help="How to print the rows.")] = Format.table,
+    tolerance: Tolerance = None,
+    format: PrintAs = Format.table,
     out: Out = None,
 ) -> None:
     """Print or write single examples of a study: label, scores, barrier, connected; or which are connected."""
@@ -82,7 +81,7 @@ def geometry(
     settings: Settings = None,
     limit_arms: LimitArms = None,
     by_tensor: Annotated[bool, typer.Option("--by-tensor", help="Signs and overlaps also of each tensor.")] = False,
-    format: Annotated[Format, typer.Option(help="How to print the rows.")] = Format.table,
+    format: PrintAs = Format.table,
     out: Out = None,
 ) -> None:
     """Print how far networks of a study went, the angles between children, and the overlap of masks."""

@@ -11,19 +11,19 @@ import typer
 
 from ticketdiet.cli.networks import (
     Dataset,
-    Device,
     FromStudy,
     Json,
     Limit,
     Opened,
     Resolution,
     Root,
+    Split,
     choose_dataset,
     open_networks,
     save_figures,
     save_json,
 )
-from ticketdiet.cli.options import DEFAULT_STORE, Settings, StoreUrl
+from ticketdiet.cli.options import DEFAULT_STORE, Device, Settings, StoreUrl
 from ticketdiet.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 ALIGNMENT_IMAGES = 1000
 MATRIX_NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton"}
+
+NetworkA = Annotated[str, typer.Argument(metavar="A", help="Address of a result that holds weights, or its beginning.")]
 
 
 class Align(enum.StrEnum):
@@ -79,7 +81,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def barrier(
-    a: Annotated[str, typer.Argument(metavar="A", help="Address of a result that holds weights, or its beginning.")],
+    a: NetworkA,
     b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     store: StoreUrl = DEFAULT_STORE,
     study: FromStudy = None,
@@ -94,7 +96,7 @@ def barrier(
     ),
     tolerance: Annotated[float, typer.Option(help="Barrier in nats up to which an example is connected.")] = 0.1,
     align: Annotated[Align, typer.Option(help="First put b's units in the order of a's.")] = Align.none,
-    split: Annotated[str, typer.Option(help="train, test or validation.")] = "train",
+    split: Split = "train",
     precision: Annotated[Precision, typer.Option(help="Of the forward passes.")] = Precision.float32,
     per_example: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every example's barrier: .npy, .parquet or .csv.")
@@ -213,7 +215,7 @@ def _print_barrier(a: str, b: str, result: dict[str, Any]) -> None:
 
 
 def curvature(
-    a: Annotated[str, typer.Argument(metavar="A", help="Address of a result that holds weights, or its beginning.")],
+    a: NetworkA,
     store: StoreUrl = DEFAULT_STORE,
     study: FromStudy = None,
     settings: Settings = None,
@@ -223,7 +225,7 @@ def curvature(
     root: Root = None,
     matrix: Annotated[Matrix, typer.Option(help="hessian, or ggn for Gauss-Newton.")] = Matrix.hessian,
     examples: Annotated[int, typer.Option(min=1, help="Examples that the loss is the mean of.")] = 1000,
-    split: Annotated[str, typer.Option(help="train, test or validation.")] = "train",
+    split: Split = "train",
     top: Annotated[int, typer.Option(min=0, help="Largest eigenvalues; 0 for none.")] = 5,
     trace: Annotated[bool, typer.Option("--trace", help="Estimate the trace.")] = False,
     density: Annotated[bool, typer.Option("--density", help="Estimate and draw the density of eigenvalues.")] = False,

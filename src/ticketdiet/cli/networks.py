@@ -27,7 +27,7 @@ Dataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="
 Resolution = Annotated[int | None, typer.Option(min=1, help="With --dataset: as the networks were trained.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="With --dataset: as the networks were trained.")]
 Root = Annotated[str | None, typer.Option(help="With --dataset: where the images lie.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
+Split = Annotated[str, typer.Option(help="train, test or validation.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")]
 
 

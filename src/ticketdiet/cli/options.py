@@ -21,6 +21,10 @@ Settings = Annotated[
 LimitArms = Annotated[
     str | None, typer.Option("--limit-arms", metavar="A,B", help="Only these arms, separated by commas.")
 ]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
+Tolerance = Annotated[
+    float | None, typer.Option(help="Barrier in nats up to which an example is connected; default the study's.")
+]
 DEFAULT_STORE = "runs"
 
 

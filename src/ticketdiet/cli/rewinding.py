@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ticketdiet.cli.networks import Device, Json, save_figures, save_json
-from ticketdiet.cli.options import DEFAULT_STORE, Settings, StoreUrl, Study, open_store
+from ticketdiet.cli.networks import Json, save_figures, save_json
+from ticketdiet.cli.options import DEFAULT_STORE, Device, Settings, StoreUrl, Study, Tolerance, open_store
 from ticketdiet.cli.stopping import resumable
 from ticketdiet.core.errors import UserError
 
@@ -42,9 +42,7 @@ def find_rewind(
     min_share: Annotated[
         float | None, typer.Option(help="Connected: at least this share of the training examples is.")
     ] = None,
-    tolerance: Annotated[
-        float | None, typer.Option(help="Barrier in nats up to which an example is connected; default the study's.")
-    ] = None,
+    tolerance: Tolerance = None,
     replicates: Annotated[int, typer.Option(min=1, help="Replicates that every verdict is the mean of.")] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train; default one a core.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the figure; default figures/NAME.")] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ticketdiet.cli.options import DEFAULT_STORE, LimitArms, Settings, StoreUrl, Study, open_plan, open_store
+from ticketdiet.cli.options import DEFAULT_STORE, Device, LimitArms, Settings, StoreUrl, Study, open_plan, open_store
 from ticketdiet.cli.stopping import resumable
 
 
@@ -28,6 +28,9 @@ class RowsFormat(enum.StrEnum):
     parquet = "parquet"
 
 
+FiguresFolder = Annotated[Path | None, typer.Option(help="Folder of the figures; default figures/NAME.")]
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     for command in (run, plan, results, figure):
@@ -41,9 +44,9 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that train; default one a core, or one on a GPU.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")] = "auto",
+    device: Device = "auto",
     limit_arms: LimitArms = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the figures; default figures/NAME.")] = None,
+    out: FiguresFolder = None,
 ) -> None:
     """Run what is missing of a study, in dependency order; results are kept as they come."""
     from ticketdiet.cli.progress import RunView
@@ -98,7 +101,7 @@ def figure(
     store: StoreUrl = DEFAULT_STORE,
     settings: Settings = None,
     limit_arms: LimitArms = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the figures; default figures/NAME.")] = None,
+    out: FiguresFolder = None,
 ) -> None:
     """Draw the figures of a study, as PNG and SVG."""
     from ticketdiet.cli.summary import draw_figures
