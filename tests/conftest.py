@@ -9,6 +9,7 @@ os.environ["MPLBACKEND"] = "Agg"
 import hypothesis
 import pytest
 import torch
+from torch import nn
 
 # A busy machine is no failure, and what passes here passes everywhere.
 hypothesis.settings.register_profile("ticketdiet", deadline=None, derandomize=True)
@@ -24,3 +25,22 @@ def _own_cache(tmp_path_factory):
         patch.setenv("TICKETDIET_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("TICKETDIET_STORE", raising=False)
         yield
+
+
+@pytest.fixture
+def small_network():
+    """Makes a convolution, BatchNorm and a linear layer: 27 + 16 prunable weights a channel of ``width``."""
+
+    def make(seed=0, *, width):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return nn.Sequential(
+                nn.Conv2d(3, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+                nn.AdaptiveAvgPool2d(2),
+                nn.Flatten(),
+                nn.Linear(4 * width, 4),
+            )
+
+    return make

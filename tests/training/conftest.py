@@ -1,6 +1,7 @@
+import functools
+
 import pytest
 import torch
-from torch import nn
 
 from ticketdiet.core.values import Images
 
@@ -14,17 +15,5 @@ def images():
 
 
 @pytest.fixture
-def make_model():
-    def make(seed=0):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return nn.Sequential(
-                nn.Conv2d(3, 6, 3, padding=1, bias=False),
-                nn.BatchNorm2d(6),
-                nn.ReLU(),
-                nn.AdaptiveAvgPool2d(2),
-                nn.Flatten(),
-                nn.Linear(24, 4),
-            )
-
-    return make
+def make_model(small_network):
+    return functools.partial(small_network, width=6)
