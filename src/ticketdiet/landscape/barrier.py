@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -56,8 +57,33 @@ def connected_within(per_example: Tensor, tolerance: float) -> Tensor:
     return per_example <= tolerance
 
 
+class _HasBarriers(Protocol):
+    @property
+    def per_example(self) -> Tensor: ...
+
+
+class PerExampleBarriers:
+    """Which examples are connected, for classes whose ``per_example`` holds a barrier of each, nats."""
+
+    def connected(self: _HasBarriers, tolerance: float = DEFAULT_TOLERANCE) -> Tensor:
+        """Which examples have a barrier of at most ``tolerance`` nats. bool of the shape of ``per_example``.
+
+        Raises:
+            UserError: When the tolerance is negative.
+        """
+        return connected_within(self.per_example, tolerance)
+
+    def connected_share(self: _HasBarriers, tolerance: float = DEFAULT_TOLERANCE) -> float:
+        """Share of examples that are connected within ``tolerance`` nats, in [0, 1].
+
+        Raises:
+            UserError: When the tolerance is negative.
+        """
+        return float(connected_within(self.per_example, tolerance).double().mean())
+
+
 @dataclass(frozen=True, eq=False)
-class Barrier:
+class Barrier(PerExampleBarriers):
     """Losses on the line between networks a and b, per example, in the order of the images.
 
     Attributes:
@@ -98,22 +124,6 @@ class Barrier:
         """Largest height of the error rate above its chord strictly between the ends, as a share in [-1, 1]."""
         errors = 1 - self.correct.double().mean(1)
         return float(heights_above_chord(errors, self.alphas)[1:-1].max())
-
-    def connected(self, tolerance: float = DEFAULT_TOLERANCE) -> Tensor:
-        """Which examples have a barrier of at most ``tolerance`` nats. bool (n,).
-
-        Raises:
-            UserError: When the tolerance is negative.
-        """
-        return connected_within(self.per_example, tolerance)
-
-    def connected_share(self, tolerance: float = DEFAULT_TOLERANCE) -> float:
-        """Share of examples that are connected within ``tolerance`` nats, in [0, 1].
-
-        Raises:
-            UserError: When the tolerance is negative.
-        """
-        return float(self.connected(tolerance).double().mean())
 
 
 def measure_barrier(

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Images, Mask, Scores, Weights
 from ticketdiet.landscape.barrier import (
-    DEFAULT_TOLERANCE,
     EVALUATION_BATCH,
     RECALIBRATION_BATCHES,
     PairBarrier,
-    connected_within,
+    PerExampleBarriers,
     measure_pairs,
 )
 from ticketdiet.landscape.batch_norm import BatchNormPolicy
@@ -30,7 +29,7 @@ PARENT = "parent"
 
 
 @dataclass(frozen=True, eq=False)
-class PairSummary:
+class PairSummary(PerExampleBarriers):
     """What is kept of one pair.
 
     Attributes:
@@ -55,17 +54,9 @@ class PairSummary:
         barrier = pair.barrier
         return cls(pair.a, pair.b, barrier.per_example, barrier.mean, barrier.max, barrier.error_barrier)
 
-    def connected_share(self, tolerance: float = DEFAULT_TOLERANCE) -> float:
-        """Share of examples whose barrier between these two is at most ``tolerance`` nats.
-
-        Raises:
-            UserError: When the tolerance is negative.
-        """
-        return float(connected_within(self.per_example, tolerance).double().mean())
-
 
 @dataclass(frozen=True, eq=False)
-class Family:
+class Family(PerExampleBarriers):
     """Barriers among a parent and its children.
 
     Attributes:
@@ -100,22 +91,6 @@ class Family:
     def error_barrier(self) -> float:
         """Mean over pairs of the error barrier, as a share."""
         return _mean([pair.error_barrier for pair in self.pairs])
-
-    def connected(self, tolerance: float = DEFAULT_TOLERANCE) -> Tensor:
-        """Which examples have a mean barrier over the pairs of at most ``tolerance`` nats. bool (n,).
-
-        Raises:
-            UserError: When the tolerance is negative.
-        """
-        return connected_within(self.per_example, tolerance)
-
-    def connected_share(self, tolerance: float = DEFAULT_TOLERANCE) -> float:
-        """Share of examples that are connected within ``tolerance`` nats, by their mean barrier over the pairs.
-
-        Raises:
-            UserError: When the tolerance is negative.
-        """
-        return float(self.connected(tolerance).double().mean())
 
     def as_scores(self, images: Images) -> Scores:
         """Return the barriers as scores, one row a pair, usable wherever a score is.

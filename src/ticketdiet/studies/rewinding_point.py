@@ -16,7 +16,7 @@ from torch import Tensor
 from ticketdiet.core.errors import UnknownName, UserError
 from ticketdiet.data.cache import ImageFacts
 from ticketdiet.data.images import image_facts
-from ticketdiet.landscape.barrier import connected_within
+from ticketdiet.landscape.barrier import PerExampleBarriers
 from ticketdiet.landscape.rewind_search import ConnectedWhen, Evidence, RewindAnswer, bisect_connected
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.machine import cpu_count
@@ -262,17 +262,14 @@ class _Probing:
 
 
 @dataclass(frozen=True, eq=False)
-class _Families:
+class _Families(PerExampleBarriers):
     """Barriers of the examples, (replicates, n), as something that a rule can judge."""
 
-    barriers: Tensor
+    per_example: Tensor
 
     @property
     def mean(self) -> float:
-        return float(self.barriers.mean())
-
-    def connected_share(self, tolerance: float = 0.1) -> float:
-        return float(connected_within(self.barriers, tolerance).double().mean())
+        return float(self.per_example.mean())
 
 
 def _probe_name(k: int) -> str:
