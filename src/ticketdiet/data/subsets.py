@@ -81,13 +81,8 @@ def choose_subset(
         indices=None if indices is None else _check_indices(indices, members),
     )
     wanted = _size_of(size, share, len(members)) if rule.sized else len(members)
-    if balanced and rule.sized:
-        assert marks is not None
-        return _pick_balanced(rule, pool, marks[members], wanted)
-    chosen: np.ndarray = members[rule.pick(pool, wanted)].astype(np.int64)
-    if balanced and marks is not None:
-        _check_balance(marks[chosen], marks[members], kind)
-    return chosen
+    balanced_over = marks[members] if balanced and marks is not None else None
+    return _pick(rule, pool, wanted, kind, balanced_over)
 
 
 def random_like(reference: np.ndarray, labels: LabelsLike, seed: int = 0) -> np.ndarray:
@@ -174,6 +169,17 @@ def subset_facts(
 def _quartiles(values: np.ndarray) -> tuple[float, ...]:
     # "lower" never interpolates, and so never meets inf - inf.
     return tuple(np.quantile(values, (0, 0.25, 0.5, 0.75, 1), method="lower").tolist())
+
+
+def _pick(rule: SubsetRule, pool: Pool, size: int, kind: str, labels: np.ndarray | None) -> np.ndarray:
+    """Apply the rule, evenly over the classes when labels of the candidates are given."""
+    if labels is not None and rule.sized:
+        return _pick_balanced(rule, pool, labels, size)
+    picked = rule.pick(pool, size)
+    if labels is not None:
+        _check_balance(labels[picked], labels, kind)
+    chosen: np.ndarray = pool.members[picked].astype(np.int64)
+    return chosen
 
 
 def _pick_balanced(rule: SubsetRule, pool: Pool, labels: np.ndarray, size: int) -> np.ndarray:

@@ -120,19 +120,7 @@ def find_rewinding_point(
         return probing.judge(k, plan)
 
     answer = bisect_connected(ks, probe)
-    stages = {a: stage for evidence in answer.evidence for a, stage in probing.plan(evidence.k).stages.items()}
-    return FoundPoint(
-        arm=chosen,
-        rule=rule,
-        answer=answer,
-        addresses={evidence.k: probing.point(evidence.k).address for evidence in answer.evidence},
-        replicates=replicates,
-        children=probing.children,
-        cost=sum((stage.cost for stage in stages.values()), Cost()),
-        seconds=sum(float(store.manifest(address).provenance.get("seconds", 0.0)) for address in stages),
-        made=made,
-        sweep=probing.sweep(ks),
-    )
+    return probing.account(answer, made)
 
 
 def searched_addresses(study: StudySpec, store: ResultStore) -> set[str]:
@@ -225,6 +213,24 @@ class _Probing:
         levels = self._study.arm_pruning(self._arm).levels
         stages = {a: s for k in ks for a, s in self._planned(k, "level", levels).stages.items()}
         return sum((stage.cost for stage in stages.values()), Cost())
+
+    def account(self, answer: RewindAnswer, made: int) -> FoundPoint:
+        """The answer, beside what its evidence took and what a full sweep would."""
+        probed = [evidence.k for evidence in answer.evidence]
+        stages = {address: stage for k in probed for address, stage in self.plan(k).stages.items()}
+        manifests = [self._store.manifest(address) for address in stages]
+        return FoundPoint(
+            arm=self._arm,
+            rule=self._rule,
+            answer=answer,
+            addresses={k: self.point(k).address for k in probed},
+            replicates=self.replicates,
+            children=self.children,
+            cost=sum((stage.cost for stage in stages.values()), Cost()),
+            seconds=sum(float(manifest.provenance.get("seconds", 0.0)) for manifest in manifests),
+            made=made,
+            sweep=self.sweep(answer.candidates),
+        )
 
     def _planned(self, k: int, kind: str, levels: int) -> Plan:
         plan = make_plan(self._varied(k, levels), self._facts)
