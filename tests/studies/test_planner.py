@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ticketdiet.core.errors import DataError, StudyError, UnknownName, UserError
-from ticketdiet.studies.load import load_study, only_arms
+from ticketdiet.studies.load import load_study, only_arms, parse_study
 from ticketdiet.studies.planner import plan_study
 
 
@@ -167,3 +167,28 @@ def test_a_barrier_score_of_an_arm_that_needs_it_is_refused(plan_tiny):
         plan_tiny(
             "children=2", "scores.low={kind: barrier, arm: easiest32@4}", "arms.easiest32@4.pretrain.subset.score=low"
         )
+
+
+@pytest.mark.parametrize(
+    ("settings", "circle"),
+    [
+        (["arms.all@4.pretrain.subset={kind: random, like: all@4}"], "all@4 -> all@4"),
+        (
+            [
+                "arms.all@4.pretrain.subset={kind: random, like: none@0}",
+                "arms.none@0.pretrain.subset={kind: random, like: all@4}",
+            ],
+            "none@0 -> all@4 -> none@0",
+        ),
+    ],
+)
+def test_subsets_that_are_like_each_other_in_a_circle_are_refused(plan_tiny, settings, circle):
+    with pytest.raises(StudyError, match=rf"like leads back to itself \({circle}\)") as caught:
+        plan_tiny(*settings)
+    assert caught.value.exit_code == 2
+
+
+def test_an_arm_that_is_like_one_that_is_left_out_is_refused(tiny_text):
+    study = parse_study(tiny_text, ["arms.all@4.pretrain.subset={kind: random, like: easiest32@4}"])
+    with pytest.raises(StudyError, match=r"all@4\.pretrain\.subset\.like is 'easiest32@4', which is left out"):
+        plan_study(only_arms(study, ["all@4"]))

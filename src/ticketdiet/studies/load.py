@@ -208,10 +208,19 @@ def only_arms(study: StudySpec, names: Sequence[str]) -> StudySpec:
 
     Raises:
         UnknownName: When the study has no arm of that name.
+        StudyError: When none are left, or an arm's subset is like that of one left out.
     """
     for name in names:
         if name not in study.arms:
             raise UnknownName.of("arm", name, study.arms)
     if not names:
         raise StudyError("no arms are left.", expected="names of arms", way_out=f"among: {', '.join(study.arms)}")
+    for name in names:
+        like = study.arms[name].pretrain.subset.like
+        if like is not None and like not in names:
+            raise StudyError(
+                f"arms.{name}.pretrain.subset.like is {like!r}, which is left out.",
+                expected="that arm too, for its subset",
+                way_out=f"name {like!r} among the arms",
+            )
     return study.model_copy(update={"arms": {name: arm for name, arm in study.arms.items() if name in names}})

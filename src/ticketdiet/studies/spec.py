@@ -75,6 +75,7 @@ class StudySpec(Part):
     def _arms_fit(self) -> StudySpec:
         for name, arm in self.arms.items():
             _check_arm(self, name, arm)
+        _check_likeness(self.arms)
         for name, score in self.scores.items():
             _overridden(self.training, score.training, f"scores.{name}.training")
         return self
@@ -122,6 +123,21 @@ def _check_arm(study: StudySpec, name: str, arm: ArmSpec) -> None:
     if score is not None and score not in study.scores:
         known = ", ".join(study.scores) or "none"
         raise ValueError(f"arms.{name}.pretrain.subset.score is {score!r}, which scores: does not have ({known})")
+
+
+def _check_likeness(arms: Mapping[str, ArmSpec]) -> None:
+    """Refuse arms whose subsets take their class counts from each other in a circle."""
+    for name in arms:
+        chain, other = [name], arms[name].pretrain.subset.like
+        while other is not None and other not in chain:
+            chain.append(other)
+            other = arms[other].pretrain.subset.like
+        if other == name:
+            circle = " -> ".join((*chain, name))
+            raise ValueError(
+                f"arms.{name}.pretrain.subset.like leads back to itself ({circle}); "
+                "name an arm whose subset does not depend on it"
+            )
 
 
 def _overridden(whole: P, changes: Mapping[str, Any], path: str) -> P:
