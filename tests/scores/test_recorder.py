@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -33,8 +36,8 @@ def test_what_was_never_learned_is_the_hardest() -> None:
 def test_aum_is_minus_the_mean_logit_margin_over_visits() -> None:
     recorder = TrainingRecorder(2)
     labels = torch.tensor([0, 2])
-    recorder.update([0, 1], torch.tensor([[3.0, 1.0, 0.0], [5.0, 0.0, 1.0]]), labels)  # type: ignore[arg-type]
-    recorder.update([1, 0], torch.tensor([[0.0, 2.0, 8.0], [1.0, 4.0, 0.0]]), labels.flip(0))  # type: ignore[arg-type]
+    recorder.update([0, 1], torch.tensor([[3.0, 1.0, 0.0], [5.0, 0.0, 1.0]]), labels)
+    recorder.update([1, 0], torch.tensor([[0.0, 2.0, 8.0], [1.0, 4.0, 0.0]]), labels.flip(0))
     np.testing.assert_allclose(recorder.scores("aum"), [-(2 - 3) / 2, -(-4 + 6) / 2], rtol=1e-5)
 
 
@@ -118,9 +121,58 @@ def test_bad_batches_are_refused() -> None:
         recorder.update(torch.tensor([3]), torch.zeros(1, 2), torch.tensor([0]))
     with pytest.raises(DataError, match="shapes"):
         recorder.update(torch.tensor([0, 1]), torch.zeros(1, 2), torch.tensor([0]))
-    with pytest.raises(DataError, match="at least 1"):
-        TrainingRecorder(0)
     with pytest.raises(UnknownName, match="forgetting"):
         recorder.scores("forgeting")
     with pytest.raises(UnknownName, match="logit_margin"):
         recorder.mean("logits")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_logits_that_are_not_finite_are_refused_and_leave_the_record_as_it_was(bad: float) -> None:
+    recorder = TrainingRecorder(9)
+    logits = torch.zeros(3, 2)
+    logits[1, 1] = logits[2, 0] = bad
+    with pytest.raises(DataError, match="of 2 of 3 examples, the first is 7"):
+        recorder.update(torch.tensor([4, 7, 8]), logits, torch.zeros(3, dtype=torch.int64))
+    assert recorder.visits.sum() == 0
+
+
+@pytest.mark.parametrize("as_given", [np.asarray, torch.as_tensor, list])
+def test_a_batch_comes_as_arrays_tensors_or_lists(as_given: Callable[[object], object]) -> None:
+    expected, recorder = TrainingRecorder(3), TrainingRecorder(3)
+    logits = [[1.0, 2.0], [0.5, 0.25]]
+    expected.update(torch.tensor([2, 0]), torch.tensor(logits), torch.tensor([1, 1]))
+    recorder.update(as_given([2, 0]), as_given(logits), as_given([1, 1]))  # type: ignore[arg-type]
+    recorder.update(as_given([]), torch.zeros(0, 2), as_given([]))  # type: ignore[arg-type]
+    for name, value in expected.tensors().items():
+        torch.testing.assert_close(recorder.tensors()[name], value)
+
+
+def test_labels_may_be_of_any_integer_type() -> None:
+    recorder = TrainingRecorder(2)
+    recorder.update([0, 1], torch.zeros(2, 2), torch.tensor([0, 1], dtype=torch.uint8))
+    assert recorder.visits.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (([0, 1], torch.zeros(2, 2), [0, 2]), r"labels from 0 to 2(.|\n)*labels in \[0, 1\]"),
+        (([0, 1], torch.zeros(2, 2), [-1, 0]), "labels from -1 to 0"),
+        (([0, 1], torch.zeros(2, 2), [0.0, 1.0]), "labels of dtype torch.float32"),
+        ((torch.tensor([True, False]), torch.zeros(2, 2), [0, 1]), "indices of dtype torch.bool"),
+        (([0.5, 1.5], torch.zeros(2, 2), [0, 1]), "indices of dtype torch.float32"),
+        (([0, 1], "logits", [0, 1]), "logits of type str, which make no tensor"),
+        (([0, 1], None, [0, 1]), "logits of type NoneType"),
+        (([0, 1], torch.zeros(2, 2, dtype=torch.complex64), [0, 1]), "real numbers"),
+    ],
+)
+def test_what_is_no_batch_is_refused_with_the_reason(batch: tuple[Any, Any, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        TrainingRecorder(3).update(*batch)
+
+
+@pytest.mark.parametrize("count", [0, -1, "a", None, 2.0, True])
+def test_a_recorder_wants_the_number_of_examples(count: Any) -> None:
+    with pytest.raises(DataError, match=r"an integer of at least 1(.|\n)*len\(data\)"):
+        TrainingRecorder(count)

@@ -16,9 +16,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ticketdiet.core.errors import DataError, UnknownName
+from ticketdiet.data.checks import is_integer
 from ticketdiet.scores.pointwise import Pointwise, pointwise
 from ticketdiet.training.batches import Batch
 from ticketdiet.training.observers import Observer
@@ -42,8 +44,12 @@ class TrainingRecorder(Observer):
     """
 
     def __init__(self, num_examples: int) -> None:
-        if num_examples < 1:
-            raise DataError(f"a recorder of {num_examples} examples.", expected="at least 1", way_out="give len(data)")
+        if not is_integer(num_examples) or num_examples < 1:
+            raise DataError(
+                f"a recorder of {num_examples!r} examples.",
+                expected="their number, an integer of at least 1",
+                way_out="give len(data)",
+            )
         self.visits = torch.zeros(num_examples, dtype=torch.int32)
         self.forgotten = torch.zeros(num_examples, dtype=torch.int32)
         self.learned = torch.zeros(num_examples, dtype=torch.bool)
@@ -55,20 +61,24 @@ class TrainingRecorder(Observer):
     def __len__(self) -> int:
         return len(self.visits)
 
-    def update(self, indices: Tensor | np.ndarray, logits: Tensor, labels: Tensor) -> None:
-        """Take in one batch.
+    def update(self, indices: Tensor | ArrayLike, logits: Tensor | ArrayLike, labels: Tensor | ArrayLike) -> None:
+        """Take in one batch, or refuse it whole.
 
         Args:
             indices: int (batch,): positions in the data set. One that occurs twice counts as two visits, in order.
-            logits: Float (batch, classes), before the update; detached here.
-            labels: int64 (batch,).
+            logits: Finite numbers (batch, classes), before the update; detached here.
+            labels: int (batch,), in [0, classes).
 
         Raises:
-            DataError: When shapes do not fit or an index is outside the data set.
+            DataError: When something is no tensor, shapes do not fit, an index or label is out of range, or a logit is
+                NaN or infinite.
         """
-        where = torch.as_tensor(indices, device=logits.device, dtype=torch.int64)
-        self._check(where, logits, labels)
-        seen = pointwise(logits, labels.to(logits.device))
+        outputs = _tensor(logits, "logits").detach()
+        where, own = (
+            _integers(values, name, outputs.device) for values, name in ((indices, "indices"), (labels, "labels"))
+        )
+        self._check(where, outputs, own)
+        seen = pointwise(outputs, own)
         for part in _rounds(where):
             chosen = Pointwise(**{name: value[part] for name, value in vars(seen).items()})
             self._add(where[part], chosen)
@@ -84,11 +94,17 @@ class TrainingRecorder(Observer):
                 expected="shapes (batch,), (batch, classes) and (batch,)",
                 way_out="give the three of the same batch",
             )
-        if len(where) and not 0 <= int(where.min()) <= int(where.max()) < len(self):
+        if not len(where):
+            return
+        _check_range(where, "indices", len(self), "make the recorder for the whole data set, and give positions in it")
+        _check_range(labels, "labels", logits.shape[1], "number the classes from 0, one logit a class")
+        finite = torch.isfinite(logits.float())
+        if not finite.all():
+            bad = where[~finite.all(dim=1)]
             raise DataError(
-                f"indices from {int(where.min())} to {int(where.max())}.",
-                expected=f"positions in [0, {len(self) - 1}]",
-                way_out="make the recorder for the whole data set, and give positions in it",
+                f"logits that are NaN or infinite, of {len(bad)} of {len(where)} examples, the first is {int(bad[0])}.",
+                expected="finite logits",
+                way_out="stop here: the training has diverged, so lower the learning rate or train in float32",
             )
 
     def _add(self, where: Tensor, seen: Pointwise) -> None:
@@ -185,6 +201,44 @@ _READINGS: dict[str, Callable[[TrainingRecorder], np.ndarray]] = {
     "aum": lambda recorder: -recorder.mean("logit_margin"),
     "variance": _variance,
 }
+
+
+def _tensor(values: Tensor | ArrayLike, name: str) -> Tensor:
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as reason:
+        raise DataError(
+            f"{name} of type {type(values).__name__}, which make no tensor: {reason}.",
+            expected="a tensor, an array or a list of numbers",
+            way_out=f"torch.as_tensor({name}) has to work",
+        ) from None
+    if tensor.is_complex():
+        raise DataError(f"{name} of dtype {tensor.dtype}.", expected="real numbers", way_out="give what the loss sees")
+    return tensor
+
+
+def _integers(values: Tensor | ArrayLike, name: str, device: torch.device) -> Tensor:
+    tensor = _tensor(values, name)
+    # An empty list makes a float tensor, and says nothing wrong.
+    if tensor.numel() and (tensor.is_floating_point() or tensor.dtype == torch.bool):
+        raise DataError(
+            f"{name} of dtype {tensor.dtype}.",
+            expected="integers of shape (batch,)",
+            way_out="torch.nonzero(mask)[:, 0] turns a mask into indices"
+            if name == "indices"
+            else "give class numbers",
+        )
+    return tensor.to(device, torch.int64)
+
+
+def _check_range(values: Tensor, name: str, bound: int, way_out: str) -> None:
+    low, high = int(values.min()), int(values.max())
+    if not 0 <= low <= high < bound:
+        raise DataError(
+            f"{name} from {low} to {high}.",
+            expected=f"positions in [0, {bound - 1}]" if name == "indices" else f"labels in [0, {bound - 1}]",
+            way_out=way_out,
+        )
 
 
 def _rounds(where: Tensor) -> list[Tensor]:
