@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,8 +87,35 @@ def test_the_clean_labels_are_a_copy() -> None:
     assert noisy.clean.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
-def test_a_fraction_outside_zero_and_one_is_refused(fraction: float) -> None:
+@pytest.mark.parametrize("as_given", [np.asarray, torch.as_tensor, list, tuple])
+def test_labels_come_as_array_tensor_or_sequence(as_given: Callable[[object], Any]) -> None:
+    clean, people = [0, 1, 2, 1], [0, 2, 2, 1]
+    expected = add_label_noise(np.array(clean), fraction=0.5, num_classes=3, seed=4)
+    noisy = add_label_noise(as_given(clean), fraction=0.5, num_classes=3, seed=4)
+    assert np.array_equal(noisy.labels, expected.labels)
+    assert use_given_labels(as_given(clean), as_given(people), num_classes=3).changed.tolist() == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"num_classes": "3"}, "num_classes='3'"),
+        ({"num_classes": 2.5}, r"num_classes=2\.5"),
+        ({"seed": 1.5}, r"seed=1\.5(.|\n)*an integer"),
+        ({"seed": None}, "seed=None"),
+        ({"labels": [[0], [1, 2]]}, "the labels of type list, which make no array"),
+        ({"labels": torch.tensor([0.0, 1.0])}, "dtype float32"),
+        ({"labels": []}, "shape"),
+        ({"labels": torch.tensor([], dtype=torch.int64)}, "at least one"),
+    ],
+)
+def test_what_is_no_label_class_count_or_seed_is_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        add_label_noise(**{"labels": [0, 1], "fraction": 0.5, "num_classes": 3, **changed})
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan"), "a", None, True])
+def test_a_fraction_outside_zero_and_one_is_refused(fraction: Any) -> None:
     with pytest.raises(DataError, match="a share in"):
         add_label_noise(np.array([0, 1]), fraction=fraction, num_classes=2)
 
