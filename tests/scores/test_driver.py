@@ -60,6 +60,18 @@ def test_the_recipe_of_a_score_says_what_produced_it(images: Images, recipe: Rec
     assert (facts["batch_norm"], facts["batch_size"]) == ("lth_diet", 32)
 
 
+@pytest.mark.parametrize("kind", [name for name in score_names() if name not in ("el2n", "grand_last", "prototype")])
+def test_a_batch_norm_mode_without_effect_is_refused_before_any_training(
+    kind: str, images: Images, recipe: Recipe
+) -> None:
+    def never(seed: int) -> nn.Module:
+        raise AssertionError
+
+    options = ScoreOptions(batch_norm="lth_diet", values=np.zeros(96), path="mine.npy")
+    with pytest.raises(DataError, match=r"no effect on it(.|\n)*knows the mode: el2n, grand_last, prototype"):
+        score_examples(kind, images, never, recipe, models=1, options=options)
+
+
 def test_recorded_scores_watch_the_whole_training(images: Images, recipe: Recipe) -> None:
     with pytest.raises(DataError, match="never visited"):
         score_examples("forgetting", images, make_small_net, recipe, models=1, steps=3)

@@ -126,9 +126,14 @@ def test_lth_diet_normalises_each_class_by_itself_and_keeps_the_order(net: nn.Mo
     np.testing.assert_allclose(score_model("el2n", net, first, batch_norm="lth_diet"), by_class, rtol=1e-4)
 
 
-def test_grand_refuses_the_batch_norm_quirk(net: nn.Module, images: Images) -> None:
-    with pytest.raises(DataError, match="no gradient of its own"):
+def test_a_score_of_one_network_knows_the_batch_norm_quirk_or_refuses_it(net: nn.Module, images: Images) -> None:
+    for kind in ("el2n", "grand_last", "prototype", "loss", "entropy", "margin", "confidence"):
+        quirk = score_model(kind, net, images, batch_norm="lth_diet", batch_size=32)
+        assert (quirk != score_model(kind, net, images, batch_size=32)).any(), kind
+    with pytest.raises(DataError, match="score 'grand' with batch_norm='lth_diet', which has no effect on it"):
         score_model("grand", net, images, batch_norm="lth_diet")
+    with pytest.raises(UnknownName, match="lth_diet"):
+        score_model("el2n", net, images, batch_norm="lth")  # type: ignore[arg-type]
 
 
 def test_bfloat16_scores_are_near_float32_ones(net: nn.Module, images: Images) -> None:

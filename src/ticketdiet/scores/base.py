@@ -79,10 +79,13 @@ class Score:
     Attributes:
         needs: ``"model"``: a trained network; ``"training"``: the record of a whole training; or ``"nothing"``.
         may_be_infinite: Whether +inf is a legal value (it means hardest).
+        knows_batch_norm: Whether ``options.batch_norm`` decides what it gives; another mode than ``"eval"`` is refused
+            otherwise, lest it be recorded with a score that it had no part in.
     """
 
     needs: Needs = "model"
     may_be_infinite = False
+    knows_batch_norm = False
 
     def score(self, subject: Subject) -> np.ndarray:
         """Return float of shape (n,), in the order of the images; high means hard."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import get_args
 
 import numpy as np
 from torch import nn
 
-from ticketdiet.core.errors import DataError
+from ticketdiet.core.errors import DataError, UnknownName
 from ticketdiet.core.seeds import RunSeeds, derive_seed
 from ticketdiet.core.values import Images, Scores
 from ticketdiet.scores.base import BatchNormMode, Score, ScoreOptions, Subject, check_scores
-from ticketdiet.scores.catalog import find_score
+from ticketdiet.scores.catalog import find_score, score_names
 from ticketdiet.scores.recorder import TrainingRecorder
 from ticketdiet.training.loop import train
 from ticketdiet.training.observers import Observer
@@ -57,7 +58,9 @@ def score_model(
     """
     if options is None:
         options = ScoreOptions(batch_size=batch_size, precision=precision, batch_norm=batch_norm)
-    return _checked(find_score(kind), kind, Subject(images, model, recorder, seed, options))
+    score = find_score(kind)
+    _check_batch_norm(score, kind, options, recorded=recorder is not None)
+    return _checked(score, kind, Subject(images, model, recorder, seed, options))
 
 
 def score_replicate(
@@ -97,6 +100,7 @@ def score_replicate(
         UserError: As ``score_model`` and ``train``.
     """
     score, options = find_score(kind), options or ScoreOptions()
+    _check_batch_norm(score, kind, options, recorded=score.needs == "training")
     own_seed = derive_seed(seed, "score", kind, replicate)
     if score.needs == "nothing":
         return _checked(score, kind, Subject(images, seed=own_seed, options=options))
@@ -139,7 +143,7 @@ def score_examples(
         The matrix (models, n) with the fingerprint of the images and what produced it.
 
     Raises:
-        UserError: As ``score_replicate``; or for fewer than one model.
+        UserError: As ``score_replicate``, a BatchNorm mode without effect included; or for fewer than one model.
     """
     if models < 1:
         raise DataError(f"models={models}.", expected="at least 1", way_out="the paper averages 10 to 16")
@@ -178,6 +182,21 @@ def assemble_scores(
     if recipe is not None:
         facts |= {"training": recipe.identity(), "steps": recipe.steps if steps is None else steps}
     return Scores(np.stack([*rows]).astype(np.float32), kind, images.fingerprint, facts)
+
+
+def _check_batch_norm(score: Score, kind: str, options: ScoreOptions, *, recorded: bool) -> None:
+    """Refuse a mode without effect: it would be recorded as if it had one."""
+    if options.batch_norm not in get_args(BatchNormMode):
+        raise UnknownName.of("BatchNorm mode", str(options.batch_norm), get_args(BatchNormMode))
+    # Without a record, a score of the dynamics looks at the network, as el2n does.
+    if options.batch_norm == "eval" or score.knows_batch_norm or (score.needs == "training" and not recorded):
+        return
+    knowing = [name for name in score_names() if find_score(name).knows_batch_norm]
+    raise DataError(
+        f"score {kind!r} with batch_norm={options.batch_norm!r}, which has no effect on it.",
+        expected=f"'eval', or a score that knows the mode: {', '.join(knowing)}",
+        way_out="leave batch_norm out, or choose one of these scores",
+    )
 
 
 def _checked(score: Score, kind: str, subject: Subject) -> np.ndarray:

@@ -17,6 +17,8 @@ class El2n(Score):
     averaged over independently trained networks. Images are not augmented and BatchNorm is in eval mode.
     """
 
+    knows_batch_norm = True
+
     def score(self, subject: Subject) -> np.ndarray:
         """Return float32 (n,)."""
         logits = predict(subject.trained(), subject.images, subject.options).logits

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ticketdiet.core.errors import DataError
 from ticketdiet.scores.base import SCORES, Score, Subject
 from ticketdiet.scores.forward import predict
 from ticketdiet.scores.gradient_norms import gradient_norms
@@ -17,18 +16,13 @@ class Grand(Score):
     """||d cross-entropy(f(x), y) / d all parameters||_2; high means hard as it is.
 
     Paul et al. 2021, arXiv 2107.07075, definition 2.1, averaged over independently trained networks; un-augmented
-    images, BatchNorm in eval mode. Use it after some training: GraNd *at initialisation*, as first published, does not
-    reproduce; the reported numbers came from a bug (Kirsch 2023, arXiv 2303.14753).
+    images, BatchNorm always in eval mode (in train mode an example has no gradient of its own). Use it after some
+    training: GraNd *at initialisation*, as first published, does not reproduce; the reported numbers came from a bug
+    (Kirsch 2023, arXiv 2303.14753).
     """
 
     def score(self, subject: Subject) -> np.ndarray:
         """Return float32 (n,)."""
-        if subject.options.batch_norm != "eval":
-            raise DataError(
-                f"GraNd with BatchNorm mode {subject.options.batch_norm!r}.",
-                expected="'eval': in train mode an example has no gradient of its own",
-                way_out="leave batch_norm out, or use grand_last or el2n",
-            )
         model, options = subject.trained(), subject.options
         chunks = prepared_chunks(subject.images, options.batch_size, device_of(model))
         parts = [gradient_norms(model, x, y, precision=options.precision).cpu() for x, y in chunks]
@@ -42,6 +36,8 @@ class GrandLast(Score):
     The gradient is the outer product of the error softmax(f(x)) - onehot(y) and the layer's input h, so its norm is
     ||error|| * sqrt(||h||^2 + 1): EL2N, weighted by the length of the features. On GraNd see ``grand``.
     """
+
+    knows_batch_norm = True
 
     def score(self, subject: Subject) -> np.ndarray:
         """Return float32 (n,)."""

@@ -22,6 +22,8 @@ class Prototype(Score):
     prototype) means hard as it is. Labels play no part.
     """
 
+    knows_batch_norm = True
+
     def score(self, subject: Subject) -> np.ndarray:
         """Return float32 (n,). The number of prototypes is ``options.clusters``, by default that of classes."""
         from sklearn.cluster import KMeans
