@@ -141,6 +141,8 @@ def test_cost_counts_steps_and_examples(plan_tiny):
         ("arms.easiest32@4.pretrain.subset.kind=easyest", UnknownName, "easiest"),
         ("scores.el2n.kind=el2m", UnknownName, "el2n"),
         ("scores.el2n.steps=13", StudyError, r"scores\.el2n\.steps is 13"),
+        ("scores.el2n={kind: forgetting, steps: 0}", StudyError, "in 0 steps of 16 it does not see all 96"),
+        ("scores.el2n={kind: aum, steps: 5}", StudyError, "in 5 steps of 16 it does not see all 96"),
         ("model.name=resnet21", UnknownName, "resnet20"),
         ("dataset.name=digitz", UnknownName, "digits"),
         ("pruning.ignore=[fc.weight2]", UserError, "fc.weight2"),
@@ -192,3 +194,30 @@ def test_an_arm_that_is_like_one_that_is_left_out_is_refused(tiny_text):
     study = parse_study(tiny_text, ["arms.all@4.pretrain.subset={kind: random, like: easiest32@4}"])
     with pytest.raises(StudyError, match=r"all@4\.pretrain\.subset\.like is 'easiest32@4', which is left out"):
         plan_study(only_arms(study, ["all@4"]))
+
+
+@pytest.mark.parametrize(
+    ("score", "error", "message"),
+    [
+        ("{kind: nonsense}", UnknownName, "unknown score 'nonsense'[\\s\\S]*el2n"),
+        ("{kind: file}", StudyError, r"scores\.idle: a score of kind 'file' needs path"),
+        ("{kind: file, path: /nowhere.npy}", DataError, "cannot read /nowhere.npy"),
+        ("{kind: el2n, steps: 6, path: /nowhere.npy}", StudyError, r"scores\.idle\.path is given, but .*'el2n'"),
+        ("{kind: random, path: /nowhere.npy}", StudyError, r"scores\.idle\.path is given, but .*'random'"),
+        ("{kind: grand, steps: 6, batch_norm: lth_diet}", StudyError, "'grand' has batch_norm 'lth_diet'"),
+    ],
+)
+def test_a_score_that_cannot_be_made_is_refused_even_where_no_arm_uses_it(plan_tiny, score, error, message):
+    with pytest.raises(error, match=message) as caught:
+        plan_tiny(f"scores.idle={score}")
+    assert caught.value.exit_code == 2
+
+
+def test_a_file_of_scores_has_one_for_every_training_example(plan_tiny, tmp_path):
+    path = tmp_path / "scores.npy"
+    setting = f"scores.el2n={{kind: file, path: {path}}}"
+    np.save(path, np.arange(96.0))
+    assert kinds(plan_tiny(setting)).count("score_model") == 1
+    np.save(path, np.arange(95.0))
+    with pytest.raises(DataError, match=r"scores\.npy has shape \(95,\).*for 96 examples"):
+        plan_tiny(setting)

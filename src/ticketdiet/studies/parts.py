@@ -186,6 +186,12 @@ class ScoreSpec(Part):
         default="eval", description="lth_diet: train-mode BatchNorm on class-sorted batches, as in the public notebook."
     )
 
+    @model_validator(mode="after")
+    def _file_has_path(self) -> ScoreSpec:
+        if self.kind == "file" and self.path is None:
+            raise ValueError("a score of kind 'file' needs path, a .npy, .csv or .parquet")
+        return self
+
 
 class ArmSpec(Part):
     """One way to reach the rewinding point, and anything it overrides."""

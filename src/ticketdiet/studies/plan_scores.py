@@ -7,11 +7,14 @@ from typing import Any
 
 from ticketdiet.core.errors import StudyError
 from ticketdiet.core.seeds import derive_seed
+from ticketdiet.scores.base import Score
 from ticketdiet.scores.catalog import find_score
+from ticketdiet.scores.files import read_values
 from ticketdiet.studies.desk import Desk
 from ticketdiet.studies.networks import file_digest
 from ticketdiet.studies.parts import ScoreSpec
 from ticketdiet.studies.stages import Stage, Use
+from ticketdiet.training.recipe import Recipe
 
 Families = Callable[[str], list[Stage]]
 
@@ -27,6 +30,51 @@ class ScorePlanner:
     def __init__(self, desk: Desk, families: Families) -> None:
         self._desk, self._families = desk, families
         self._underway: list[str] = []
+
+    def check(self, name: str) -> None:
+        """Refuse what can be known to be wrong with the score called ``name``, whether or not an arm uses it.
+
+        Raises:
+            UserError: For an unknown kind, a file that cannot be used, or keys that do not fit the kind.
+        """
+        score, path = self._desk.study.scores[name], f"scores.{name}"
+        rule = find_score(score.kind)
+        self._check_file(path, score, rule)
+        if score.kind == "grand" and score.batch_norm != "eval":
+            raise StudyError(
+                f"{path} of kind 'grand' has batch_norm {score.batch_norm!r}.",
+                expected="eval: in train mode an example has no gradient of its own",
+                way_out=f"leave {path}.batch_norm out, or kind grand_last or el2n",
+            )
+
+    def _check_file(self, path: str, score: ScoreSpec, rule: Score) -> None:
+        if score.path is None:
+            return
+        if rule.needs != "nothing" or score.kind in ("random", "barrier"):
+            raise StudyError(
+                f"{path}.path is given, but a score of kind {score.kind!r} reads no file.",
+                expected="path with kind file",
+                way_out=f"leave {path}.path out, or {path}.kind=file",
+            )
+        file_digest(score.path)
+        if score.kind == "file":
+            read_values(score.path, self._desk.facts.splits["train"].count, column=score.column)
+
+    def _check_steps(self, path: str, score: ScoreSpec, recipe: Recipe) -> None:
+        if score.steps > recipe.steps:
+            raise StudyError(
+                f"{path}.steps is {score.steps}, but its training has {recipe.steps} steps.",
+                expected="at most training.steps",
+                way_out=f"fewer {path}.steps, or {path}.training.steps={score.steps}",
+            )
+        count = self._desk.facts.splits["train"].count
+        if find_score(score.kind).needs == "training" and score.steps * recipe.batch_size < count:
+            raise StudyError(
+                f"{path} of kind {score.kind!r} watches a training, but in {score.steps} steps of "
+                f"{recipe.batch_size} it does not see all {count} examples.",
+                expected="more than one pass over the data (each drops its last incomplete batch)",
+                way_out=f"more {path}.steps, or a kind that looks at the trained network alone, such as el2n",
+            )
 
     def score(self, name: str) -> Stage:
         """Plan the score called ``name``; its result holds the matrix (models, n)."""
@@ -72,12 +120,7 @@ class ScorePlanner:
             spec["file"] = file_digest(score.path) if score.path else None
             return [desk.keep("score_model", spec, {}, Use(name, 0), path=score.path)]
         recipe, model = study.score_training(name), score.model or study.model
-        if score.steps > recipe.steps:
-            raise StudyError(
-                f"scores.{name}.steps is {score.steps}, but its training has {recipe.steps} steps.",
-                expected="at most training.steps",
-                way_out=f"fewer scores.{name}.steps, or scores.{name}.training.steps={score.steps}",
-            )
+        self._check_steps(f"scores.{name}", score, recipe)
         noise = study.label_noise
         spec |= {
             "model": desk.networks.identity(model),

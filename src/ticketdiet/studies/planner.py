@@ -51,9 +51,12 @@ def make_plan(study: StudySpec, facts: ImageFacts) -> Plan:
 
     Raises:
         UserError: When the study does not fit the data or the model: a subset larger than the data or smaller than a
-            batch, an unknown model, score or subset, a name to ignore that matches nothing.
+            batch, an unknown model, score or subset, a name to ignore that matches nothing. Scores that no arm uses are
+            checked too.
     """
     planner = _ArmPlanner(Desk(study, facts))
+    for name in study.scores:
+        planner.scores.check(name)
     for name in study.arms:
         planner.add(name)
     return Plan(study, planner.desk.stages)
@@ -62,7 +65,8 @@ def make_plan(study: StudySpec, facts: ImageFacts) -> Plan:
 class _ArmPlanner:
     def __init__(self, desk: Desk) -> None:
         self.desk, self.study = desk, desk.study
-        self._subsets = SubsetPlanner(desk, ScorePlanner(desk, self._dense_families))
+        self.scores = ScorePlanner(desk, self._dense_families)
+        self._subsets = SubsetPlanner(desk, self.scores)
 
     def add(self, arm: str) -> None:
         pruning, measure = self.study.arm_pruning(arm), self.study.measure
