@@ -106,6 +106,39 @@ def test_what_is_not_legal_is_named_by_its_path(tiny_text, setting, message):
         parse_study(tiny_text, [setting])
 
 
+@pytest.mark.parametrize(
+    ("subset", "message"),
+    [
+        ("{kind: all, size: 32}", "size has no effect on a subset of kind 'all'"),
+        ("{kind: all, share: 0.5}", "share has no effect on a subset of kind 'all'"),
+        ("{kind: all, offset: 3}", "offset has no effect on a subset of kind 'all'"),
+        ("{kind: all, score: el2n}", "score has no effect on a subset of kind 'all'"),
+        ("{kind: random, size: 32, score: el2n}", "score has no effect on a subset of kind 'random'"),
+        ("{kind: random, like: easiest32@4, size: 32}", "size has no effect on a subset of like 'easiest32@4'"),
+        ("{kind: random, like: easiest32@4, share: 0.5}", "share has no effect on a subset of like"),
+        ("{kind: easiest, size: 32, offset: 3}", "offset has no effect on a subset of kind 'easiest'"),
+        ("{kind: random, size: 32, indices: [1, 2]}", "indices has no effect on a subset of kind 'random'"),
+        ("{kind: indices, indices: [1, 2], score: el2n}", "score has no effect on a subset of kind 'indices'"),
+        ("{kind: indices, indices: [1, 2], size: 2}", "size has no effect on a subset of kind 'indices'"),
+        ("{kind: indices, indices: [1, 2, 7, 2]}", "indices names example 2 more than once"),
+    ],
+)
+def test_keys_of_a_subset_without_effect_are_refused(tiny_text, subset, message):
+    with pytest.raises(StudyError, match=rf"arms\.all@4\.pretrain\.subset: {message}"):
+        parse_study(tiny_text, [f"arms.all@4.pretrain.subset={subset}"])
+
+
+def test_a_subset_of_a_kind_of_another_package_may_have_any_keys(tiny_text):
+    subset = "{kind: theirs, size: 32, offset: 3, score: el2n, indices: [1, 2]}"
+    study = parse_study(tiny_text, [f"arms.all@4.pretrain.subset={subset}"])
+    assert study.arms["all@4"].pretrain.subset.offset == 3
+
+
+def test_a_share_of_labels_from_a_file_is_refused(tiny_text):
+    with pytest.raises(StudyError, match="label_noise: fraction has no effect on labels of kind file"):
+        parse_study(tiny_text, ["label_noise={kind: file, path: labels.npy, fraction: 0.5}"])
+
+
 @pytest.mark.parametrize("setting", ["training.steps", "=4", "training..lr=1", "seed.x=1", "seed=[1"])
 def test_a_setting_that_is_no_assignment_is_refused(tiny_text, setting):
     with pytest.raises(StudyError):

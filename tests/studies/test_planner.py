@@ -138,6 +138,11 @@ def test_cost_counts_steps_and_examples(plan_tiny):
     [
         ("arms.easiest32@4.pretrain.subset.size=97", DataError, "97 of 96 training examples"),
         ("arms.easiest32@4.pretrain.subset.size=15", DataError, r"15 examples, but a batch has 16"),
+        (
+            "arms.easiest32@4.pretrain.subset={kind: window, size: 32, offset: 65}",
+            DataError,
+            "a window from rank 65 to 97 of 96 candidates",
+        ),
         ("arms.easiest32@4.pretrain.subset.kind=easyest", UnknownName, "easiest"),
         ("scores.el2n.kind=el2m", UnknownName, "el2n"),
         ("scores.el2n.steps=13", StudyError, r"scores\.el2n\.steps is 13"),
@@ -211,6 +216,10 @@ def test_a_score_that_cannot_be_made_is_refused_even_where_no_arm_uses_it(plan_t
     with pytest.raises(error, match=message) as caught:
         plan_tiny(f"scores.idle={score}")
     assert caught.value.exit_code == 2
+
+
+def test_a_window_may_end_with_the_data(plan_tiny):
+    assert "subset" in kinds(plan_tiny("arms.easiest32@4.pretrain.subset={kind: window, size: 32, offset: 64}"))
 
 
 def test_a_file_of_scores_has_one_for_every_training_example(plan_tiny, tmp_path):

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ticketdiet.training.recipe import Precision
+
+# Kinds of this package that do not read a key of a subset; those of other packages may read any.
+_UNSCORED = frozenset(("all", "random", "indices"))
+_UNLISTED = frozenset(("all", "random", "easiest", "hardest", "window", "stratified", "mixture"))
+_KINDS_WITHOUT = {
+    "offset": (_UNSCORED | _UNLISTED) - {"window"},
+    "indices": _UNLISTED,
+    "score": _UNSCORED,
+}
 
 
 class Part(BaseModel):
@@ -74,10 +84,27 @@ class SubsetSpec(Part):
         counted = self.kind in ("all", "indices") or self.like is not None
         if not counted and self.size is None and self.share is None:
             raise ValueError(f"a subset of kind {self.kind!r} needs size or share")
-        if self.kind == "indices" and not self.indices:
-            raise ValueError("a subset of kind 'indices' needs indices")
+        if counted and (self.size is not None or self.share is not None):
+            key = "size" if self.size is not None else "share"
+            what = f"kind {self.kind!r}" if self.like is None else f"like {self.like!r}"
+            raise ValueError(f"{key} has no effect on a subset of {what}, which has its own; leave {key} out")
         if self.like is not None and self.kind != "random":
             raise ValueError("like: goes with kind random")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_have_an_effect(self) -> SubsetSpec:
+        if self.kind == "indices" and not self.indices:
+            raise ValueError("a subset of kind 'indices' needs indices")
+        repeated = [index for index, times in Counter(self.indices or ()).items() if times > 1]
+        if repeated:
+            raise ValueError(f"indices names example {repeated[0]} more than once; name every example once")
+        given = {"offset": self.offset, "indices": self.indices, "score": self.score}
+        for key, value in given.items():
+            if value and self.kind in _KINDS_WITHOUT[key]:
+                raise ValueError(
+                    f"{key} has no effect on a subset of kind {self.kind!r}; leave {key} out, or choose another kind"
+                )
         return self
 
     @property
@@ -136,6 +163,8 @@ class NoiseSpec(Part):
     def _file_has_path(self) -> NoiseSpec:
         if (self.kind == "file") != (self.path is not None):
             raise ValueError("kind file and path: go together")
+        if self.kind == "file" and self.fraction:
+            raise ValueError("fraction has no effect on labels of kind file, which are as given; leave fraction out")
         return self
 
 

@@ -22,7 +22,7 @@ class SubsetPlanner:
         """Number of examples that the pre-training of ``arm`` sees, checked.
 
         Raises:
-            DataError: When it is larger than the data or smaller than a batch.
+            DataError: When it is larger than the data, smaller than a batch, or a window that ends past the data.
         """
         subset, batch_size = self._subset(arm), self._desk.study.pretraining(arm).batch_size
         if subset.like is not None:
@@ -34,6 +34,12 @@ class SubsetPlanner:
                 f"{path} asks for {size} of {count} training examples.",
                 expected="a subset no larger than the data",
                 way_out=f"{path}.size={count} at most, or more data (dataset.limit, subset.classes)",
+            )
+        if subset.kind == "window" and subset.offset + size > count:
+            raise DataError(
+                f"{path} is a window from rank {subset.offset} to {subset.offset + size} of {count} candidates.",
+                expected=f"offset and size together at most {count}",
+                way_out=f"{path}.offset={count - size} at most, or a smaller size",
             )
         if size < batch_size:
             larger = f"{path}.size={batch_size} or more, or " if batch_size <= count else ""
