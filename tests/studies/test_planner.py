@@ -230,3 +230,32 @@ def test_a_file_of_scores_has_one_for_every_training_example(plan_tiny, tmp_path
     np.save(path, np.arange(95.0))
     with pytest.raises(DataError, match=r"scores\.npy has shape \(95,\).*for 96 examples"):
         plan_tiny(setting)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros(95, dtype=np.int64), "95"),
+        (np.full(96, 10), "10"),
+        (np.zeros(96), "float64"),
+        (None, "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("where", ["label_noise", "arms.none@0.label_noise"])
+def test_given_labels_that_do_not_fit_are_refused_before_anything_runs(plan_tiny, tmp_path, where, labels, message):
+    path = tmp_path / "given"
+    if labels is not None:
+        with path.open("wb") as file:
+            np.save(file, labels)
+    with pytest.raises(DataError, match=rf"{path}.*{message}") as caught:
+        plan_tiny(f"{where}={{kind: file, path: {path}}}")
+    assert caught.value.exit_code == 2
+
+
+def test_given_labels_are_of_the_images_of_the_phase_that_sees_them(plan_tiny, tmp_path):
+    path = tmp_path / "given.npy"
+    np.save(path, np.zeros(40, dtype=np.int64))
+    other = "arms.all@4.pretrain.dataset={name: digits, limit: 40}"
+    plan_tiny(other, f"arms.all@4.label_noise={{kind: file, path: {path}}}")
+    with pytest.raises(DataError, match="96"):
+        plan_tiny(other, f"arms.all@4.label_noise={{kind: file, path: {path}, where: both}}")

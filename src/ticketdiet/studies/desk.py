@@ -6,10 +6,13 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.seeds import derive_seed
 from ticketdiet.data.cache import ImageFacts
 from ticketdiet.data.images import image_facts
+from ticketdiet.data.noise import use_given_labels
 from ticketdiet.studies.networks import Networks, file_digest
 from ticketdiet.studies.parts import DatasetSpec, ModelSpec, NoiseSpec
 from ticketdiet.studies.spec import StudySpec
@@ -59,6 +62,18 @@ class Desk:
             "file": file_digest(noise.path) if noise.path else None,
             "seed": derive_seed(self.study.seed, "label_noise"),
         }
+
+    def check_noise(self, noise: NoiseSpec, dataset: DatasetSpec | None = None) -> None:
+        """Refuse given labels that do not fit the images of ``dataset``, by default the study's.
+
+        Raises:
+            DataError: When the file cannot be read, or does not hold one label of the data for every training example.
+        """
+        if noise.path is None:
+            return
+        facts = self.facts if dataset is None else facts_of(dataset)
+        labels = np.zeros(facts.splits["train"].count, dtype=np.int64)
+        use_given_labels(labels, noise.path, num_classes=facts.num_classes)
 
     def facts_of(self, dataset: DatasetSpec, path: str) -> ImageFacts:
         """Ask the facts of another data set; refuse one of another shape or number of classes."""

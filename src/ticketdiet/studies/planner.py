@@ -55,6 +55,8 @@ def make_plan(study: StudySpec, facts: ImageFacts) -> Plan:
             checked too.
     """
     planner = _ArmPlanner(Desk(study, facts))
+    if study.scores:  # they see the study's labels, whatever an arm sees
+        planner.desk.check_noise(study.label_noise)
     for name in study.scores:
         planner.scores.check(name)
     for name in study.arms:
@@ -70,6 +72,7 @@ class _ArmPlanner:
 
     def add(self, arm: str) -> None:
         pruning, measure = self.study.arm_pruning(arm), self.study.measure
+        self._check_noise(arm)
         self.desk.networks.check_ignored(self.study.arm_model(arm), pruning.ignore)
         for replicate in range(self.study.replicates):
             ticket = self.study.arms[arm].ticket
@@ -83,6 +86,14 @@ class _ArmPlanner:
             if measure.successive_levels:
                 for sparser in range(1, len(levels)):
                     self._successive(arm, replicate, levels[sparser - 1], levels[sparser])
+
+    def _check_noise(self, arm: str) -> None:
+        """Refuse given labels that do not fit the images of a phase that sees them."""
+        noise, pretrain = self.study.arm_noise(arm), self.study.arms[arm].pretrain
+        if noise.where != "pretraining" or pretrain.dataset is None:
+            self.desk.check_noise(noise)
+        if noise.where != "training" and pretrain.dataset is not None:
+            self.desk.check_noise(noise, pretrain.dataset)
 
     def _pretrain(self, arm: str, replicate: int) -> Stage:
         desk, pretrain = self.desk, self.study.arms[arm].pretrain
