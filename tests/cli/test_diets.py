@@ -13,7 +13,14 @@ from ticketdiet.core.errors import TicketDietError, UserError
 from ticketdiet.core.values import Images, Scores
 from ticketdiet.data.images import load_images
 from ticketdiet.data.subsets import choose_subset
-from ticketdiet.reports.diet_report import class_rows, quantiles, read_scores, read_subset, stability_rows
+from ticketdiet.reports.diet_report import (
+    class_rows,
+    quantiles,
+    read_scores,
+    read_subset,
+    stability_rows,
+    stability_summary,
+)
 from ticketdiet.scores.catalog import score_names
 from ticketdiet.scores.files import load_scores, read_values
 from ticketdiet.store.results import ResultStore
@@ -214,6 +221,16 @@ class TestSummaries:
         assert found[4] == 3.0
         assert found[-1] == np.inf
         assert set(found) <= {1.0, 2.0, 3.0, 4.0, np.inf}
+
+    def test_the_table_of_stability_holds_the_means_of_what_the_figure_draws(self):
+        scores = Scores(np.random.default_rng(0).random((4, 60)).astype(np.float32), "el2n")
+        rows, means = stability_rows(scores, 10), stability_summary(scores, 10)
+        assert [row.models for row in means] == [1, 2, 3, 4]
+        for mean in means:
+            own = [row for row in rows if row.models == mean.models]
+            assert mean.spearman == pytest.approx(np.mean([row.spearman for row in own]))
+            assert mean.overlap == pytest.approx(np.mean([row.overlap for row in own]))
+        assert [row.held_out_spearman is None for row in means] == [False, False, True, True]
 
     def test_stability_has_a_row_a_draw_and_all_models_agree_with_themselves(self):
         rng = np.random.default_rng(0)

@@ -179,6 +179,16 @@ class TestLandscape:
         assert list(ticks.get_xdata()) == [9.0, 7.0]
 
 
+def test_examples_of_infinite_score_are_left_out_of_barrier_against_score_and_counted():
+    barriers, scores = np.array([0.0, 0.2, 0.4, 0.1]), np.array([1.0, np.inf, 3.0, 2.0])
+    top, main = draw(barrier_against_score(barriers, scores)).axes[:2]
+    assert "of 3 examples; 1 infinite, not drawn" in top.get_title(loc="left")
+    assert main.collections[0].get_array().sum() == 3
+    assert list(top.get_lines()[0].get_xdata()) == [1.0, 2.0, 3.0]
+    with pytest.raises(UserError, match="infinite"):
+        barrier_against_score(barriers, np.full(4, np.inf))
+
+
 class TestScores:
     def test_the_distribution_counts_finite_scores_and_says_how_many_are_not(self):
         scores = np.array([0.1, 0.2, 0.3, np.inf])

@@ -85,6 +85,15 @@ def test_the_diet_of_every_arm_is_drawn_where_its_scores_lie(finished):
     assert shares == pytest.approx([100, 100])
 
 
+def test_scores_that_are_partly_infinite_are_drawn_as_far_as_they_go(finished):
+    text = STUDY.replace("kind: el2n, models: 2, steps: 6", "kind: forgetting, models: 1, steps: 12")
+    plan = plan_study(only_arms(parse_study(text), ["none@0", "easiest32@6"]))
+    run_plan(plan, finished, workers=1)
+    figures = study_figures(plan, finished, read_rows(plan, finished))
+    assert {"diet_el2n", "barrier_against_el2n"} <= set(figures)
+    assert "infinite, not drawn" in figures["barrier_against_el2n"].axes[0].get_title(loc="left")
+
+
 def test_pre_training_is_drawn_on_the_subset_and_the_rest_of_the_data(finished):
     figures, rows = pictures(finished)
     (panel,) = figures["pretraining"].axes

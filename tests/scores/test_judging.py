@@ -88,35 +88,48 @@ def test_permuted_scores_keep_their_distribution_and_lose_their_examples() -> No
 
 def test_agreement_matches_cosines_of_plain_gradients(net: nn.Module, images: Images) -> None:
     everything = np.arange(len(images))
-    (found,) = gradient_agreement(net, images, {"all": everything[:8]}, batches=3, batch_size=4, seed=2)
-    # The oracle: every 4-subset the draw can give, found again by its seed.
+    (found,) = gradient_agreement(net, images, {"all": everything[:12]}, batches=3, batch_size=4, seed=2)
+    # The oracle: the three disjoint batches that the seed deals, one plain backward pass each.
     from ticketdiet.core.seeds import numpy_generator
 
-    draws, net, gradients = numpy_generator(2, "agreement"), net.eval(), []
-    for _ in range(3):
-        where = draws.choice(everything[:8], 4, replace=False)
+    dealt, net, gradients = numpy_generator(2, "agreement").permutation(everything[:12]), net.eval(), []
+    for where in np.split(dealt, 3):
         net.zero_grad()
         batch = images.take(where)
         nn.functional.cross_entropy(net(prepare(batch.pixels, batch)), batch.labels).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]))
+    assert (found.batches, found.rounds) == (3, 1)
     stacked = torch.nn.functional.normalize(torch.stack(gradients), dim=1)
     cosines = stacked @ stacked.T
     assert found.mean_cosine == pytest.approx(float((cosines.sum() - 3) / 6), abs=1e-5)
     assert found.mean_norm == pytest.approx(float(torch.stack(gradients).norm(dim=1).mean()), rel=1e-4)
 
 
-def test_equal_batches_agree_fully_and_the_network_is_left_alone(net: nn.Module, images: Images) -> None:
+def test_equal_examples_agree_fully_and_the_network_is_left_alone(net: nn.Module, images: Images) -> None:
     net.train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    few, every = gradient_agreement(
-        net, images, {"few": np.arange(16), "all": np.arange(len(images))}, batches=4, batch_size=16
-    )
-    assert few.mean_cosine == pytest.approx(1, abs=1e-6)
-    assert every.mean_cosine < few.mean_cosine
+    same = images.take(np.zeros(32, dtype=np.int64))
+    (found,) = gradient_agreement(net, same, {"same": np.arange(32)}, batches=4, batch_size=16)
+    assert found.mean_cosine == pytest.approx(1, abs=1e-6)
+    assert (found.batches, found.rounds) == (2, 2)
     assert net.training
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
 
+def test_the_size_of_a_subset_does_not_make_its_batches_agree() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (1024,), generator=generator)
+    images = Images(torch.randn(1024, 200, generator=generator), labels, ("a", "b"))
+    chance = nn.Linear(200, 2, bias=False)
+    nn.init.zeros_(
+        chance.weight
+    )  # at even odds the gradients of noise are noise: disjoint batches have nothing in common
+    few, every = gradient_agreement(chance, images, {"few": np.arange(64), "all": np.arange(1024)}, batch_size=16)
+    assert (few.batches, few.rounds) == (every.batches, every.rounds) == (4, 5)
+    assert abs(few.mean_cosine) < 0.05  # with a quarter of the examples in common it would be a quarter
+    assert abs(every.mean_cosine) < 0.05
+
+
 def test_a_subset_smaller_than_a_batch_is_refused(net: nn.Module, images: Images) -> None:
     with pytest.raises(DataError, match="smallest subset"):
-        gradient_agreement(net, images, {"few": np.arange(8)}, batch_size=16)
+        gradient_agreement(net, images, {"few": np.arange(20)}, batch_size=16)

@@ -63,7 +63,8 @@ def scores_show(
     out: Annotated[Path | None, typer.Option(help="Folder of the figures; default figures/STUDY/scores.")] = None,
 ) -> None:
     """Print distribution, class shares and rank stability of a score; draw them, and its easiest and hardest images."""
-    from ticketdiet.reports.diet_report import read_scores, save_all, score_figures, training_images
+    from ticketdiet.reports.diet_figures import save_all, score_figures
+    from ticketdiet.reports.diet_report import read_scores, training_images
 
     plan = open_plan(study, settings)
     scores = read_scores(plan, open_store(store), name)
@@ -114,7 +115,8 @@ def subset_show(
     out: Annotated[Path | None, typer.Option(help="Folder of the figures; default figures/STUDY/subsets.")] = None,
 ) -> None:
     """Print what the pre-training of an arm sees and misses; draw it, and a sheet of its images."""
-    from ticketdiet.reports.diet_report import read_subset, save_all, subset_figures
+    from ticketdiet.reports.diet_figures import save_all, subset_figures
+    from ticketdiet.reports.diet_report import read_subset
 
     plan = open_plan(study, settings)
     subset = read_subset(plan, open_store(store), arm, replicate)
@@ -169,13 +171,13 @@ def _print_classes(scores: Scores, images: Images, size: int) -> None:
 
 
 def _print_stability(scores: Scores, size: int) -> None:
-    from ticketdiet.scores.stability import rank_stability
+    from ticketdiet.reports.diet_report import stability_summary
 
     if len(scores.matrix) < 2:
         typer.echo("rank stability: needs two models or more")
         return
     table = _table(">models", ">Spearman with all", f">same of easiest {size:,}", ">Spearman between two groups")
-    for row in rank_stability(scores, size=size):
+    for row in stability_summary(scores, size):
         apart = "" if row.held_out_spearman is None else f"{row.held_out_spearman:.3f}"
         table.add_row(str(row.models), f"{row.spearman:.3f}", f"{row.overlap:.1%}", apart)
     _print(table)

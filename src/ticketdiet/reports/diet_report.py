@@ -1,22 +1,17 @@
-"""What a study's scores and subsets look like, read from its store: tables, figures, a file to take elsewhere."""
+"""What a study's scores and subsets hold, read from its store: tables, and a file to take elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
 
 from ticketdiet.core.errors import UnknownName, UserError
 from ticketdiet.core.values import Images, Scores
 from ticketdiet.data.images import load_images
-from ticketdiet.data.sheet import sample_sheet
 from ticketdiet.data.subsets import choose_subset
-from ticketdiet.reports.score_figures import image_sheet, rank_stability_figure, score_figure
-from ticketdiet.reports.style import save_figure
 from ticketdiet.scores.files import export_scores, save_scores
 from ticketdiet.scores.stability import StabilityRow, rank_stability
 from ticketdiet.store.results import ResultStore
@@ -94,10 +89,11 @@ def read_scores(plan: Plan, store: ResultStore, name: str) -> Scores:
             expected="a score that the study computes",
             way_out=f"an arm with pretrain.subset.score: {name}, and pretrain.steps above 0",
         )
-    return _stored_scores(plan, store, stages[0], name)
+    return stored_scores(plan, store, stages[0], name)
 
 
-def _stored_scores(plan: Plan, store: ResultStore, stage: Stage, name: str) -> Scores:
+def stored_scores(plan: Plan, store: ResultStore, stage: Stage, name: str) -> Scores:
+    """Read the score of a finished stage; ``name`` is what errors call it."""
     _require(plan, store, stage, f"score {name!r}")
     matrix = store.tensors(stage.address, "scores")["matrix"].numpy()
     made = plan.stages[next(iter(stage.inputs.values()))]
@@ -139,14 +135,14 @@ def read_subset(plan: Plan, store: ResultStore, arm: str, replicate: int = 0) ->
         return ChosenSubset(arm, images, indices, *_scores_at_hand(plan, store, images))
     by = plan.stages[stage.inputs["score"]]
     name = study.arms[arm].pretrain.subset.score or by.uses[0].arm
-    return ChosenSubset(arm, images, indices, _stored_scores(plan, store, by, name), name)
+    return ChosenSubset(arm, images, indices, stored_scores(plan, store, by, name), name)
 
 
 def _scores_at_hand(plan: Plan, store: ResultStore, images: Images) -> tuple[Scores | None, str]:
     for stage in plan.stages.values():
         if stage.kind == "score" and stage.spec["data"] == images.fingerprint and store.has(stage.address):
             name = stage.uses[0].arm
-            return _stored_scores(plan, store, stage, name), name
+            return stored_scores(plan, store, stage, name), name
     return None, ""
 
 
@@ -187,7 +183,10 @@ def _shares(indices: np.ndarray, labels: np.ndarray, images: Images) -> list[flo
 
 
 def stability_rows(scores: Scores, size: int) -> tuple[StabilityRow, ...]:
-    """Agreement of the ranking by m networks with that by all, one row an m and draw; empty for a single network."""
+    """Agreement of the ranking by m networks with that by all, one row an m and draw; empty for a single network.
+
+    Table and figure are made from these same rows.
+    """
     if len(scores.matrix) < 2:
         return ()
     return tuple(
@@ -195,97 +194,20 @@ def stability_rows(scores: Scores, size: int) -> tuple[StabilityRow, ...]:
     )
 
 
-def score_figures(scores: Scores, images: Images, name: str, size: int) -> dict[str, Figure]:
-    """Draw a score: ``distribution``, ``stability`` over two networks or more, and ``sheet`` where images can be shown.
-
-    Args:
-        scores: What to draw.
-        images: The training images it belongs to.
-        name: What to call it.
-        size: Examples in the easiest and the hardest subset that are marked and compared.
-    """
-    values, labels = scores.mean, images.labels.cpu().numpy()
-    ends = {f"easiest {size}": "easiest", f"hardest {size}": "hardest"}
-    subsets = {label: choose_subset(scores, kind, size) for label, kind in ends.items()}
-    figures = {"distribution": score_figure(values, labels, images.class_names, subsets=subsets, score_name=name)}
-    stability = stability_rows(scores, size)
-    if stability:
-        table = pd.DataFrame([asdict(row) for row in stability])
-        title = f"{name}: agreement with all {len(scores.matrix)} models"
-        figures["stability"] = rank_stability_figure(table, size=size, title=title)
-    if _can_be_shown(images):
-        pixels = images.pixels.cpu().numpy()
-        figures["sheet"] = image_sheet(pixels, labels, values, images.class_names, score_name=name)
-    return figures
+def stability_summary(scores: Scores, size: int) -> tuple[StabilityRow, ...]:
+    """Mean of ``stability_rows`` over the draws, one row an m."""
+    rows = stability_rows(scores, size)
+    return tuple(_mean_row([row for row in rows if row.models == m]) for m in sorted({row.models for row in rows}))
 
 
-def diet_figures(plan: Plan, store: ResultStore) -> dict[str, Figure]:
-    """Draw every finished score of a study with what the arms are fed, replicate 0.
-
-    Returns:
-        File stem -> figure: for each score ``diet_NAME``, its distribution and class shares with the subset of each
-        arm, and ``stability_NAME`` and ``sheet_NAME`` as :func:`score_figures` draws them.
-    """
-    made = [stage for stage in plan.stages.values() if stage.kind == "score" and store.has(stage.address)]
-    stages = {use.arm: stage for stage in made for use in stage.uses}
-    if not stages:
-        return {}
-    images, figures = training_images(plan), dict[str, Figure]()
-    labels, subsets = images.labels.cpu().numpy(), _fed(plan, store)
-    for name, stage in stages.items():
-        scores = _stored_scores(plan, store, stage, name)
-        if scores.fingerprint != images.fingerprint:
-            continue  # of the data set that an arm pre-trains on instead
-        drawn = score_figures(scores, images, name, max(1, len(images) // 10))
-        title = f"{plan.study.study}: {name}, and what the arms are fed"
-        diet = score_figure(
-            scores.mean, labels, images.class_names, subsets=subsets or None, score_name=name, title=title
-        )
-        figures |= {f"diet_{name}": diet} | {f"{s}_{name}": f for s, f in drawn.items() if s != "distribution"}
-    return figures
-
-
-def _fed(plan: Plan, store: ResultStore) -> dict[str, np.ndarray]:
-    """Subset by arm of those that pre-train on part of the study's own data, in the order of the study."""
-    found = {
-        use.arm: store.tensors(stage.inputs["subset"], "subset")["indices"].numpy()
-        for stage in plan.stages.values()
-        if stage.kind == "pretrain" and stage.dataset == plan.study.dataset
-        if "subset" in stage.inputs and store.has(stage.inputs["subset"])
-        for use in stage.uses
-        if use.replicate == 0
-    }
-    return {arm: found[arm] for arm in plan.study.arms if arm in found}
-
-
-def subset_figures(subset: ChosenSubset) -> dict[str, Figure]:
-    """Draw a subset: ``distribution`` of its scores, if there are any, and a ``sheet`` of its images."""
-    figures: dict[str, Figure] = {}
-    images = subset.images
-    if subset.scores is not None:
-        figures["distribution"] = score_figure(
-            subset.scores.mean,
-            images.labels.cpu().numpy(),
-            images.class_names,
-            subsets={subset.arm: subset.indices},
-            score_name=subset.score_name,
-            title=f"{subset.arm}: {len(subset.indices)} of {len(images)} examples",
-        )
-    if _can_be_shown(images):
-        figures["sheet"] = sample_sheet(images.take(subset.indices))
-        title = f"{subset.arm}: some of each class"
-        figures["sheet"].suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-    return figures
-
-
-def save_all(figures: Mapping[str, Figure], folder: Path, prefix: str) -> list[Path]:
-    """Write figures as PNG and SVG under ``prefix_stem``; returns the paths."""
-    return [path for stem, figure in figures.items() for path in save_figure(figure, folder / f"{prefix}_{stem}")]
-
-
-def _can_be_shown(images: Images) -> bool:
-    shape: Sequence[int] = images.pixels.shape
-    return len(shape) == 4 and shape[1] in (1, 3) and not images.pixels.is_floating_point()
+def _mean_row(draws: Sequence[StabilityRow]) -> StabilityRow:
+    apart = [row.held_out_spearman for row in draws if row.held_out_spearman is not None]
+    return replace(
+        draws[0],
+        spearman=float(np.mean([row.spearman for row in draws])),
+        overlap=float(np.mean([row.overlap for row in draws])),
+        held_out_spearman=float(np.mean(apart)) if apart else None,
+    )
 
 
 def check_export(path: Path) -> None:

@@ -12,6 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from ticketdiet.core.errors import UserError
 from ticketdiet.reports.statistics import correlate
 from ticketdiet.reports.style import GREY, INK, arm_styles, caption, house_style, new_figure, side_legend
 
@@ -115,13 +116,22 @@ def barrier_against_score(
 
     Args:
         barriers: Per-example barriers in nats, shape (n,) or (pairs, n), averaged over pairs.
-        scores: Shape (n,).
+        scores: Shape (n,). Examples whose score is infinite are left out, and the caption counts them.
         score_name: Name of the score, for the axis.
         tolerance: In nats.
         title: Title of the figure.
+
+    Raises:
+        UserError: When no score is finite.
     """
-    y = np.atleast_2d(np.asarray(barriers, dtype=np.float64)).mean(0)
-    x = np.asarray(scores, dtype=np.float64)
+    whole = np.asarray(scores, dtype=np.float64)
+    finite = np.isfinite(whole)
+    if not finite.any():
+        raise UserError(
+            f"all {len(whole)} scores are infinite.", expected="some finite score", way_out="draw another score"
+        )
+    x, y = whole[finite], np.atleast_2d(np.asarray(barriers, dtype=np.float64)).mean(0)[finite]
+    lost = f"; {len(whole) - len(x)} infinite, not drawn" if len(x) < len(whole) else ""
     with house_style():
         figure = new_figure(title or f"Barrier against {score_name}", width=6.2, height=5.2)
         top, main = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.6))
@@ -132,7 +142,7 @@ def barrier_against_score(
         top.plot(centres, 100 * shares, color=INK, marker="o", markersize=4)
         top.set_ylim(-4, 104)
         top.set_ylabel("connected (%)")
-        caption(top, f"connected: barrier at most {tolerance:g} nats; one point a tenth of the {len(x)} examples")
+        caption(top, f"connected: barrier at most {tolerance:g} nats; one point a tenth of {len(x)} examples{lost}")
     return figure
 
 
@@ -246,6 +256,7 @@ def _barrier_edges(values: np.ndarray, tolerance: float, bins: int = 60) -> np.n
     """Return edges of bins that are equally wide on the axis of ``_barrier_scale``."""
     unit = max(tolerance, SMALLEST_UNIT)
     edges: np.ndarray = unit * np.sinh(np.histogram_bin_edges(np.arcsinh(values / unit), bins))
+    edges[0], edges[-1] = min(edges[0], values.min()), max(edges[-1], values.max())  # rounding must lose no example
     return edges
 
 

@@ -139,7 +139,10 @@ def _draw_distribution(axes: Axes, scores: np.ndarray, subsets: Mapping[str, np.
         axes.plot([], [], label=name, **vars(style))  # the legend speaks for the markers of the other axes too
     axes.set_ylabel("examples")
     lost = int((~finite).sum())
-    caption(axes, "distribution" + (f"; {lost} infinite, not drawn" if lost else ""))
+    within = (
+        [f"{int((~finite[chosen]).sum())} in {name}" for name, chosen in subsets.items()] if len(subsets) == 1 else []
+    )
+    caption(axes, "; ".join(["distribution", *([", ".join([f"{lost} infinite, not drawn", *within])] if lost else [])]))
 
 
 def _draw_class_shares(

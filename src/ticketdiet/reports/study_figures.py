@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ticketdiet.reports.diet_report import diet_figures
+from ticketdiet.reports.diet_figures import diet_figures
 from ticketdiet.reports.families import FamilyResult, pretrained_on, read_families
 from ticketdiet.reports.figures import accuracy_figure, pretraining_figure
 from ticketdiet.reports.landscape_figures import (
@@ -38,7 +38,7 @@ def study_figures(plan: Plan, store: ResultStore, rows: pd.DataFrame) -> dict[st
 
     Returns:
         File stem -> figure: always ``accuracy``; for every score ``diet_NAME``, ``stability_NAME`` and ``sheet_NAME``
-        (:func:`~ticketdiet.reports.diet_report.diet_figures`); ``pretraining`` where it was evaluated along the way;
+        (:func:`~ticketdiet.reports.diet_figures.diet_figures`); ``pretraining`` where it was evaluated along the way;
         with children also ``barrier_alpha``, ``barrier_histogram``, ``connected_share``, ``barrier_against_NAME`` for
         every score, and ``prediction``, ``prediction_connected`` and ``prediction_pretraining``.
     """
@@ -103,7 +103,7 @@ def _score_figures(plan: Plan, store: ResultStore, families: list[FamilyResult])
     for stage in plan.stages.values():
         if stage.kind == "score" and stage.spec["kind"] != "barrier" and store.has(stage.address):
             scores = store.tensors(stage.address, "scores")["matrix"].double().mean(0).numpy()
-            figures |= _against(plan, stage, scores, families)
+            figures |= _against(plan, stage, scores, families) if np.isfinite(scores).any() else {}
     return figures
 
 

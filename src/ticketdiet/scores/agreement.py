@@ -23,9 +23,10 @@ class GradientAgreement:
 
     Attributes:
         name: What the batches were drawn from.
-        mean_cosine: Mean cosine over all pairs of batches, in [-1, 1].
+        mean_cosine: Mean cosine over all pairs of disjoint batches, in [-1, 1].
         mean_norm: Mean length of a batch's gradient.
-        batches: Number of batches.
+        batches: Batches that are disjoint at once.
+        rounds: How often the batches were dealt anew.
         batch_size: Examples a batch.
     """
 
@@ -33,6 +34,7 @@ class GradientAgreement:
     mean_cosine: float
     mean_norm: float
     batches: int
+    rounds: int
     batch_size: int
 
 
@@ -48,14 +50,16 @@ def gradient_agreement(
 ) -> tuple[GradientAgreement, ...]:
     """Compare how well the gradients of batches agree, between subsets, at the present weights.
 
-    All sides are treated alike: equally many batches of equal size, drawn without replacement within a batch, no
-    augmentation, BatchNorm in eval mode, gradients of the mean cross-entropy over all parameters that need one.
+    All sides are treated alike: equally many batches of equal size, no augmentation, BatchNorm in eval mode, gradients
+    of the mean cross-entropy over all parameters that need one. Batches that are compared have no example in common:
+    drawn with overlap, those of a small subset would agree more for its size alone.
 
     Args:
         model: A classifier; left as it was.
         images: The data set.
         subsets: Name -> indices, for example ``{"all": np.arange(n), "easiest": ...}``.
-        batches: Batches a subset, at least 2.
+        batches: Batches a subset, at least 2: as many as are disjoint in the smallest one, dealt anew until there are
+            that many or more.
         batch_size: Examples a batch.
         precision: Precision of the passes.
         seed: Seed of the draws.
@@ -64,26 +68,34 @@ def gradient_agreement(
         One value a subset, in their order.
 
     Raises:
-        DataError: When a subset is smaller than a batch, or there are fewer than two batches.
+        DataError: When a subset is smaller than two batches, or fewer than two batches are asked for.
     """
     smallest = min((len(subset) for subset in subsets.values()), default=0)
-    if batches < 2 or not 1 <= batch_size <= smallest:
+    if batches < 2 or not 1 <= batch_size <= smallest // 2:
         raise DataError(
             f"{batches} batches of {batch_size} from subsets of {smallest} examples or more.",
-            expected="two batches or more, each no larger than the smallest subset",
-            way_out="choose a smaller batch_size",
+            expected="two batches or more, two of them disjoint in the smallest subset",
+            way_out=f"a batch_size of at most {smallest // 2}",
         )
+    disjoint = min(batches, smallest // batch_size)
+    rounds = -(-batches // disjoint)
     results = []
     with evaluating(model), autocast(device_of(model), precision):
         for name, subset in subsets.items():
             draws = numpy_generator(seed, "agreement")
-            chosen = [draws.choice(np.asarray(subset), batch_size, replace=False) for _ in range(batches)]
-            gradients = (_gradient(model, images.take(indices)) for indices in chosen)
-            results.append(_agreement(name, gradients, batches, batch_size))
+            cosines, norms = [], list[float]()
+            for _ in range(rounds):
+                dealt = draws.permutation(np.asarray(subset))[: disjoint * batch_size].reshape(disjoint, batch_size)
+                cosine, lengths = _agreement(_gradient(model, images.take(indices)) for indices in dealt)
+                cosines.append(cosine)
+                norms += lengths
+            mean_cosine, mean_norm = float(np.mean(cosines)), float(np.mean(norms))
+            results.append(GradientAgreement(name, mean_cosine, mean_norm, disjoint, rounds, batch_size))
     return tuple(results)
 
 
-def _agreement(name: str, gradients: Iterable[Tensor], batches: int, batch_size: int) -> GradientAgreement:
+def _agreement(gradients: Iterable[Tensor]) -> tuple[float, list[float]]:
+    """Mean cosine over pairs of gradients, and the length of each."""
     # ||sum of unit vectors||^2 = batches + sum of cosines over ordered pairs: one vector is enough to keep.
     total: Tensor | None = None
     norms = []
@@ -94,8 +106,7 @@ def _agreement(name: str, gradients: Iterable[Tensor], batches: int, batch_size:
         norms.append(float(norm))
     assert total is not None
     nonzero = sum(norm > 0 for norm in norms)
-    cosine = (float(total.square().sum()) - nonzero) / (batches * (batches - 1))
-    return GradientAgreement(name, cosine, float(np.mean(norms)), batches, batch_size)
+    return (float(total.square().sum()) - nonzero) / (len(norms) * (len(norms) - 1)), norms
 
 
 def _gradient(model: nn.Module, images: Images) -> Tensor:

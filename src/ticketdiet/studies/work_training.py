@@ -76,8 +76,9 @@ def _agreement_rows(
     recipe, train, model = recipe_of(stage), bench.train_images(stage), bench.build(stage)
     rewind(model, weights)
     subsets = {"all": np.arange(len(train))} | ({"subset": examples} if examples is not None else {})
+    batch_size = min(recipe.batch_size, min(map(len, subsets.values())) // 2)  # two batches have to be disjoint
     found = gradient_agreement(
-        model, train, subsets, batch_size=recipe.batch_size, precision=recipe.precision, seed=stage.spec["seed"]
+        model, train, subsets, batch_size=batch_size, precision=recipe.precision, seed=stage.spec["seed"]
     )
     step = stage.spec["steps"]
     return tuple(
