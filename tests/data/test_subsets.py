@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -240,6 +242,31 @@ BAD = {
     "missing indices": ({"scores": 3, "kind": "indices"}, "no indices"),
     "repeated indices": ({"scores": 3, "kind": "indices", "indices": [1, 1]}, "repeat"),
     "indices outside": ({"scores": 3, "kind": "indices", "indices": [1, 3]}, "index 3"),
+    "indices that are a mask": ({"scores": 2, "kind": "indices", "indices": [True, False]}, "np.flatnonzero"),
+    "a fractional size": ({"scores": [1.0, 2.0], "size": 1.0}, r"size=1.0 of type float(.|\n)*an integer from 1 to 2"),
+    "a size in letters": ({"scores": [1.0, 2.0], "size": "1"}, "size='1' of type str"),
+    "no size": ({"scores": [1.0, 2.0], "size": None}, "size=None"),
+    "a share in letters": ({"scores": [1.0, 2.0], "share": "a"}, "share='a'"),
+    "a fractional seed": ({"scores": [1.0, 2.0], "size": 1, "seed": 1.5}, r"seed=1.5(.|\n)*an integer"),
+    "a fractional offset": ({"scores": [1.0, 2.0], "kind": "window", "size": 1, "offset": 0.5}, "offset=0.5"),
+    "a mix in letters": ({"scores": [1.0, 2.0], "kind": "mixture", "size": 1, "mix": "a"}, "mix='a'"),
+    "one class alone": ({"scores": 2, "kind": "random", "size": 1, "labels": [0, 1], "classes": 1}, "classes=1"),
+    "no examples": ({"scores": [], "size": 1}, r"0 scores\.(.|\n)*at least one example"),
+    "no number of examples": ({"scores": 0, "kind": "random", "size": 1}, r"0 examples\."),
+    "no labels at all": ({"scores": [1.0], "size": 1, "labels": []}, "an empty array of labels"),
+    "ragged scores": ({"scores": [[1.0], [1.0, 2.0]], "size": 1}, "scores of type list, which make no array"),
+    "fewer labels than scores": ({"scores": [1.0, 2.0], "size": 1, "labels": [0]}, "2 scores and 1 labels"),
+    "a balanced window beyond a class": (
+        {
+            "scores": np.arange(6.0),
+            "kind": "window",
+            "size": 4,
+            "offset": 4,
+            "labels": [0, 1] * 3,
+            "balanced": True,
+        },
+        "offset=4 and size=4, but class 0 has 3 examples and its share of the two takes 4",
+    ),
     "fractional indices": ({"scores": 3, "kind": "indices", "indices": [0.5]}, "distinct integers"),
 }
 
@@ -248,6 +275,11 @@ BAD = {
 def test_bad_input_is_refused_with_the_reason(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         choose_subset(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [np.int64(2), np.uint8(2)])
+def test_a_size_may_be_an_integer_of_numpy(size: Any) -> None:
+    assert choose_subset([3.0, 1.0, 2.0], "easiest", size).tolist() == [1, 2]
 
 
 def test_an_unknown_kind_lists_the_known_ones() -> None:

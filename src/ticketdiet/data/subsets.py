@@ -5,22 +5,26 @@ The kinds themselves are in ``subset_rules``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 
 import numpy as np
 from torch import Tensor
 
 from ticketdiet.core.errors import DataError
-from ticketdiet.core.values import Scores
-from ticketdiet.data.subset_rules import SUBSETS, Draws, Pool, SubsetRule, share_out
-
-ScoresLike = Scores | np.ndarray | Tensor | Sequence[float] | int | None
-LabelsLike = np.ndarray | Tensor | Sequence[int] | None
-
-MAX_STRATA = 10_000
+from ticketdiet.data.checks import (
+    LabelsLike,
+    ScoresLike,
+    candidates,
+    check_indices,
+    check_labels,
+    check_options,
+    check_scores,
+    check_seed,
+    count_examples,
+    size_of,
+)
+from ticketdiet.data.subset_rules import SUBSETS, Draws, Pool, SubsetRule, Window, share_out
 
 
 def choose_subset(
@@ -63,14 +67,16 @@ def choose_subset(
 
     Raises:
         UnknownName: When no rule is called ``kind``.
-        DataError: When scores or labels are missing, of wrong length, NaN or -inf, or the size does not fit.
+        DataError: When scores or labels are missing, of wrong length, NaN or -inf, the size does not fit, or an option
+            is of the wrong type.
     """
     rule = SUBSETS.get(kind)()
-    checked = _check_scores(scores, kind, rule.needs_scores)
-    marks = _check_labels(labels, needed=balanced or classes is not None)
-    count = _count_examples(scores, checked, marks)
-    _check_options(strata, mix, offset)
-    members = _candidates(count, marks, classes)
+    checked = check_scores(scores, kind, rule.needs_scores)
+    marks = check_labels(labels, needed=balanced or classes is not None)
+    count = count_examples(scores, checked, marks)
+    check_options(strata, mix, offset)
+    check_seed(seed)
+    members = candidates(count, marks, classes)
     pool = Pool(
         members,
         checked if checked is None or len(members) == count else checked[members],
@@ -78,9 +84,9 @@ def choose_subset(
         offset=offset,
         strata=strata,
         mix=mix,
-        indices=None if indices is None else _check_indices(indices, members),
+        indices=None if indices is None else check_indices(indices, members),
     )
-    wanted = _size_of(size, share, len(members)) if rule.sized else len(members)
+    wanted = size_of(size, share, len(members)) if rule.sized else len(members)
     balanced_over = marks[members] if balanced and marks is not None else None
     return _pick(rule, pool, wanted, kind, balanced_over)
 
@@ -99,9 +105,10 @@ def random_like(reference: np.ndarray, labels: LabelsLike, seed: int = 0) -> np.
     Raises:
         DataError: When labels are missing or ``reference`` is no subset of the data set.
     """
-    marks = _check_labels(labels, needed=True)
+    marks = check_labels(labels, needed=True)
     assert marks is not None
-    wanted = _check_indices(reference, np.arange(len(marks)))
+    wanted = check_indices(reference, np.arange(len(marks)))
+    check_seed(seed)
     draws = Draws(seed, len(marks))
     rule = SUBSETS.get("random")()
     parts = []
@@ -148,13 +155,13 @@ def subset_facts(
     Raises:
         DataError: When labels, indices or scores do not fit together.
     """
-    marks = _check_labels(labels, needed=True)
+    marks = check_labels(labels, needed=True)
     assert marks is not None
-    chosen = _check_indices(indices, np.arange(len(marks)))
+    chosen = check_indices(indices, np.arange(len(marks)))
     totals = np.bincount(marks, minlength=num_classes or 0)
     counts = np.bincount(marks[chosen], minlength=len(totals))
-    checked = None if scores is None else _check_scores(scores, "", needed=True)
-    _count_examples(scores, checked, marks)
+    checked = None if scores is None else check_scores(scores, "", needed=True)
+    count_examples(scores, checked, marks)
     return SubsetFacts(
         size=len(chosen),
         share=len(chosen) / len(marks),
@@ -197,6 +204,8 @@ def _pick_balanced(rule: SubsetRule, pool: Pool, labels: np.ndarray, size: int) 
             way_out="choose a smaller size, leave the small classes out with classes=, or balanced=False",
         )
     offsets = share_out(min(pool.offset, int(totals.sum())), totals, order)
+    if isinstance(rule, Window):
+        _check_windows(pool.offset, size, present, totals, offsets + quotas)
     chosen = np.zeros(len(labels), dtype=bool)
     for label, quota, offset in zip(present, quotas, offsets, strict=True):
         inside = np.flatnonzero(labels == label)
@@ -204,6 +213,19 @@ def _pick_balanced(rule: SubsetRule, pool: Pool, labels: np.ndarray, size: int) 
         part = replace(pool, members=pool.members[inside], scores=scores, part=int(label), offset=int(offset))
         chosen[inside] = rule.pick(part, int(quota))
     return pool.members[chosen].astype(np.int64)
+
+
+def _check_windows(offset: int, size: int, present: np.ndarray, totals: np.ndarray, ends: np.ndarray) -> None:
+    """Say in the caller's own numbers which class a balanced window overhangs."""
+    if (ends <= totals).all():
+        return
+    worst = int((ends - totals).argmax())
+    raise DataError(
+        f"a balanced window with offset={offset} and size={size}, but class {present[worst]} has {totals[worst]} "
+        f"examples and its share of the two takes {ends[worst]}.",
+        expected=f"offset + size that fits into each of the {len(present)} classes when it is shared out over them",
+        way_out="choose a smaller offset or size, leave the small classes out with classes=, or balanced=False",
+    )
 
 
 def _check_balance(chosen: np.ndarray, candidates: np.ndarray, kind: str) -> None:
@@ -215,120 +237,3 @@ def _check_balance(chosen: np.ndarray, candidates: np.ndarray, kind: str) -> Non
             expected="class counts within one of equal",
             way_out="use balanced=False, or kind 'random' with a size",
         )
-
-
-def _check_scores(scores: ScoresLike, kind: str, needed: bool) -> np.ndarray | None:
-    if scores is None or isinstance(scores, Integral):
-        if needed:
-            raise DataError(
-                f"no scores for a subset of kind {kind!r}.",
-                expected="one score an example",
-                way_out="give scores, or use kind 'random' or 'all'",
-            )
-        return None
-    values = scores.mean if isinstance(scores, Scores) else scores
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if array.ndim != 1 or array.dtype.kind not in "fiub":
-        raise DataError(
-            f"scores of shape {array.shape} and dtype {array.dtype}.",
-            expected="numbers of shape (n,)",
-            way_out="give one number an example; a matrix over models is averaged when it comes as Scores",
-        )
-    if array.dtype.kind != "f" or array.dtype.itemsize < 4:
-        array = array.astype(np.float64)
-    # The minimum is NaN if any score is: one pass, no temporary array.
-    lowest = array.min(initial=np.inf)
-    if np.isnan(lowest) or lowest == -np.inf:
-        bad = np.flatnonzero(np.isnan(array) | (array == -np.inf))
-        raise DataError(
-            f"{len(bad)} scores are NaN or -inf, the first at example {bad[0]}.",
-            expected="finite numbers; +inf is allowed and means hardest",
-            way_out="score these examples again, or set them to a number on purpose",
-        )
-    return array
-
-
-def _check_labels(labels: LabelsLike, *, needed: bool) -> np.ndarray | None:
-    if labels is None:
-        if needed:
-            raise DataError(
-                "no labels.",
-                expected="one label an example, for balanced subsets, classes= and class counts",
-                way_out="give labels=images.labels",
-            )
-        return None
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if array.ndim != 1 or array.dtype.kind not in "iu" or array.min(initial=0) < 0:
-        raise DataError(
-            f"labels of shape {array.shape} and dtype {array.dtype}.",
-            expected="integers of shape (n,), from 0",
-            way_out="number the classes from 0",
-        )
-    return array
-
-
-def _count_examples(scores: ScoresLike, checked: np.ndarray | None, labels: np.ndarray | None) -> int:
-    counts = [] if checked is None else [len(checked)]
-    counts += [int(scores)] if isinstance(scores, Integral) else []
-    counts += [] if labels is None else [len(labels)]
-    if not counts or len(set(counts)) > 1 or counts[0] < 1:
-        raise DataError(
-            f"{' scores and '.join(map(str, counts))} labels." if counts else "neither scores nor labels.",
-            expected="one score and one label an example, at least one example",
-            way_out="take both from the same split; a number of examples will do for kind 'random'",
-        )
-    return counts[0]
-
-
-def _check_options(strata: int, mix: float, offset: int) -> None:
-    if not 1 <= strata <= MAX_STRATA or not 0 <= mix <= 1 or offset < 0:
-        raise DataError(
-            f"strata={strata}, mix={mix}, offset={offset}.",
-            expected=f"strata in [1, {MAX_STRATA}], mix in [0, 1] and offset >= 0",
-            way_out="correct the option",
-        )
-
-
-def _candidates(count: int, labels: np.ndarray | None, classes: Sequence[int] | None) -> np.ndarray:
-    if classes is None:
-        return np.arange(count, dtype=np.int32 if count < 2**31 else np.int64)
-    assert labels is not None
-    members = np.flatnonzero(np.isin(labels, np.asarray(classes)))
-    absent = sorted(set(classes) - set(np.unique(labels[members]).tolist()))
-    if absent or not len(members):
-        raise DataError(
-            f"classes {list(classes)}, of which {absent} have no example.",
-            expected=f"classes from 0 to {labels.max()}",
-            way_out="name classes of this data set",
-        )
-    return members
-
-
-def _size_of(size: int, share: float | None, count: int) -> int:
-    if share is not None and not 0 < share <= 1:
-        raise DataError(f"share={share}.", expected="a share in (0, 1]", way_out="0.1 takes a tenth")
-    wanted = size if share is None else math.floor(share * count + 0.5)
-    if not 1 <= wanted <= count:
-        raise DataError(
-            f"a subset of {wanted} from {count} candidates.",
-            expected=f"a size from 1 to {count}",
-            way_out="choose another size, or kind 'all'",
-        )
-    return wanted
-
-
-def _check_indices(indices: Sequence[int] | np.ndarray | Tensor, members: np.ndarray) -> np.ndarray:
-    array = indices.detach().cpu().numpy() if isinstance(indices, Tensor) else np.asarray(indices)
-    if array.ndim != 1 or array.dtype.kind not in "iu" or not len(array):
-        came = f"indices of shape {array.shape} and dtype {array.dtype}."
-    elif len(np.unique(array)) < len(array):
-        came = f"{len(array)} indices, of which {len(array) - len(np.unique(array))} repeat others."
-    elif not np.isin(array, members).all():
-        came = f"index {array[~np.isin(array, members)][0]}, which is no candidate."
-    else:
-        return np.sort(array).astype(np.int64)
-    raise DataError(
-        came,
-        expected=f"distinct integers among the {len(members)} candidates, at least one",
-        way_out="count from 0 in the order of the data set; classes= leaves candidates out",
-    )
