@@ -119,6 +119,14 @@ def test_without_pre_training_the_rewinding_point_is_the_initialisation(mlp):
     assert same(found.rewinding_point, mlp.state_dict())
 
 
+def test_a_subset_comes_as_array_tensor_or_list_in_any_order(mlp):
+    order = list(range(0, 64, 2))[::-1]
+    found = [search(mlp, levels=0, subset=kind(order)) for kind in (np.array, torch.tensor, list)]
+    seeds = RunSeeds.of(0, 0)
+    train(mlp, as_images(TRAIN), RECIPE, seeds=seeds, stop_step=5, examples=np.array(order))
+    assert all(same(one.rewinding_point, mlp.state_dict()) for one in found)
+
+
 def test_every_level_is_told_as_it_is_done(mlp):
     told = []
     found = search(mlp, on_level=told.append)
@@ -173,7 +181,14 @@ def test_the_matching_level_is_the_sparsest_within_tolerance(tolerance):
         ({"ignore": ["1.weight"]}, UserError, "cannot ignore"),
         ({"pretrain_steps": 31}, UserError, "k <= T"),
         ({"subset": np.arange(8)}, DataError, "8 examples with batches of 16"),
-        ({"subset": np.arange(1, 65)}, DataError, "examples from 1 to 64 of 64 images"),
+        ({"subset": np.arange(1, 65)}, DataError, "index 64, which is none of the candidates"),
+        ({"subset": [-1, *range(63)]}, DataError, "index -1, which is none of the candidates"),
+        ({"subset": np.array([0, 0] * 32)}, DataError, "64 indices, of which 63 repeat others"),
+        ({"subset": [0, 0], "pretrain_steps": 0}, DataError, "repeat others"),
+        ({"subset": [0.5]}, DataError, "distinct integers among the 64 candidates"),
+        ({"subset": []}, DataError, "at least one"),
+        ({"levels": 1.5}, UserError, r"levels=1\.5"),
+        ({"seed": 1.5}, DataError, r"seed=1\.5"),
         ({"subset": np.ones(64, dtype=bool)}, DataError, "np.flatnonzero"),
     ],
 )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ticketdiet.core.errors import DataError, UserError
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images
+from ticketdiet.data.checks import as_array, check_indices, check_seed, is_integer
 from ticketdiet.tickets.masks import dense_mask, density
 from ticketdiet.tickets.pruning import Rule, check_pruning, prune
 from ticketdiet.tickets.rewinding import rewind
@@ -74,7 +75,7 @@ def find_ticket(
     *,
     recipe: Recipe | None = None,
     pretrain_steps: int = 0,
-    subset: np.ndarray | Sequence[int] | None = None,
+    subset: np.ndarray | Tensor | Sequence[int] | None = None,
     levels: int = 8,
     fraction: float = 0.2,
     rule: Rule = "exact",
@@ -92,7 +93,7 @@ def find_ticket(
         test: Held-out examples, likewise.
         recipe: How to train; default 2000 steps of batch 128 at lr 0.1, or smaller batches for small data.
         pretrain_steps: k: steps of dense pre-training before the rewinding point; they count toward ``recipe.steps``.
-        subset: Indices of the training examples that pre-training sees; default all.
+        subset: Indices of the training examples that pre-training sees, no repeats; default all.
         levels: Prunings; the last density is about ``(1 - fraction) ** levels``.
         fraction: Share of the kept weights removed a level.
         rule: ``"exact"``, or ``"threshold"`` for the published rule.
@@ -107,16 +108,20 @@ def find_ticket(
         UserError: For examples, steps, fractions or names that cannot be used.
         TrainingDiverged: When a loss stops being finite.
     """
-    if levels < 0:
-        raise UserError(f"levels={levels}.", expected="0 or more prunings", way_out="8, say")
+    if not is_integer(levels) or levels < 0:
+        raise UserError(f"levels={levels!r}.", expected="0 or more prunings", way_out="8, say")
     check_pruning(fraction, rule)
+    check_seed(seed)
     images = as_images(train)
+    chosen = None if subset is None else as_array(subset, "subset")
+    if chosen is not None:
+        check_indices(chosen, np.arange(len(images)))
     held_out = as_images(test, like=images)
     recipe = recipe or Recipe(steps=2000, batch_size=min(128, max(1, len(images))), precision="float32")
     network, seeds = copy.deepcopy(model), RunSeeds.of(seed, 0)
     mask = dense_mask(network, ignore)
     _check_outputs(network, images)
-    examples = None if subset is None or not pretrain_steps else np.asarray(subset)
+    examples = chosen if pretrain_steps else None  # in the order given, which the order of the batches follows
     point = train_network(network, images, recipe, seeds=seeds, stop_step=pretrain_steps, examples=examples).weights
     found: list[Level] = []
     for number in range(levels + 1):
