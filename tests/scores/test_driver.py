@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +104,25 @@ def test_bad_calls_are_refused(images: Images, recipe: Recipe) -> None:
         score_examples("el2n", images)
     with pytest.raises(UserError, match="steps"):
         score_examples("el2n", images, make_small_net, recipe, models=1, steps=10**6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"make_model": make_small_net(0)}, r"make_model=SmallNet, a network(.|\n)*fresh network from a seed"),
+        ({"make_model": "resnet20"}, "make_model=str, no function"),
+        ({"make_model": lambda seed: None}, "make_model that returns NoneType"),
+        ({"models": 1.5}, r"models=1\.5"),
+        ({"models": "2"}, "models='2'"),
+        ({"seed": 1.5}, r"seed=1\.5(.|\n)*an integer"),
+        ({"kind": "random", "seed": "0"}, "seed='0'"),
+    ],
+)
+def test_what_makes_no_network_number_or_seed_is_refused(
+    images: Images, recipe: Recipe, changed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        score_examples(**{"kind": "el2n", "images": images, "make_model": make_small_net, "recipe": recipe, **changed})
 
 
 def test_the_network_may_be_any_module(images: Images, recipe: Recipe) -> None:

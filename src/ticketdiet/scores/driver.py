@@ -12,6 +12,7 @@ from torch import nn
 from ticketdiet.core.errors import DataError, UnknownName
 from ticketdiet.core.seeds import RunSeeds, derive_seed
 from ticketdiet.core.values import Images, Scores
+from ticketdiet.data.checks import check_seed, is_integer
 from ticketdiet.scores.base import BatchNormMode, Score, ScoreOptions, Subject, check_scores
 from ticketdiet.scores.catalog import find_score, score_names
 from ticketdiet.scores.recorder import TrainingRecorder
@@ -101,6 +102,7 @@ def score_replicate(
     """
     score, options = find_score(kind), options or ScoreOptions()
     _check_batch_norm(score, kind, options, recorded=score.needs == "training")
+    check_seed(seed)
     own_seed = derive_seed(seed, "score", kind, replicate)
     if score.needs == "nothing":
         return _checked(score, kind, Subject(images, seed=own_seed, options=options))
@@ -108,7 +110,7 @@ def score_replicate(
         raise DataError(f"score {kind!r} without a network.", expected="make_model and recipe", way_out="give both")
     # Without the kind: scores of different kinds look at the same trainings, and can be compared pairwise.
     seeds = RunSeeds.of(derive_seed(seed, "score"), replicate)
-    model = make_model(seeds.initialisation)
+    model = _made(make_model, seeds.initialisation)
     recorder = TrainingRecorder(len(images)) if score.needs == "training" else None
     watching = [*observers, *([recorder] if recorder is not None else [])]
     trainer(model, images=images, recipe=recipe, seeds=seeds, stop_step=steps, observers=watching)
@@ -145,8 +147,10 @@ def score_examples(
     Raises:
         UserError: As ``score_replicate``, a BatchNorm mode without effect included; or for fewer than one model.
     """
-    if models < 1:
-        raise DataError(f"models={models}.", expected="at least 1", way_out="the paper averages 10 to 16")
+    if not is_integer(models) or models < 1:
+        raise DataError(
+            f"models={models!r}.", expected="an integer of at least 1", way_out="the paper averages 10 to 16"
+        )
     rows = models if find_score(kind).needs != "nothing" else 1
     matrix = [
         score_replicate(kind, number, images, make_model, recipe, steps=steps, seed=seed, options=options)
@@ -182,6 +186,18 @@ def assemble_scores(
     if recipe is not None:
         facts |= {"training": recipe.identity(), "steps": recipe.steps if steps is None else steps}
     return Scores(np.stack([*rows]).astype(np.float32), kind, images.fingerprint, facts)
+
+
+def _made(make_model: object, seed: int) -> nn.Module:
+    way_out = "write def make_model(seed): that builds a fresh network, or lambda seed: build_model(..., seed=seed)"
+    expected = "a function that makes a fresh network from a seed"
+    if isinstance(make_model, nn.Module) or not callable(make_model):
+        what = "a network" if isinstance(make_model, nn.Module) else "no function"
+        raise DataError(f"make_model={type(make_model).__name__}, {what}.", expected=expected, way_out=way_out)
+    model = make_model(seed)
+    if not isinstance(model, nn.Module):
+        raise DataError(f"make_model that returns {type(model).__name__}.", expected=expected, way_out=way_out)
+    return model
 
 
 def _check_batch_norm(score: Score, kind: str, options: ScoreOptions, *, recorded: bool) -> None:
