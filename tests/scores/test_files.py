@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ticketdiet.core.errors import DataError
+from ticketdiet.core.errors import DataError, UserError
 from ticketdiet.core.values import Images, Scores
 from ticketdiet.scores.base import ScoreOptions
 from ticketdiet.scores.driver import score_model
@@ -106,6 +106,53 @@ def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "mine.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="cannot be read"):
         read_values(tmp_path / "mine.npy", 2)
+
+
+def test_a_text_file_called_npy_is_refused_without_advice_to_unpickle(tmp_path: Path) -> None:
+    (tmp_path / "mine.npy").write_text("0.5\n0.6\n")
+    for read in (lambda path: read_values(path, 2), load_scores):
+        with pytest.raises(DataError, match="no numpy file at all") as refused:
+            read(tmp_path / "mine.npy")
+        assert "unsafe" not in str(refused.value)
+        assert "allow_pickle" not in str(refused.value)
+
+
+def test_files_that_are_empty_or_hold_several_arrays_are_refused(tmp_path: Path, scores: Scores) -> None:
+    (tmp_path / "empty.npy").touch()
+    (tmp_path / "empty.csv").touch()
+    for name in ("empty.npy", "empty.csv"):
+        with pytest.raises(DataError, match="cannot be read"):
+            read_values(tmp_path / name, 2)
+    with pytest.raises(DataError, match="cannot be read as scores"):
+        load_scores(tmp_path / "empty.npy")
+    save_scores(tmp_path / "s.npz", scores)
+    (tmp_path / "s.npz").rename(tmp_path / "s.npy")
+    with pytest.raises(DataError, match="several arrays"):
+        read_values(tmp_path / "s.npy", 96)
+
+
+def test_an_ending_that_is_not_read_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"ends in '\.npz'(.|\n)*\.npy or \.csv or \.parquet(.|\n)*load_scores"):
+        read_values(tmp_path / "s.npz", 2)
+    with pytest.raises(DataError, match="has no ending"):
+        read_values(tmp_path / "scores", 2)
+
+
+def test_folders_on_the_way_are_made(tmp_path: Path, scores: Scores) -> None:
+    save_scores(tmp_path / "a" / "b" / "s.npz", scores)
+    assert (load_scores(tmp_path / "a" / "b" / "s.npz").matrix == scores.matrix).all()
+    for name in ("t.csv", "t.parquet"):
+        export_scores(tmp_path / name[2:] / "d" / name, scores)
+        assert len(read_values(tmp_path / name[2:] / "d" / name, len(scores))) == len(scores)
+
+
+def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path, scores: Scores) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"s\.npz cannot be written(.|\n)*another file"):
+        save_scores(tmp_path / "file" / "s.npz", scores)
+    (tmp_path / "t.csv").mkdir()
+    with pytest.raises(UserError, match=r"t\.csv cannot be written"):
+        export_scores(tmp_path / "t.csv", scores)
 
 
 @pytest.mark.parametrize("name", ["mine.pt", "missing.npy", "missing.csv", "missing.parquet"])

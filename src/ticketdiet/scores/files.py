@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from ticketdiet.core.errors import DataError
+from ticketdiet.core.errors import DataError, UserError
 from ticketdiet.core.values import Images, Scores
+from ticketdiet.data.decoded import reason_of
 from ticketdiet.scores.base import check_scores
 
 FORMAT = 1
@@ -24,8 +27,11 @@ SCORE_COLUMN = "score"
 def save_scores(path: str | os.PathLike[str], scores: Scores) -> None:
     """Write scores with their fingerprint and recipe as ``.npz``: the matrix, and JSON beside it.
 
+    Folders on the way are made.
+
     Raises:
         DataError: When the recipe is not JSON.
+        UserError: When the file cannot be written.
     """
     facts = {"format": FORMAT, "kind": scores.kind, "fingerprint": scores.fingerprint, "recipe": dict(scores.recipe)}
     try:
@@ -34,7 +40,7 @@ def save_scores(path: str | os.PathLike[str], scores: Scores) -> None:
         raise DataError(
             f"a recipe that is not JSON: {reason}.", expected="plain values", way_out="convert it"
         ) from None
-    with open(path, "wb") as file:
+    with _writing(path), open(path, "wb") as file:
         np.savez_compressed(file, matrix=scores.matrix, facts=np.array(text))
 
 
@@ -55,9 +61,9 @@ def load_scores(path: str | os.PathLike[str], images: Images | None = None) -> S
         if facts["format"] > FORMAT or matrix.ndim != 2:
             raise ValueError(f"format {facts['format']}, matrix of shape {matrix.shape}")
         scores = Scores(matrix, facts["kind"], facts["fingerprint"], facts["recipe"])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as reason:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as reason:
         raise DataError(
-            f"{path} cannot be read as scores: {reason}.",
+            f"{path} cannot be read as scores: {reason_of(reason)}.",
             expected="an .npz that save_scores wrote, of this version or an older one",
             way_out="write it again; one's own numbers are read by score 'file'",
         ) from None
@@ -69,6 +75,8 @@ def load_scores(path: str | os.PathLike[str], images: Images | None = None) -> S
 def export_scores(path: str | os.PathLike[str], scores: Scores, labels: np.ndarray | None = None) -> None:
     """Write a table in the order of the data set: ``index``, ``label`` if given, ``score`` (mean), ``model_0``, ...
 
+    Folders on the way are made.
+
     Args:
         path: ``.csv`` or ``.parquet``.
         scores: What to write.
@@ -76,6 +84,7 @@ def export_scores(path: str | os.PathLike[str], scores: Scores, labels: np.ndarr
 
     Raises:
         DataError: For another ending or labels of another length.
+        UserError: When the file cannot be written.
     """
     import pandas as pd
 
@@ -90,10 +99,25 @@ def export_scores(path: str | os.PathLike[str], scores: Scores, labels: np.ndarr
     columns |= {f"model_{number}": row for number, row in enumerate(scores.matrix)}
     table = pd.DataFrame(columns)
     ending = _ending(path, (".csv", ".parquet"))
-    if ending == ".csv":
-        table.to_csv(path, index=False)
-    else:
-        table.to_parquet(path, index=False)
+    with _writing(path):
+        if ending == ".csv":
+            table.to_csv(path, index=False)
+        else:
+            table.to_parquet(path, index=False)
+
+
+@contextmanager
+def _writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Make the folders on the way to ``path``, and say what is wrong when it cannot be written."""
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            expected="a folder that you may write to, with space left",
+            way_out="choose another file",
+        ) from error
 
 
 def read_values(path: str | os.PathLike[str], count: int, *, column: str | None = None) -> np.ndarray:
@@ -113,16 +137,24 @@ def read_values(path: str | os.PathLike[str], count: int, *, column: str | None 
     """
     ending = _ending(path, (".npy", ".csv", ".parquet"))
     try:
-        values = np.load(path, allow_pickle=False) if ending == ".npy" else _read_column(path, ending, column)
+        values = _read_npy(path) if ending == ".npy" else _read_column(path, ending, column)
     except DataError:
         raise
-    except (OSError, ValueError, ImportError) as reason:
+    except (OSError, EOFError, ValueError, ImportError, zipfile.BadZipFile) as reason:
         raise DataError(
-            f"{path} cannot be read: {reason}.",
+            f"{path} cannot be read: {reason_of(reason)}.",
             expected="a .npy array of numbers, or a table in CSV or Parquet",
             way_out="write it with numpy.save or DataFrame.to_csv; pickled objects are never loaded",
         ) from None
     return check_scores(values, count, source=str(path), may_be_infinite=True)
+
+
+def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
+    with open(path, "rb") as file:  # np.load leaves a file open that it cannot read
+        values = np.load(file, allow_pickle=False)
+        if not isinstance(values, np.ndarray):
+            raise ValueError("it holds several arrays")
+        return values
 
 
 def _read_column(path: str | os.PathLike[str], ending: str, column: str | None) -> np.ndarray:
@@ -149,7 +181,12 @@ def _read_column(path: str | os.PathLike[str], ending: str, column: str | None) 
 def _ending(path: str | os.PathLike[str], known: tuple[str, ...]) -> str:
     ending = Path(path).suffix.lower()
     if ending not in known:
+        way_out = "rename or convert it"
+        if ending == ".npz":
+            way_out = "of what save_scores wrote, np.save('scores.npy', load_scores(path).mean) writes the mean"
         raise DataError(
-            f"{path}.", expected=f"a name that ends in {' or '.join(known)}", way_out="rename or convert it"
+            f"{path}, whose name ends in {ending!r}." if ending else f"{path}, whose name has no ending.",
+            expected=f"a name that ends in {' or '.join(known)}",
+            way_out=way_out,
         )
     return ending
