@@ -82,6 +82,17 @@ def test_a_score_is_shown_with_its_distribution_classes_stability_and_figures(ti
             assert (tiny / "figures" / f"{stem}.{suffix}").stat().st_size > 3000
 
 
+def test_an_exported_score_says_when_it_was_permuted(tiny):
+    study = tiny / "permuted.yaml"
+    study.write_text(TINY.replace("single: {models: 1, steps: 2}", "single: {models: 1, steps: 2, permuted: true}"))
+    where = ("--store", tiny / "runs")
+    assert command("run", study, *where, "--out", tiny / "own", "--workers", 1).exit_code == 0
+    for name in ("single", "el2n"):
+        assert command("scores", "export", study, name, *where, "--out", tiny / f"{name}.npz").exit_code == 0
+    assert "permuted" in load_scores(tiny / "single.npz").recipe
+    assert "permuted" not in load_scores(tiny / "el2n.npz").recipe
+
+
 def test_a_score_of_one_model_says_that_it_has_no_stability(tiny):
     shown = command("scores", "show", tiny / "tiny.yaml", "single", "--store", tiny / "runs", "--out", tiny / "one")
     assert shown.exit_code == 0, shown.output

@@ -97,7 +97,9 @@ def stored_scores(plan: Plan, store: ResultStore, stage: Stage, name: str) -> Sc
     _require(plan, store, stage, f"score {name!r}")
     matrix = store.tensors(stage.address, "scores")["matrix"].numpy()
     made = plan.stages[next(iter(stage.inputs.values()))]
-    recipe = {"study": plan.study.study, "address": stage.address, "made": dict(made.spec)}
+    recipe: dict[str, object] = {"study": plan.study.study, "address": stage.address, "made": dict(made.spec)}
+    if stage.spec["permuted"] is not None:
+        recipe["permuted"] = stage.spec["permuted"]
     return Scores(matrix, stage.spec["kind"], stage.spec["data"], recipe)
 
 

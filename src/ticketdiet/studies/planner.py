@@ -109,7 +109,7 @@ class _ArmPlanner:
             "label_noise": desk.noise(noise, "pretraining"),
             "evaluate_every": pretrain.evaluate_every,
             **({"recalibrated": True} if pretrain.evaluate_every else {}),
-            "gradient_agreement": self.study.measure.gradient_agreement,
+            "gradient_agreement": "disjoint" if self.study.measure.gradient_agreement else False,
         }
         if pretrain.dataset is not None:
             spec["data"] = fingerprints(desk.facts_of(pretrain.dataset, f"arms.{arm}.pretrain.dataset"))
