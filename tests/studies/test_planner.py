@@ -210,6 +210,7 @@ def test_an_arm_that_is_like_one_that_is_left_out_is_refused(tiny_text):
         ("{kind: el2n, steps: 6, path: /nowhere.npy}", StudyError, r"scores\.idle\.path is given, but .*'el2n'"),
         ("{kind: random, path: /nowhere.npy}", StudyError, r"scores\.idle\.path is given, but .*'random'"),
         ("{kind: grand, steps: 6, batch_norm: lth_diet}", StudyError, "'grand' has batch_norm 'lth_diet'"),
+        ("{kind: forgetting, steps: 6, batch_norm: lth_diet}", StudyError, "would not heed"),
     ],
 )
 def test_a_score_that_cannot_be_made_is_refused_even_where_no_arm_uses_it(plan_tiny, score, error, message):

@@ -8,7 +8,7 @@ from typing import Any
 from ticketdiet.core.errors import StudyError
 from ticketdiet.core.seeds import derive_seed
 from ticketdiet.scores.base import Score
-from ticketdiet.scores.catalog import find_score
+from ticketdiet.scores.catalog import find_score, score_names
 from ticketdiet.scores.files import read_values
 from ticketdiet.studies.desk import Desk
 from ticketdiet.studies.networks import file_digest
@@ -40,11 +40,12 @@ class ScorePlanner:
         score, path = self._desk.study.scores[name], f"scores.{name}"
         rule = find_score(score.kind)
         self._check_file(path, score, rule)
-        if score.kind == "grand" and score.batch_norm != "eval":
+        if score.batch_norm != "eval" and not rule.knows_batch_norm:
+            knowing = ", ".join(kind for kind in score_names() if find_score(kind).knows_batch_norm)
             raise StudyError(
-                f"{path} of kind 'grand' has batch_norm {score.batch_norm!r}.",
-                expected="eval: in train mode an example has no gradient of its own",
-                way_out=f"leave {path}.batch_norm out, or kind grand_last or el2n",
+                f"{path} of kind {score.kind!r} has batch_norm {score.batch_norm!r}, which it would not heed.",
+                expected=f"eval, or one of the kinds {knowing}",
+                way_out=f"leave {path}.batch_norm out",
             )
 
     def _check_file(self, path: str, score: ScoreSpec, rule: Score) -> None:
