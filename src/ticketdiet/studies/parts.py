@@ -9,14 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ticketdiet.training.recipe import Precision
 
-# Kinds of this package that do not read a key of a subset; those of other packages may read any.
-_UNSCORED = frozenset(("all", "random", "indices"))
+# Kinds of this package that do not read a key of a subset; those of other packages may read any. Size and score may
+# stay where a kind does not read them, so that --set can change the kind of an arm's subset alone.
 _UNLISTED = frozenset(("all", "random", "easiest", "hardest", "window", "stratified", "mixture"))
-_KINDS_WITHOUT = {
-    "offset": (_UNSCORED | _UNLISTED) - {"window"},
-    "indices": _UNLISTED,
-    "score": _UNSCORED,
-}
+_KINDS_WITHOUT = {"offset": (_UNLISTED | {"indices"}) - {"window"}, "indices": _UNLISTED}
 
 
 class Part(BaseModel):
@@ -84,10 +80,9 @@ class SubsetSpec(Part):
         counted = self.kind in ("all", "indices") or self.like is not None
         if not counted and self.size is None and self.share is None:
             raise ValueError(f"a subset of kind {self.kind!r} needs size or share")
-        if counted and (self.size is not None or self.share is not None):
+        if self.like is not None and (self.size is not None or self.share is not None):
             key = "size" if self.size is not None else "share"
-            what = f"kind {self.kind!r}" if self.like is None else f"like {self.like!r}"
-            raise ValueError(f"{key} has no effect on a subset of {what}, which has its own; leave {key} out")
+            raise ValueError(f"{key} has no effect on a subset like {self.like!r}, which has its own; leave {key} out")
         if self.like is not None and self.kind != "random":
             raise ValueError("like: goes with kind random")
         return self
@@ -99,7 +94,7 @@ class SubsetSpec(Part):
         repeated = [index for index, times in Counter(self.indices or ()).items() if times > 1]
         if repeated:
             raise ValueError(f"indices names example {repeated[0]} more than once; name every example once")
-        given = {"offset": self.offset, "indices": self.indices, "score": self.score}
+        given = {"offset": self.offset, "indices": self.indices}
         for key, value in given.items():
             if value and self.kind in _KINDS_WITHOUT[key]:
                 raise ValueError(
