@@ -35,15 +35,19 @@ def score_figures(scores: Scores, images: Images, name: str, size: int) -> dict[
     values, labels = scores.mean, images.labels.cpu().numpy()
     ends = {f"easiest {size}": "easiest", f"hardest {size}": "hardest"}
     subsets = {label: choose_subset(scores, kind, size) for label, kind in ends.items()}
-    figures = {"distribution": score_figure(values, labels, images.class_names, subsets=subsets, score_name=name)}
-    stability = stability_rows(scores, size)
+    distribution = score_figure(values, labels, images.class_names, subsets=subsets, score_name=name)
+    return {"distribution": distribution} | _stability_and_sheet(scores, images, name, size)
+
+
+def _stability_and_sheet(scores: Scores, images: Images, name: str, size: int) -> dict[str, Figure]:
+    figures, stability = dict[str, Figure](), stability_rows(scores, size)
     if stability:
         table = pd.DataFrame([asdict(row) for row in stability])
         title = f"{name}: agreement with all {len(scores.matrix)} models"
         figures["stability"] = rank_stability_figure(table, size=size, title=title)
     if _can_be_shown(images):
-        pixels = images.pixels.cpu().numpy()
-        figures["sheet"] = image_sheet(pixels, labels, values, images.class_names, score_name=name)
+        pixels, labels = images.pixels.cpu().numpy(), images.labels.cpu().numpy()
+        figures["sheet"] = image_sheet(pixels, labels, scores.mean, images.class_names, score_name=name)
     return figures
 
 
@@ -64,7 +68,7 @@ def diet_figures(plan: Plan, store: ResultStore) -> dict[str, Figure]:
         scores = stored_scores(plan, store, stage, name)
         if scores.fingerprint != images.fingerprint:
             continue  # of the data set that an arm pre-trains on instead
-        drawn = score_figures(scores, images, name, max(1, len(images) // 10))
+        drawn = _stability_and_sheet(scores, images, name, max(1, len(images) // 10))
         subsets = {arm: indices for arm, indices in fed.items() if plan.study.arms[arm].pretrain.subset.score == name}
         others = {arm: indices for arm, indices in fed.items() if plan.study.arms[arm].pretrain.subset.score is None}
         subsets = dict(itertools.islice((others | subsets if len(fed) <= MOST_DIETS else subsets).items(), MOST_DIETS))
@@ -72,7 +76,7 @@ def diet_figures(plan: Plan, store: ResultStore) -> dict[str, Figure]:
         diet = score_figure(
             scores.mean, labels, images.class_names, subsets=subsets or None, score_name=name, title=title
         )
-        figures |= {f"diet_{name}": diet} | {f"{s}_{name}": f for s, f in drawn.items() if s != "distribution"}
+        figures |= {f"diet_{name}": diet} | {f"{stem}_{name}": figure for stem, figure in drawn.items()}
     return figures
 
 

@@ -234,7 +234,6 @@ def export(path: Path, scores: Scores, images: Images) -> None:
     """
     check_export(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() == ".npz":
             save_scores(path, scores)
         else:
@@ -244,10 +243,4 @@ def export(path: Path, scores: Scores, images: Images) -> None:
             "Parquet needs pyarrow, which is not installed.",
             expected="the extra `parquet`",
             way_out="pip install 'ticketdiet[parquet]', or write .csv or .npz",
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            expected="a folder that you may write to, with space left",
-            way_out="choose another file with --out",
         ) from error

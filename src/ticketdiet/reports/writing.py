@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ticketdiet.core.errors import UserError
+from ticketdiet.core.writing import writing
 from ticketdiet.reports.table import format_rows, parquet_rows
 
 SUFFIXES = (".parquet", ".csv", ".json")
@@ -44,12 +45,5 @@ def write_bytes(data: bytes, path: Path) -> None:
     Raises:
         UserError: When it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         path.write_bytes(data)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            expected="a folder that you may write to, with space left",
-            way_out="choose another file",
-        ) from error

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from ticketdiet.core.errors import DataError, UserError
+from ticketdiet.core.errors import DataError
 from ticketdiet.core.values import Images, Scores
+from ticketdiet.core.writing import writing
 from ticketdiet.data.decoded import reason_of
 from ticketdiet.scores.base import check_scores
 
@@ -40,7 +39,7 @@ def save_scores(path: str | os.PathLike[str], scores: Scores) -> None:
         raise DataError(
             f"a recipe that is not JSON: {reason}.", expected="plain values", way_out="convert it"
         ) from None
-    with _writing(path), open(path, "wb") as file:
+    with writing(path), open(path, "wb") as file:
         np.savez_compressed(file, matrix=scores.matrix, facts=np.array(text))
 
 
@@ -99,25 +98,11 @@ def export_scores(path: str | os.PathLike[str], scores: Scores, labels: np.ndarr
     columns |= {f"model_{number}": row for number, row in enumerate(scores.matrix)}
     table = pd.DataFrame(columns)
     ending = _ending(path, (".csv", ".parquet"))
-    with _writing(path):
+    with writing(path):
         if ending == ".csv":
             table.to_csv(path, index=False)
         else:
             table.to_parquet(path, index=False)
-
-
-@contextmanager
-def _writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Make the folders on the way to ``path``, and say what is wrong when it cannot be written."""
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            expected="a folder that you may write to, with space left",
-            way_out="choose another file",
-        ) from error
 
 
 def read_values(path: str | os.PathLike[str], count: int, *, column: str | None = None) -> np.ndarray:
