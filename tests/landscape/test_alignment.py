@@ -12,8 +12,8 @@ from ticketdiet.core.errors import UnknownName, UserError
 from ticketdiet.core.values import Images
 from ticketdiet.landscape.alignment import align
 from ticketdiet.landscape.barrier import measure_barrier
-from ticketdiet.landscape.batch_norm import recalibrate
 from ticketdiet.landscape.symmetries import Symmetries, find_symmetries
+from ticketdiet.training.batch_norm import recalibrate
 
 ARCHITECTURES = ["resnet8", "resnet14", "vgg16", "lenet_300_100", "lowres_resnet18", "lowres_resnet50"]
 

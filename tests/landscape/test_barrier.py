@@ -113,7 +113,7 @@ def test_the_batch_policy_is_what_train_mode_says_of_one_batch(pair: Pair, image
 
 
 def test_recalibrating_on_all_images_in_one_batch_centres_the_first_layer(pair: Pair, images: Images) -> None:
-    from ticketdiet.landscape.batch_norm import recalibrate
+    from ticketdiet.training.batch_norm import recalibrate
 
     model, a, _ = pair
     model.load_state_dict(a)
@@ -195,7 +195,7 @@ def test_an_unknown_policy_and_an_empty_data_set_are_refused(pair: Pair, images:
 
 
 def test_recalibrated_statistics_last_as_long_as_the_block_even_if_it_fails(pair: Pair, images: Images) -> None:
-    from ticketdiet.landscape.batch_norm import recalibrate, recalibrated
+    from ticketdiet.training.batch_norm import recalibrate, recalibrated
 
     model, other = pair[0], copy.deepcopy(pair[0])
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -213,7 +213,7 @@ def test_recalibrated_statistics_last_as_long_as_the_block_even_if_it_fails(pair
 
 
 def test_recalibration_takes_as_many_batches_as_asked_from_everywhere_in_the_images() -> None:
-    from ticketdiet.landscape.batch_norm import recalibrate
+    from ticketdiet.training.batch_norm import recalibrate
 
     model = nn.BatchNorm1d(1).eval()
     images = Images(torch.arange(40.0)[:, None], torch.zeros(40, dtype=torch.int64), ("a",))

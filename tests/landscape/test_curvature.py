@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from ticketdiet.core.errors import UnknownName, UserError
 from ticketdiet.core.values import Images
-from ticketdiet.landscape.batch_norm import batch_statistics
 from ticketdiet.landscape.curvature import CurvatureOperator, curvature_operator
+from ticketdiet.training.batch_norm import batch_statistics
 
 
 class Tiny(nn.Module):

@@ -184,8 +184,8 @@ def test_controls_without_a_mask_search_plan_none():
 
 
 def test_points_are_evaluated_with_batch_norm_recalibrated_too(finished):
-    from ticketdiet.landscape.batch_norm import recalibrate
     from ticketdiet.models.build import build_model
+    from ticketdiet.training.batch_norm import recalibrate
     from ticketdiet.training.evaluation import evaluate
 
     plan, store, train = finished

@@ -19,13 +19,19 @@ from torch import Tensor, nn
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Images, Mask, Weights
-from ticketdiet.landscape.batch_norm import BatchNormPolicy, batch_statistics, check_policy, even_batches, recalibrate
 from ticketdiet.landscape.interpolation import Interpolation, midpoint_mask
+from ticketdiet.training.batch_norm import (
+    RECALIBRATION_BATCHES,
+    BatchNormPolicy,
+    batch_statistics,
+    check_policy,
+    even_batches,
+    recalibrate,
+)
 from ticketdiet.training.evaluation import Evaluation, evaluate
 from ticketdiet.training.recipe import Precision
 
 DEFAULT_TOLERANCE = 0.1  # nats
-RECALIBRATION_BATCHES = 10
 EVALUATION_BATCH = 250  # images; larger ones fall out of a CPU core's cache and are slower
 
 

@@ -26,8 +26,8 @@ from torch.nn import functional as F
 
 from ticketdiet.core.errors import UnknownName, UserError
 from ticketdiet.core.values import Images, Mask, Weights
-from ticketdiet.landscape.batch_norm import batch_statistics, even_batches
 from ticketdiet.landscape.interpolation import check_finite, check_same_shapes
+from ticketdiet.training.batch_norm import batch_statistics, even_batches
 from ticketdiet.training.batches import prepare
 from ticketdiet.training.evaluation import device_of
 

@@ -17,12 +17,11 @@ from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Images, Mask, Scores, Weights
 from ticketdiet.landscape.barrier import (
     EVALUATION_BATCH,
-    RECALIBRATION_BATCHES,
     PairBarrier,
     PerExampleBarriers,
     measure_pairs,
 )
-from ticketdiet.landscape.batch_norm import BatchNormPolicy
+from ticketdiet.training.batch_norm import RECALIBRATION_BATCHES, BatchNormPolicy
 from ticketdiet.training.recipe import Precision
 
 PARENT = "parent"

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images
 from ticketdiet.data.parts import subset_splits
-from ticketdiet.landscape.barrier import RECALIBRATION_BATCHES
-from ticketdiet.landscape.batch_norm import recalibrated
 from ticketdiet.scores.agreement import gradient_agreement
 from ticketdiet.studies.bench import Bench, Made, Row, recipe_of, rows_of
 from ticketdiet.studies.stages import Stage
@@ -22,7 +20,7 @@ from ticketdiet.tickets.criteria import MaskSubject, find_mask
 from ticketdiet.tickets.masks import count_kept, dense_mask, density, empty_layers, layer_densities
 from ticketdiet.tickets.pruning import prune
 from ticketdiet.tickets.rewinding import rewind
-from ticketdiet.training.evaluation import CPU_BATCH
+from ticketdiet.training.batch_norm import recalibrated
 from ticketdiet.training.loop import Trained
 from ticketdiet.training.observers import BatchLossObserver, EvaluationObserver, Observer
 from ticketdiet.training.pretext import TURNS, RotationBatches, head_name, pretext_weights, turned_images, with_head
@@ -61,8 +59,7 @@ def _recalibrated_rows(bench: Bench, stage: Stage, weights: Mapping[str, Tensor]
 
 def _recalibrated(splits: Mapping[str, Images], steps: Collection[int], recipe: Recipe) -> EvaluationObserver:
     def within(model: nn.Module) -> AbstractContextManager[object]:
-        how: dict[str, Any] = {"batches": RECALIBRATION_BATCHES, "batch_size": CPU_BATCH, "precision": recipe.precision}
-        return recalibrated(model, splits["train"], **how)
+        return recalibrated(model, splits["train"], precision=recipe.precision)
 
     return EvaluationObserver(splits, steps, recipe.precision, within=within, suffix="_recalibrated")
 

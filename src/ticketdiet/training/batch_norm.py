@@ -1,7 +1,9 @@
-"""What BatchNorm's running statistics should be between two networks: three policies.
+"""Which statistics BatchNorm normalises by when a network is looked at, and how they are measured anew.
 
-Mixed statistics fit no network in between, which can make a barrier by itself (Jordan et al., arXiv 2211.08403). The
-paper interpolates them; the other two policies tell whether a barrier is in the weights.
+Running statistics lag behind the weights: they move by a tenth per step, so for some hundred steps of fast change they
+describe weights that are gone. Between two networks, mixed statistics fit neither, which can make a barrier by itself
+(Jordan et al., arXiv 2211.08403). The paper uses the running statistics and interpolates them; the other policies tell
+whether a number belongs to the weights.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ticketdiet.core.errors import UnknownName
+from ticketdiet.core.errors import UnknownName, UserError
 from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.core.values import Images
 from ticketdiet.training.evaluation import autocast, device_of, evaluating, prepared_chunks
@@ -22,6 +24,8 @@ from ticketdiet.training.recipe import Precision
 
 BatchNormPolicy = Literal["interpolate", "recalibrate", "batch"]
 BATCH_NORM_POLICIES: tuple[str, ...] = get_args(BatchNormPolicy)
+
+RECALIBRATION_BATCHES, RECALIBRATION_BATCH_SIZE = 10, 250
 
 
 def check_policy(policy: str) -> None:
@@ -40,26 +44,41 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 def recalibrate(
-    model: nn.Module, images: Images, *, batches: int, batch_size: int, precision: Precision = "float32"
+    model: nn.Module,
+    images: Images,
+    *,
+    batches: int = RECALIBRATION_BATCHES,
+    batch_size: int = RECALIBRATION_BATCH_SIZE,
+    precision: Precision = "float32",
 ) -> None:
     """Set the running statistics of ``model``, in place, to those of ``batches`` batches of un-augmented images.
 
     They are reset first, and averaged over the batches with equal weight. Everything but BatchNorm stays in eval mode.
+    The images are taken in a fixed pseudo-random order, so that a data set sorted by class does no harm, and in batches
+    of nearly equal size.
 
     Args:
         model: Any module; without BatchNorm nothing happens.
-        images: Where the batches come from. When they are more than is needed, a fixed pseudo-random choice is taken,
-            so that images sorted by class do no harm.
+        images: Where the batches come from; when there are more than needed, the first in that order are taken.
         batches: Number of batches; fewer if the images do not suffice.
-        batch_size: Images a batch.
+        batch_size: Images per batch at most.
         precision: ``"float32"`` or ``"bfloat16"``.
+
+    Raises:
+        UserError: When there are fewer than two images, which have no variance.
     """
     layers = batch_norms(model)
     if not layers:
         return
-    if len(images) > batches * batch_size:
-        order = numpy_generator(0, "recalibration").permutation(len(images))
-        images = images.take(order[: batches * batch_size])
+    if len(images) < 2:
+        raise UserError(
+            f"BatchNorm cannot be recalibrated on {len(images)} image(s).",
+            expected="at least two images, which have a variance",
+            way_out="give more images, or leave the running statistics as they are",
+        )
+    order = numpy_generator(0, "recalibration").permutation(len(images))
+    images = images.take(order[: batches * batch_size])
+    size = even_batches(len(images), batch_size)
     momenta = [layer.momentum for layer in layers]
     device = device_of(model)
     with evaluating(model), torch.no_grad(), autocast(device, precision):
@@ -67,7 +86,7 @@ def recalibrate(
             layer.reset_running_stats()
             layer.momentum = None
             layer.train()
-        for inputs, _ in prepared_chunks(images, batch_size, device):
+        for inputs, _ in prepared_chunks(images, size, device):
             model(inputs)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
@@ -75,7 +94,12 @@ def recalibrate(
 
 @contextmanager
 def recalibrated(
-    model: nn.Module, images: Images, *, batches: int, batch_size: int, precision: Precision = "float32"
+    model: nn.Module,
+    images: Images,
+    *,
+    batches: int = RECALIBRATION_BATCHES,
+    batch_size: int = RECALIBRATION_BATCH_SIZE,
+    precision: Precision = "float32",
 ) -> Iterator[None]:
     """Let ``model`` have recalibrated statistics inside the block, and its own again after it; see ``recalibrate``."""
     buffers = [buffer for layer in batch_norms(model) for buffer in layer.buffers()]
@@ -103,8 +127,11 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 
 
 def even_batches(count: int, batch_size: int) -> int:
-    """Return the largest batch size up to ``batch_size`` that cuts ``count`` images into batches of about equal size.
+    """Return the batch size near ``batch_size`` that cuts ``count`` images into batches of about equal size.
 
-    A last batch of a few images would have statistics of its own.
+    It is at most ``batch_size``, unless that would leave a batch of a single image, which has no variance.
     """
-    return -(-count // -(-count // batch_size))
+    size = -(-count // -(-count // batch_size))
+    while count > 1 and (size == 1 or count % size == 1):
+        size += 1
+    return size
