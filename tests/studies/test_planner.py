@@ -50,15 +50,15 @@ def test_golden_addresses(plan_tiny):
     assert first == GOLDEN
 
 
-GOLDEN_ALL = "f8a297de1fb3510b"
+GOLDEN_ALL = "3b5e9880a286c69d"
 GOLDEN: dict[str, str] = {
-    "pretrain": "c2ec4e6e01e4edf56d936a23",
-    "level": "4bf8cd0824c484afb3b87387",
-    "child": "926eeffb3a218355138d1c55",
-    "barrier": "7321fdccbea0a306ebc8f27b",
-    "score_model": "65fee6c4f4b32e96fe3d875c",
-    "score": "6137f99de5b5b814a06b984c",
-    "subset": "3ee67bd3276a72e4f3bf5004",
+    "pretrain": "c6402d4ec647a9a4b46e6393",
+    "level": "392fbca92fab7f16efab5802",
+    "child": "b50d4d3b262101a3aff0b1e0",
+    "barrier": "585f78eb7740f8325f24cb81",
+    "score_model": "689d388c5baa03a865726578",
+    "score": "0062a35b925dab5e234e7a0d",
+    "subset": "8a3c0320a108ee9f452c1898",
 }
 
 
