@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16", help="of the engine")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the engine")
     parser.add_argument("--loader-workers", type=int, default=2, help="processes of the plain loop's DataLoader")
     parser.add_argument("--source", default=f"parquet:{NEAR}" if NEAR.is_dir() else "", help="32x32 colour images")
     parser.add_argument("--contestant", choices=tuple(CONTESTANTS), help="measure only this one, in this process")
