@@ -11,11 +11,13 @@ import time
 
 import torch
 
+import machine
 from ticketdiet.store.results import ResultStore
 
 
 def main(results: int = 1000, weights: int = 50_000) -> None:
     """Fill a store in a temporary folder and print how long writing, checking, verifying and reading take."""
+    print(machine.in_words())
     with tempfile.TemporaryDirectory() as folder:
         addresses = [f"{number * 0x9E3779B97F4A7C15 % 16**24:024x}" for number in range(1, results + 1)]
         start = time.perf_counter()
