@@ -91,6 +91,27 @@ def test_plan_lists_every_stage_and_the_work_left(done):
     assert after["left"]["stages"] == 0
 
 
+def test_run_and_plan_say_what_the_other_precision_would_bring_and_json_does_not(done, tmp_path, monkeypatch):
+    folder, _ = done
+    asked = []
+
+    def advise(plan, left, **options):
+        asked.append((plan.study.study, len(left), options))
+        return "bfloat16 is 2.1 times as fast."
+
+    monkeypatch.setattr("ticketdiet.studies.precision_advice.precision_advice", advise)
+    monkeypatch.setattr("ticketdiet.cli.plans.precision_advice", advise)
+    arguments = (folder / "tiny.yaml", "--store", tmp_path / "runs")
+    planned = command("plan", *arguments)
+    assert "2.1 times" in planned.stderr
+    assert "2.1 times" not in planned.stdout
+    json.loads(command("plan", *arguments, "--format", "json").output)
+    ran = command("run", *arguments, "--out", tmp_path / "figures", "--workers", 1, "--device", "cpu")
+    assert "2.1 times" in ran.stderr
+    assert asked[1:] == [("tiny", 6, {"device": "cpu", "workers": 1})]
+    assert "2.1 times" not in command("run", *arguments, "--out", tmp_path / "figures").output
+
+
 def test_a_plan_is_never_cut_and_fits_a_hundred_columns(done):
     folder, _ = done
     plan = as_process("plan", folder / "tiny.yaml", "--store", folder / "elsewhere").stdout

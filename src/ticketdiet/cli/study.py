@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -52,13 +53,14 @@ def run(
     from ticketdiet.cli.progress import RunView
     from ticketdiet.cli.summary import show_summary
     from ticketdiet.studies.executors import choose_device
+    from ticketdiet.studies.precision_advice import precision_advice
     from ticketdiet.studies.run import run_plan
 
     with resumable():
         chosen = choose_device(device)
         todo = open_plan(study, settings, limit_arms)
         kept_in = open_store(store, create=True)
-        with RunView() as view:
+        with RunView(advise=partial(precision_advice, device=chosen, workers=workers)) as view:
             outcome = run_plan(todo, kept_in, workers=workers, device=chosen, observer=view)
         if not outcome.made:
             typer.echo(f"Nothing to do: all {outcome.kept} stages of {todo.study.study} are in {kept_in.url}.")

@@ -113,11 +113,16 @@ def default_workers(plan: Plan, device: str) -> int:
     return 1 if device.startswith("cuda") else max(1, min(cpu_count(), chains, MOST_WORKERS))
 
 
+def threads_per_worker(workers: int) -> int:
+    """Threads of each of ``workers`` processes: the cores shared out."""
+    return max(1, cpu_count() // workers)
+
+
 def _executor(
     plan: Plan, store: ResultStore, workers: int | None, device: str, save_every: float, observer: RunObserver
 ) -> Executor:
     workers = workers or default_workers(plan, device)
-    threads = max(1, cpu_count() // workers)
+    threads = threads_per_worker(workers)
     if workers > 1:
         return Processes(store.url, device, workers, threads, save_every)
     torch.set_num_threads(threads)
