@@ -184,6 +184,33 @@ def test_results_are_tidy_rows_in_every_format(done, kind):
     assert len(levels) == 4
 
 
+def test_results_show_the_columns_that_are_asked_for_those_of_the_machine_too(done):
+    import torch
+
+    folder, _ = done
+    arguments = ("results", folder / "tiny.yaml", "--store", folder / "runs", "--format", "csv", "--columns")
+    out = folder / "machine.csv"
+    assert command(*arguments, "arm, level,value,threads,capability", "--out", out).exit_code == 0
+    rows = pd.read_csv(out)
+    assert list(rows.columns) == ["arm", "level", "value", "threads", "capability"]
+    assert set(rows["capability"]) == {torch.backends.cpu.get_cpu_capability()}
+    refused = as_process(*arguments, "arm,thread")
+    assert refused.returncode == 2
+    assert "unknown column 'thread'" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["run", "results", "figure"])
+def test_results_from_different_machines_are_warned_of_once_on_standard_error(done, tmp_path, monkeypatch, name):
+    folder, _ = done
+    arguments = (name, folder / "tiny.yaml", "--store", folder / "runs", "--out", tmp_path / "out")
+    assert "warning" not in command(*arguments).output
+    monkeypatch.setattr("ticketdiet.reports.machines.mixed_machines", lambda plan, store: f"{plan.study.study} mixes")
+    result = command(*arguments)
+    assert result.exit_code == 0
+    assert result.stderr.count("warning: tiny mixes") == 1
+    assert "mixes" not in result.stdout
+
+
 def test_arms_can_be_limited(done):
     folder, _ = done
     plan = command("plan", folder / "tiny.yaml", "--limit-arms", "all@2", "--format", "json")

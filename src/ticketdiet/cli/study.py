@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ticketdiet.cli.machines import Columns, keep_columns, warn_of_mixed_machines
 from ticketdiet.cli.options import DEFAULT_STORE, Device, LimitArms, Settings, StoreUrl, Study, open_plan, open_store
 from ticketdiet.cli.stopping import resumable
 
@@ -67,6 +68,7 @@ def run(
         else:
             typer.echo(f"Made {outcome.made} stages, {outcome.kept} were there already.")
         show_summary(todo, kept_in, out or Path("figures") / todo.study.study)
+        warn_of_mixed_machines(todo, kept_in)
 
 
 def plan(
@@ -88,14 +90,17 @@ def results(
     settings: Settings = None,
     limit_arms: LimitArms = None,
     format: Annotated[RowsFormat, typer.Option(help="parquet needs --out or a redirected output.")] = RowsFormat.table,
+    columns: Columns = None,
     out: Annotated[Path | None, typer.Option(help="File to write instead of printing.")] = None,
 ) -> None:
     """Print the measurements of a study as tidy rows."""
     from ticketdiet.cli.summary import print_rows
     from ticketdiet.reports.reading import read_rows
 
-    todo = open_plan(study, settings, limit_arms)
-    print_rows(read_rows(todo, open_store(store)), format.value, out)
+    todo, kept_in = open_plan(study, settings, limit_arms), open_store(store)
+    rows = keep_columns(read_rows(todo, kept_in), kept_in, columns)
+    warn_of_mixed_machines(todo, kept_in)
+    print_rows(rows, format.value, out)
 
 
 def figure(
@@ -111,5 +116,6 @@ def figure(
 
     todo = open_plan(study, settings, limit_arms)
     kept_in = open_store(store)
+    warn_of_mixed_machines(todo, kept_in)
     for path in draw_figures(todo, kept_in, read_rows(todo, kept_in), out or Path("figures") / todo.study.study):
         typer.echo(str(path))
