@@ -285,6 +285,7 @@ def test_running_statistics_after_a_short_score_training_are_warned_of(plan_tiny
     (warning,) = plan_tiny("scores.el2n.batch_norm=eval").warnings
     assert "scores.el2n has batch_norm eval after a training of 6 steps" in warning
     assert plan_tiny().warnings == ()
+    assert plan_tiny("scores.el2n.batch_norm=eval", "scores.el2n.model={name: lenet_300_100}").warnings == ()
     assert plan_tiny("scores.el2n={kind: forgetting, models: 1, steps: 12}").warnings == ()
     long = ("training.steps=200", "scores.el2n.batch_norm=eval", "scores.el2n.steps")
     assert plan_tiny(*long[:2], f"{long[2]}=200").warnings == ()

@@ -42,7 +42,8 @@ class ScorePlanner:
         rule = find_score(score.kind)
         self._check_file(path, score, rule)
         self._check_noise(path, score, rule)
-        if self._batch_norm(name) == "eval" and score.steps < FEWEST_STEPS_FOR_EVAL:
+        lags = self._batch_norm(name) == "eval" and score.steps < FEWEST_STEPS_FOR_EVAL
+        if lags and self._desk.networks.has_batch_norm(score.model or self._desk.study.model):
             self._desk.warnings.append(
                 f"{path} has batch_norm eval after a training of {score.steps} steps, when BatchNorm's running "
                 "statistics still lag behind the weights, so that other examples rank as easy. Leave "
