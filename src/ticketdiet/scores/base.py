@@ -27,11 +27,11 @@ class ScoreOptions:
     Attributes:
         batch_size: Images per forward pass. It only affects speed and last bits, except under ``"lth_diet"``.
         precision: ``"float32"``, or ``"bfloat16"`` autocast.
-        batch_norm: ``"recalibrate"``: running statistics measured again on the images that are scored, which is right
-            at every age of the network; ``"eval"``: those that training left, which lag far behind after a short
-            training; ``"lth_diet"``: BatchNorm in train mode on class-sorted batches, as a public notebook did by
-            accident, only to compare with it. None is the first mode that the score knows (``"recalibrate"``), or no
-            mode for a score that does not depend on BatchNorm.
+        batch_norm: ``"recalibrate"``: running statistics measured again on the images that are scored, so that they are
+            those of the present weights after a training of any length; ``"eval"``: those that training left, which lag
+            far behind after a short one; ``"lth_diet"``: BatchNorm in train mode on class-sorted batches, as a public
+            notebook did by accident, only to compare with it. None is the first mode that the score knows
+            (``"recalibrate"``), or no mode for a score that does not depend on BatchNorm.
         values: float (n,) or (models, n), for scores made of given numbers (``barrier``).
         path: A file with one number an example, for ``file``.
         column: Column of that file, if it has several.
