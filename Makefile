@@ -39,8 +39,9 @@ lint: $(DEV) ## check format and lint
 types: $(DEV) ## check types
 	$(BIN)/mypy
 
+# --quiet would hide warnings from --strict too.
 docs: $(DEV) ## build the documentation site into site/; a warning is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(DEV) ## format, and repair what the linter can
 	$(BIN)/ruff check --fix .
