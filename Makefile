@@ -15,7 +15,7 @@ CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types bench reference clean distclean
+.PHONY: help demo test coverage check format lint types docs bench reference clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -27,7 +27,10 @@ demo: $(CORE) ## install, and run the quickstart study (STUDY=NAME for another)
 test: $(DEV) ## run the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q
 
-check: lint types test ## format check, lint, types and tests: what has to pass
+coverage: $(DEV) ## run the whole test suite, and report what it does not reach (htmlcov/ shows it line by line)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q --cov --cov-report=term-missing:skip-covered --cov-report=html
+
+check: lint types docs test ## format check, lint, types, documentation and tests: what has to pass
 
 lint: $(DEV) ## check format and lint
 	$(BIN)/ruff format --check .
@@ -35,6 +38,10 @@ lint: $(DEV) ## check format and lint
 
 types: $(DEV) ## check types
 	$(BIN)/mypy
+
+# --quiet would hide warnings from --strict too.
+docs: $(DEV) ## build the documentation site into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(DEV) ## format, and repair what the linter can
 	$(BIN)/ruff check --fix .
@@ -48,8 +55,8 @@ reference: $(DEV) ## write the tables of docs/study.md from the schema
 	$(BIN)/python scripts/write_study_reference.py
 
 clean: ## remove caches and build outputs; results and figures stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist site htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove .venv too
 	rm -rf $(VENV)

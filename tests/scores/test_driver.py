@@ -15,6 +15,7 @@ from ticketdiet.core.values import Images
 from ticketdiet.scores.base import ScoreOptions
 from ticketdiet.scores.catalog import score_names
 from ticketdiet.scores.driver import assemble_scores, score_examples, score_model, score_replicate
+from ticketdiet.scores.modes import ScoreBatchNorm
 from ticketdiet.training.loop import train
 from ticketdiet.training.recipe import Recipe
 
@@ -62,16 +63,28 @@ def test_the_recipe_of_a_score_says_what_produced_it(images: Images, recipe: Rec
     assert (facts["batch_norm"], facts["batch_size"]) == ("lth_diet", 32)
 
 
-@pytest.mark.parametrize("kind", [name for name in score_names() if name not in ("el2n", "grand_last", "prototype")])
+FORWARD = ("el2n", "grand", "grand_last", "prototype")
+
+
+@pytest.mark.parametrize("mode", ["recalibrate", "eval", "lth_diet"])
+@pytest.mark.parametrize("kind", [name for name in score_names() if name not in FORWARD])
 def test_a_batch_norm_mode_without_effect_is_refused_before_any_training(
-    kind: str, images: Images, recipe: Recipe
+    kind: str, mode: ScoreBatchNorm, images: Images, recipe: Recipe
 ) -> None:
     def never(seed: int) -> nn.Module:
         raise AssertionError
 
-    options = ScoreOptions(batch_norm="lth_diet", values=np.zeros(96), path="mine.npy")
-    with pytest.raises(DataError, match=r"no effect on it(.|\n)*knows the mode: el2n, grand_last, prototype"):
+    options = ScoreOptions(batch_norm=mode, values=np.zeros(96), path="mine.npy")
+    with pytest.raises(DataError, match=rf"batch_norm='{mode}', which has no effect on it"):
         score_examples(kind, images, never, recipe, models=1, options=options)
+
+
+def test_the_default_mode_is_recorded_only_where_it_has_an_effect(images: Images, recipe: Recipe) -> None:
+    modes = {
+        kind: score_examples(kind, images, make_small_net, recipe, models=1).recipe.get("batch_norm", "absent")
+        for kind in (*FORWARD, "loss", "forgetting", "random")
+    }
+    assert modes == dict.fromkeys(FORWARD, "recalibrate") | dict.fromkeys(("loss", "forgetting", "random"), "absent")
 
 
 def test_recorded_scores_watch_the_whole_training(images: Images, recipe: Recipe) -> None:

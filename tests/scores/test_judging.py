@@ -9,13 +9,15 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from ticketdiet.core.errors import DataError
+from ticketdiet.core.errors import DataError, UnknownName
 from ticketdiet.core.values import Images, Scores
-from ticketdiet.scores.agreement import gradient_agreement
+from ticketdiet.scores.agreement import AgreementBatchNorm, gradient_agreement
 from ticketdiet.scores.given import permute_scores
 from ticketdiet.scores.noise import judge_noise_detection
 from ticketdiet.scores.stability import rank_stability, spearman
 from ticketdiet.training.batches import prepare
+
+from .conftest import SmallNet
 
 
 def _noisy_scores(models: int, noise: float) -> Scores:
@@ -86,19 +88,29 @@ def test_permuted_scores_keep_their_distribution_and_lose_their_examples() -> No
     assert (permute_scores(scores, seed=1).matrix == permuted.matrix).all()
 
 
-def test_agreement_matches_cosines_of_plain_gradients(net: nn.Module, images: Images) -> None:
+@pytest.mark.parametrize("batch_norm", ["recalibrate", "eval"])
+def test_agreement_matches_cosines_of_plain_gradients(
+    net: SmallNet, images: Images, batch_norm: AgreementBatchNorm
+) -> None:
     everything = np.arange(len(images))
-    (found,) = gradient_agreement(net, images, {"all": everything[:12]}, batches=3, batch_size=4, seed=2)
+    (found,) = gradient_agreement(
+        net, images, {"all": everything[:12]}, batches=3, batch_size=4, seed=2, batch_norm=batch_norm
+    )
+    if batch_norm == "recalibrate":  # by hand: all 96 images are one batch
+        with torch.no_grad():
+            entering = net.conv(prepare(images.pixels, images))
+        net.bn.running_mean, net.bn.running_var = entering.mean((0, 2, 3)), entering.var((0, 2, 3), unbiased=True)
     # The oracle: the three disjoint batches that the seed deals, one plain backward pass each.
     from ticketdiet.core.seeds import numpy_generator
 
-    dealt, net, gradients = numpy_generator(2, "agreement").permutation(everything[:12]), net.eval(), []
+    dealt, gradients = numpy_generator(2, "agreement").permutation(everything[:12]), []
+    net.eval()
     for where in np.split(dealt, 3):
         net.zero_grad()
         batch = images.take(where)
         nn.functional.cross_entropy(net(prepare(batch.pixels, batch)), batch.labels).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]))
-    assert (found.batches, found.rounds) == (3, 1)
+    assert (found.batches, found.rounds, found.batch_norm) == (3, 1, batch_norm)
     stacked = torch.nn.functional.normalize(torch.stack(gradients), dim=1)
     cosines = stacked @ stacked.T
     assert found.mean_cosine == pytest.approx(float((cosines.sum() - 3) / 6), abs=1e-5)
@@ -128,6 +140,11 @@ def test_the_size_of_a_subset_does_not_make_its_batches_agree() -> None:
     assert (few.batches, few.rounds) == (every.batches, every.rounds) == (4, 5)
     assert abs(few.mean_cosine) < 0.05  # with a quarter of the examples in common it would be a quarter
     assert abs(every.mean_cosine) < 0.05
+
+
+def test_an_unknown_mode_of_agreement_is_refused(net: nn.Module, images: Images) -> None:
+    with pytest.raises(UnknownName, match="recalibrate"):
+        gradient_agreement(net, images, {"all": np.arange(96)}, batch_size=16, batch_norm="batch")  # type: ignore[arg-type]
 
 
 def test_a_subset_smaller_than_a_batch_is_refused(net: nn.Module, images: Images) -> None:

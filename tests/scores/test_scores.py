@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,10 @@ from ticketdiet.core.values import Images
 from ticketdiet.scores.base import SCORES, Score, ScoreOptions, Subject
 from ticketdiet.scores.catalog import score_names
 from ticketdiet.scores.driver import score_model
+from ticketdiet.scores.modes import SCORE_BATCH_NORMS
 from ticketdiet.training.batches import prepare
+
+from .conftest import SmallNet
 
 NAMES = "aum barrier confidence el2n entropy file forgetting grand grand_last loss margin prototype random variance"
 
@@ -49,7 +54,7 @@ def test_an_unknown_score_lists_the_known_ones(images: Images) -> None:
 def test_el2n_matches_a_hand_written_softmax(net: nn.Module, images: Images) -> None:
     errors = _probabilities(net, images) - np.eye(4)[images.labels.numpy()]
     expected = np.sqrt((errors**2).sum(axis=1))
-    scores = score_model("el2n", net, images, batch_size=7)
+    scores = score_model("el2n", net, images, batch_size=7, batch_norm="eval")
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
@@ -67,7 +72,7 @@ def test_snapshots_of_loss_entropy_margin_and_confidence_match_hand_written_ones
         "confidence": 1 - own,
     }
     for kind, values in expected.items():
-        np.testing.assert_allclose(score_model(kind, net, images), values, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(score_model(kind, net, images, batch_norm="eval"), values, rtol=1e-4, atol=1e-6)
 
 
 def test_grand_last_matches_autograd_of_the_last_layer(net: nn.Module, images: Images) -> None:
@@ -77,7 +82,7 @@ def test_grand_last_matches_autograd_of_the_last_layer(net: nn.Module, images: I
         loss = nn.functional.cross_entropy(net(x[None]), y[None])
         parts = torch.autograd.grad(loss, list(net.fc.parameters()))  # type: ignore[union-attr, arg-type]
         expected.append(torch.cat([part.flatten() for part in parts]).norm().item())
-    np.testing.assert_allclose(score_model("grand_last", net, images), expected, rtol=1e-4)
+    np.testing.assert_allclose(score_model("grand_last", net, images, batch_norm="eval"), expected, rtol=1e-4)
 
 
 def test_prototype_distance_is_zero_at_the_prototypes_and_seeded(net: nn.Module, images: Images) -> None:
@@ -96,7 +101,7 @@ def test_prototype_matches_distances_to_the_mean_with_one_prototype(net: nn.Modu
         net(_inputs(images))
     features = seen[0].numpy()
     expected = np.linalg.norm(features - features.mean(axis=0), axis=1)
-    scores = score_model("prototype", net, images, options=ScoreOptions(clusters=1))
+    scores = score_model("prototype", net, images, options=ScoreOptions(clusters=1, batch_norm="eval"))
     np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-5)
 
 
@@ -105,7 +110,8 @@ def test_scoring_leaves_mode_and_buffers_as_they_were(net: nn.Module, images: Im
     before = {name: value.clone() for name, value in net.state_dict().items()}
     for kind in ("el2n", "grand", "grand_last", "prototype", "loss"):
         score_model(kind, net, images)
-    score_model("el2n", net, images, batch_norm="lth_diet")
+    for mode in SCORE_BATCH_NORMS:
+        score_model("el2n", net, images, batch_norm=mode)
     assert net.training
     assert all(parameter.requires_grad for parameter in net.parameters())
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
@@ -126,11 +132,43 @@ def test_lth_diet_normalises_each_class_by_itself_and_keeps_the_order(net: nn.Mo
     np.testing.assert_allclose(score_model("el2n", net, first, batch_norm="lth_diet"), by_class, rtol=1e-4)
 
 
+SNAPSHOTS = ("el2n", "grand_last", "prototype", "loss", "entropy", "margin", "confidence")
+
+
+def _with_statistics_of(net: SmallNet, images: Images) -> SmallNet:
+    """A copy whose BatchNorm holds mean and variance of what enters it, by hand: all 96 images are one batch."""
+    copied = copy.deepcopy(net)
+    with torch.no_grad():
+        entering = copied.conv(_inputs(images))
+    copied.bn.running_mean = entering.mean((0, 2, 3))
+    copied.bn.running_var = entering.var((0, 2, 3), unbiased=True)
+    return copied
+
+
+@pytest.mark.parametrize("kind", [*SNAPSHOTS, "grand"])
+def test_by_default_a_score_has_the_statistics_of_the_images_that_are_scored(
+    kind: str, net: SmallNet, images: Images
+) -> None:
+    expected = score_model(kind, _with_statistics_of(net, images), images, batch_norm="eval", seed=1)
+    lagging = score_model(kind, net, images, batch_norm="eval", seed=1)
+    found = score_model(kind, net, images, seed=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(found, lagging, rtol=1e-2)
+    assert (score_model(kind, net, images, batch_norm="recalibrate", seed=1) == found).all()
+
+
+@pytest.mark.parametrize("kind", [*SNAPSHOTS, "grand"])
+def test_a_network_without_batch_norm_has_the_same_score_in_both_modes(kind: str, images: Images) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.LayerNorm(16), nn.Linear(16, 4))
+    by_default, as_it_is = (score_model(kind, net, images, batch_norm=mode) for mode in (None, "eval"))  # type: ignore[arg-type]
+    assert (by_default == as_it_is).all()
+
+
 def test_a_score_of_one_network_knows_the_batch_norm_quirk_or_refuses_it(net: nn.Module, images: Images) -> None:
-    for kind in ("el2n", "grand_last", "prototype", "loss", "entropy", "margin", "confidence"):
+    for kind in SNAPSHOTS:
         quirk = score_model(kind, net, images, batch_norm="lth_diet", batch_size=32)
         assert (quirk != score_model(kind, net, images, batch_size=32)).any(), kind
-    with pytest.raises(DataError, match="score 'grand' with batch_norm='lth_diet', which has no effect on it"):
+    with pytest.raises(DataError, match="'grand' cannot be computed with batch_norm='lth_diet'"):
         score_model("grand", net, images, batch_norm="lth_diet")
     with pytest.raises(UnknownName, match="lth_diet"):
         score_model("el2n", net, images, batch_norm="lth")  # type: ignore[arg-type]

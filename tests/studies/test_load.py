@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -207,3 +210,11 @@ def test_any_yaml_gives_a_study_or_a_message_for_the_user(content):
     except UserError:
         return
     assert isinstance(found, StudySpec)
+
+
+def test_a_study_is_checked_without_torch():
+    script = (
+        "import sys; from ticketdiet.studies.load import load_study\n"
+        "load_study('quickstart'); assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -278,7 +278,7 @@ def test_scores_of_noisy_labels_are_judged_as_detectors_of_the_noise(tmp_path):
     assert 0 <= found["noise_precision"] <= 1
     facts = store.document(stage_of(plan, "score", "el2n").address, "facts")
     assert facts["made_by"]["label_noise"]["fraction"] == 0.3
-    assert facts["made_by"]["batch_norm"] == "eval"
+    assert facts["made_by"]["batch_norm"] == "recalibrate"
 
 
 def test_pre_training_on_other_images_of_the_same_shape(finished, tmp_path):

@@ -50,15 +50,15 @@ def test_golden_addresses(plan_tiny):
     assert first == GOLDEN
 
 
-GOLDEN_ALL = "3b5e9880a286c69d"
+GOLDEN_ALL = "263516448cf30b0a"
 GOLDEN: dict[str, str] = {
-    "pretrain": "c6402d4ec647a9a4b46e6393",
-    "level": "392fbca92fab7f16efab5802",
-    "child": "b50d4d3b262101a3aff0b1e0",
-    "barrier": "585f78eb7740f8325f24cb81",
-    "score_model": "689d388c5baa03a865726578",
-    "score": "0062a35b925dab5e234e7a0d",
-    "subset": "8a3c0320a108ee9f452c1898",
+    "pretrain": "b6c8d076558bcbf31ce3b65f",
+    "level": "fa4f542df751bb88c966470e",
+    "child": "2a338f0f7cb8eedf730c743e",
+    "barrier": "bc35a2bed0da4537f74e57f3",
+    "score_model": "63ce4956b9d9749179eb92e6",
+    "score": "8d82b5bda4cac4a5f3f424a1",
+    "subset": "62dde8b06d4b710e3d295e15",
 }
 
 
@@ -209,8 +209,11 @@ def test_an_arm_that_is_like_one_that_is_left_out_is_refused(tiny_text):
         ("{kind: file, path: /nowhere.npy}", DataError, "cannot read /nowhere.npy"),
         ("{kind: el2n, steps: 6, path: /nowhere.npy}", StudyError, r"scores\.idle\.path is given, but .*'el2n'"),
         ("{kind: random, path: /nowhere.npy}", StudyError, r"scores\.idle\.path is given, but .*'random'"),
-        ("{kind: grand, steps: 6, batch_norm: lth_diet}", StudyError, "'grand' has batch_norm 'lth_diet'"),
-        ("{kind: forgetting, steps: 6, batch_norm: lth_diet}", StudyError, "would not heed"),
+        ("{kind: grand, steps: 6, batch_norm: lth_diet}", StudyError, r"scores\.idle: .*'grand' cannot be computed"),
+        ("{kind: forgetting, steps: 6, batch_norm: lth_diet}", StudyError, r"scores\.idle: .*has no effect on it"),
+        ("{kind: random, batch_norm: eval}", StudyError, r"scores\.idle: .*has no effect on it"),
+        ("{kind: el2n, steps: 6, batch_norm: batch}", StudyError, "batch_norm"),
+        ("{kind: file, path: x.npy, per_replicate: true}", StudyError, "per_replicate has no effect"),
     ],
 )
 def test_a_score_that_cannot_be_made_is_refused_even_where_no_arm_uses_it(plan_tiny, score, error, message):
@@ -260,3 +263,144 @@ def test_given_labels_are_of_the_images_of_the_phase_that_sees_them(plan_tiny, t
     plan_tiny(other, f"arms.all@4.label_noise={{kind: file, path: {path}}}")
     with pytest.raises(DataError, match="96"):
         plan_tiny(other, f"arms.all@4.label_noise={{kind: file, path: {path}, where: both}}")
+
+
+@pytest.mark.parametrize(
+    ("score", "mode"),
+    [
+        ("{kind: el2n, models: 1, steps: 6}", "recalibrate"),
+        ("{kind: grand, models: 1, steps: 6}", "recalibrate"),
+        ("{kind: el2n, models: 1, steps: 6, batch_norm: recalibrate}", "recalibrate"),
+        ("{kind: el2n, models: 1, steps: 6, batch_norm: eval}", "eval"),
+        ("{kind: loss, models: 1, steps: 12}", "absent"),
+        ("{kind: random}", "absent"),
+    ],
+)
+def test_the_mode_of_batch_norm_is_in_the_identity_of_a_score_only_where_it_has_an_effect(plan_tiny, score, mode):
+    plan = plan_tiny(f"scores.el2n={score}")
+    assert {s.spec.get("batch_norm", "absent") for s in plan.stages.values() if s.kind == "score_model"} == {mode}
+
+
+def test_running_statistics_after_a_short_score_training_are_warned_of(plan_tiny):
+    (warning,) = plan_tiny("scores.el2n.batch_norm=eval").warnings
+    assert "scores.el2n has batch_norm eval after a training of 6 steps" in warning
+    assert plan_tiny().warnings == ()
+    assert plan_tiny("scores.el2n.batch_norm=eval", "scores.el2n.model={name: lenet_300_100}").warnings == ()
+    assert plan_tiny("scores.el2n={kind: forgetting, models: 1, steps: 12}").warnings == ()
+    long = ("training.steps=200", "scores.el2n.batch_norm=eval", "scores.el2n.steps")
+    assert plan_tiny(*long[:2], f"{long[2]}=200").warnings == ()
+    assert len(plan_tiny(*long[:2], f"{long[2]}=199").warnings) == 1
+
+
+def points(plan, *arms):
+    return {arm: by_use(plan, "pretrain", arm) for arm in arms}
+
+
+def test_an_arm_without_pre_training_is_evaluated_in_the_precision_of_its_training(plan_tiny):
+    half = "arms.half={training: {precision: bfloat16}}"
+    found = points(plan_tiny(half.replace("arms.half", "arms.all@4")), "none@0", "all@4")
+    assert (found["none@0"].spec["precision"], found["all@4"].spec["precision"]) == ("float32", "bfloat16")
+    assert found["none@0"].address != found["all@4"].address
+
+
+def test_arms_without_pre_training_share_the_point_unless_it_is_measured_differently(plan_tiny):
+    same = ["arms.all@4={training: {lr: 0.2, batch_size: 8}, label_noise: {fraction: 0.5}}"]
+    found = points(plan_tiny(*same), "none@0", "all@4")
+    assert found["none@0"].address == found["all@4"].address
+    found = points(plan_tiny(*same, "measure.gradient_agreement=true"), "none@0", "all@4")
+    assert found["none@0"].address != found["all@4"].address
+    assert (found["none@0"].spec["batch_size"], found["all@4"].spec["batch_size"]) == (16, 8)
+    assert found["all@4"].spec["label_noise"]["fraction"] == 0.5
+
+
+PER_REPLICATE = ("replicates=2", "scores.el2n.per_replicate=true")
+
+
+def test_a_score_per_replicate_has_networks_of_its_own_and_chooses_that_replicates_subset(plan_tiny):
+    shared, own = plan_tiny("replicates=2"), plan_tiny(*PER_REPLICATE)
+    assert (kinds(shared).count("score_model"), kinds(own).count("score_model")) == (2, 4)
+    first, second = (by_use(own, "score", "el2n", replicate) for replicate in (0, 1))
+    assert set(first.inputs.values()).isdisjoint(second.inputs.values())
+    for replicate, score in enumerate((first, second)):
+        assert by_use(own, "subset", "easiest32@4", replicate).inputs["score"] == score.address
+    assert first.address == by_use(shared, "score", "el2n", -1).address  # turning it on keeps what there is
+
+
+def test_models_of_a_score_are_named_by_replicate_and_number(plan_tiny):
+    labels = [s.label for s in plan_tiny(*PER_REPLICATE).stages.values() if s.kind == "score_model"]
+    assert "score model · el2n · replicate 1 · model 0" in labels
+    shared = [s.label for s in plan_tiny().stages.values() if s.kind == "score_model"]
+    assert shared == ["score model · el2n · model 0", "score model · el2n · model 1"]
+
+
+def test_permuted_and_random_scores_per_replicate_are_drawn_for_each(plan_tiny):
+    for score in ("{kind: random}", "{kind: el2n, models: 1, steps: 6, permuted: true}"):
+        plan = plan_tiny(f"scores.el2n={score}", *PER_REPLICATE)
+        first, second = (by_use(plan, "score", "el2n", replicate) for replicate in (0, 1))
+        assert first.address != second.address
+
+
+def test_a_barrier_score_per_replicate_is_of_that_replicates_family(plan_tiny):
+    low = ("scores.low={kind: barrier, arm: all@4, per_replicate: true}", "arms.easiest32@4.pretrain.subset.score=low")
+    plan = plan_tiny("children=2", "replicates=2", *low)
+    for replicate in (0, 1):
+        (family,) = by_use(plan, "score", "low", replicate).inputs.values()
+        assert plan.stages[family].spec["family"]
+        assert plan.stages[family].uses[0].replicate == replicate
+
+
+NOISE = "label_noise={fraction: 0.5, per_replicate: true}"
+
+
+def test_label_noise_per_replicate_is_drawn_for_each_and_replicate_0_keeps_the_shared_draw(plan_tiny):
+    shared = plan_tiny("replicates=2", "label_noise={fraction: 0.5}")
+    own = plan_tiny(NOISE, *PER_REPLICATE)
+    seeds = [
+        [by_use(plan, "pretrain", "all@4", replicate).spec["label_noise"]["seed"] for replicate in (0, 1)]
+        for plan in (shared, own)
+    ]
+    assert seeds[0][0] == seeds[0][1] == seeds[1][0] != seeds[1][1]
+    models = [s for s in own.stages.values() if s.kind == "score_model"]
+    assert {(s.uses[0].replicate, s.spec["label_noise"]["seed"]) for s in models} == set(enumerate(seeds[1]))
+
+
+def test_noise_of_main_training_is_drawn_per_replicate_too(plan_tiny):
+    plan = plan_tiny("label_noise={fraction: 0.5, per_replicate: true, where: training}", "replicates=2", "children=2")
+    for kind in ("level", "child"):
+        first, second = (by_use(plan, kind, "all@4", replicate, 0).spec["label_noise"] for replicate in (0, 1))
+        assert first["seed"] != second["seed"]
+
+
+def test_one_score_of_labels_that_differ_between_replicates_is_refused(plan_tiny):
+    with pytest.raises(StudyError, match=r"scores\.el2n is one score for all replicates") as caught:
+        plan_tiny(NOISE)
+    assert "scores.el2n.per_replicate=true, or scores.el2n.labels=clean" in caught.value.way_out
+    assert caught.value.exit_code == 2
+    for remedy in ("scores.el2n.per_replicate=true", "scores.el2n.labels=clean", "scores.el2n={kind: random}"):
+        assert plan_tiny(NOISE, remedy).stages
+    assert plan_tiny(NOISE.replace("true}", "true, where: training}")).stages
+
+
+def test_given_labels_are_the_same_for_all_replicates(plan_tiny):
+    with pytest.raises(StudyError, match="per_replicate has no effect on labels of kind file"):
+        plan_tiny("label_noise={kind: file, path: labels.npy, per_replicate: true}")
+
+
+@pytest.mark.parametrize(
+    ("subset", "depends"),
+    [
+        ("{kind: random, size: 32}", False),
+        ("{kind: random, size: 32, balanced: true}", True),
+        ("{kind: random, size: 20, balanced: true, classes: [1, 2, 3]}", False),
+        ("{kind: random, like: easiest32@4}", True),
+    ],
+)
+def test_label_noise_is_in_the_identity_of_a_subset_only_where_it_counts_labels(plan_tiny, subset, depends):
+    arms = (f"arms.all@4.pretrain.subset={subset}", "scores.el2n.labels=clean")
+    clean, noisy, later = (
+        by_use(plan_tiny(*arms, *noise), "subset", "all@4")
+        for noise in ([], ["label_noise={fraction: 0.5}"], ["label_noise={fraction: 0.5, where: training}"])
+    )
+    assert "label_noise" not in clean.spec
+    assert (noisy.address != clean.address) is depends
+    assert later.address == clean.address

@@ -8,6 +8,7 @@ from ticketdiet.core.errors import DataError
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images
 from ticketdiet.training.batches import ImageBatches, crop, prepare
+from ticketdiet.training.pretext import RotationBatches
 from ticketdiet.training.recipe import Recipe
 
 RECIPE = Recipe(steps=100, batch_size=8, crop_padding=2)
@@ -41,6 +42,23 @@ def test_only_examples_of_the_subset_appear(images):
     assert batches.steps_per_epoch == 1
     seen = {int(i) for step in range(9) for i in batches.batch(step).indices}
     assert seen == set(subset.tolist())
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(8, 60), st.integers(0, 40), st.integers(0, 40), st.booleans())
+def test_unique_examples_are_those_that_the_batches_show(count, start, more, on_subset):
+    everything = Images(torch.zeros(70, 2), torch.zeros(70, dtype=torch.int64), ("a",))
+    examples = np.random.default_rng(count).choice(70, count, replace=False) if on_subset else None
+    images = everything if on_subset else everything.take(np.arange(count))
+    batches = ImageBatches(images, RECIPE, SEEDS, examples)
+    shown = {int(i) for step in range(start, start + more) for i in batches.batch(step).indices}
+    assert ImageBatches(images, RECIPE, SEEDS, examples).unique_examples(start, start + more) == len(shown)
+
+
+def test_turned_batches_show_the_examples_of_upright_ones(images):
+    recipe = RECIPE.model_copy(update={"batch_size": 24})
+    turned, upright = RotationBatches(images, recipe, SEEDS), ImageBatches(images, recipe, SEEDS)
+    assert turned.unique_examples(1, 3) == upright.unique_examples(1, 3) > 0
 
 
 def test_children_may_share_augmentation_while_the_order_differs(images):

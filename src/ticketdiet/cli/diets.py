@@ -20,6 +20,7 @@ scores_app = typer.Typer(help="List scores; show or export those of a study.", n
 subset_app = typer.Typer(help="Show what pre-training is fed.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name under scores: in the study.", show_default=False)]
+ScoreReplicate = Annotated[int, typer.Option(min=0, help="Whose score, where each replicate has its own.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -59,6 +60,7 @@ def scores_show(
     name: Name,
     store: StoreUrl = DEFAULT_STORE,
     settings: Settings = None,
+    replicate: ScoreReplicate = 0,
     size: Annotated[int | None, typer.Option(min=1, help="Examples that count as easiest; default a tenth.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the figures; default figures/STUDY/scores.")] = None,
 ) -> None:
@@ -67,17 +69,20 @@ def scores_show(
     from ticketdiet.reports.diet_report import read_scores, training_images
 
     plan = open_plan(study, settings)
-    scores = read_scores(plan, open_store(store), name)
+    scores = read_scores(plan, open_store(store), name, replicate)
     images = training_images(plan)
     scores.check_belongs_to(images)
+    own = plan.study.scores[name].per_replicate
+    title = f"{name}, replicate {replicate}" if own else name
     size = min(size or max(1, len(images) // 10), len(images))
     models = len(scores.matrix)
-    typer.echo(f"{name}: {scores.kind} of {len(scores):,} training examples, {models} model{'s' * (models > 1)}")
+    typer.echo(f"{title}: {scores.kind} of {len(scores):,} training examples, {models} model{'s' * (models > 1)}")
     _print_quantiles("quantile", {name: scores.mean})
     _print_classes(scores, images, size)
     _print_stability(scores, size)
     folder = out or Path("figures") / plan.study.study / "scores"
-    _say_where(save_all(score_figures(scores, images, name, size), folder, name))
+    prefix = f"{name}_replicate{replicate}" if own else name
+    _say_where(save_all(score_figures(scores, images, title, size), folder, prefix))
 
 
 @scores_app.command("export")
@@ -87,17 +92,18 @@ def scores_export(
     out: Annotated[Path, typer.Option(help="File to write: .csv, .parquet or .npz.", show_default=False)],
     store: StoreUrl = DEFAULT_STORE,
     settings: Settings = None,
+    replicate: ScoreReplicate = 0,
 ) -> None:
     """Write a score in the order of the data set: a table, or .npz with fingerprint and recipe."""
     from ticketdiet.reports.diet_report import check_export, export, read_scores, training_images
 
     check_export(out)
     plan = open_plan(study, settings)
-    scores = read_scores(plan, open_store(store), name)
+    scores = read_scores(plan, open_store(store), name, replicate)
     images = training_images(plan)
     scores.check_belongs_to(images)
     export(out, scores, images)
-    typer.echo(str(out))
+    typer.echo(f"{out} (replicate {replicate})" if plan.study.scores[name].per_replicate else str(out))
 
 
 @subset_app.callback()

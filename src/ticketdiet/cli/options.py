@@ -28,15 +28,19 @@ Tolerance = Annotated[
 DEFAULT_STORE = "runs"
 
 
-def open_plan(study: str, settings: list[str] | None, limit_arms: str | None = None) -> Plan:
-    """Load the study, ask the data for their fingerprints, and plan."""
+def open_plan(study: str, settings: list[str] | None, limit_arms: str | None = None, *, warn: bool = False) -> Plan:
+    """Load the study, ask the data for their fingerprints, and plan; with ``warn``, print the warnings of the plan."""
     from ticketdiet.studies.load import load_study, only_arms
     from ticketdiet.studies.planner import plan_study
 
     spec = load_study(study, settings or ())
     if limit_arms is not None:
         spec = only_arms(spec, [name.strip() for name in limit_arms.split(",") if name.strip()])
-    return plan_study(spec)
+    plan = plan_study(spec)
+    if warn:
+        for warning in plan.warnings:
+            typer.echo(f"warning: {warning}", err=True)
+    return plan
 
 
 def open_store(url: str, *, create: bool = False) -> ResultStore:

@@ -67,6 +67,7 @@ def _as_json(stage: Stage, left: dict[str, str]) -> dict[str, Any]:
         "arms": list(dict.fromkeys(use.arm for use in stage.uses)),
         "replicate": use.replicate if use.replicate >= 0 else None,
         "level": use.level if use.level >= 0 else None,
+        "model": use.model if use.model >= 0 else None,
         "address": stage.address,
         "state": _state(stage, left),
         "steps": stage.cost.steps,
@@ -84,7 +85,8 @@ def _print_table(plan: Plan, left: dict[str, str]) -> None:
     for stage in plan.stages.values():
         use = stage.uses[0]
         others = len({use.arm for use in stage.uses}) - 1
-        arms = f"{use.arm} +{others}" if others else use.arm
+        arm = f"{use.arm} model {use.model}" if use.model >= 0 else use.arm
+        arms = f"{arm} +{others}" if others else arm
         numbers = [str(number) if number >= 0 else "" for number in (use.replicate, use.level)]
         table.add_row(stage.kind, arms, *numbers, stage.address, _state(stage, left), f"{stage.cost.steps:,}")
     typer.echo(whole_lines(table), nl=False)

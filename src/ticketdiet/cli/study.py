@@ -59,7 +59,7 @@ def run(
 
     with resumable():
         chosen = choose_device(device)
-        todo = open_plan(study, settings, limit_arms)
+        todo = open_plan(study, settings, limit_arms, warn=True)
         kept_in = open_store(store, create=True)
         with RunView(advise=partial(precision_advice, device=chosen, workers=workers)) as view:
             outcome = run_plan(todo, kept_in, workers=workers, device=chosen, observer=view)
@@ -81,7 +81,7 @@ def plan(
     """List every stage of a study, done or left, and the work left."""
     from ticketdiet.cli.plans import print_plan
 
-    print_plan(open_plan(study, settings, limit_arms), store, as_json=format is PlanFormat.json)
+    print_plan(open_plan(study, settings, limit_arms, warn=True), store, as_json=format is PlanFormat.json)
 
 
 def results(

@@ -14,7 +14,13 @@ from matplotlib.figure import Figure
 from ticketdiet.core.values import Images, Scores
 from ticketdiet.data.sheet import sample_sheet
 from ticketdiet.data.subsets import choose_subset
-from ticketdiet.reports.diet_report import ChosenSubset, stability_rows, stored_scores, training_images
+from ticketdiet.reports.diet_report import (
+    ChosenSubset,
+    score_stages,
+    stability_rows,
+    stored_scores,
+    training_images,
+)
 from ticketdiet.reports.score_figures import image_sheet, rank_stability_figure, score_figure
 from ticketdiet.reports.style import save_figure
 from ticketdiet.store.results import ResultStore
@@ -58,8 +64,7 @@ def diet_figures(plan: Plan, store: ResultStore) -> dict[str, Figure]:
         File stem -> figure: for each score ``diet_NAME``, its distribution and class shares with the subset of each
         arm, and ``stability_NAME`` and ``sheet_NAME`` as :func:`score_figures` draws them.
     """
-    made = [stage for stage in plan.stages.values() if stage.kind == "score" and store.has(stage.address)]
-    stages = {use.arm: stage for stage in made for use in stage.uses}
+    stages = {name: stage for name, stage in score_stages(plan, replicate=0).items() if store.has(stage.address)}
     if not stages:
         return {}
     images, figures = training_images(plan), dict[str, Figure]()
@@ -72,7 +77,8 @@ def diet_figures(plan: Plan, store: ResultStore) -> dict[str, Figure]:
         subsets = {arm: indices for arm, indices in fed.items() if plan.study.arms[arm].pretrain.subset.score == name}
         others = {arm: indices for arm, indices in fed.items() if plan.study.arms[arm].pretrain.subset.score is None}
         subsets = dict(itertools.islice((others | subsets if len(fed) <= MOST_DIETS else subsets).items(), MOST_DIETS))
-        title = f"{plan.study.study}: {name}, and what the arms are fed"
+        whose = ", replicate 0" if plan.study.scores[name].per_replicate else ""
+        title = f"{plan.study.study}: {name}{whose}, and what the arms are fed"
         diet = score_figure(
             scores.mean, labels, images.class_names, subsets=subsets or None, score_name=name, title=title
         )

@@ -73,33 +73,57 @@ def _train_of(dataset: DatasetSpec) -> Images:
     return load_images(dataset.name, **dataset.model_dump(exclude={"name"})).train
 
 
-def read_scores(plan: Plan, store: ResultStore, name: str) -> Scores:
+def read_scores(plan: Plan, store: ResultStore, name: str, replicate: int = 0) -> Scores:
     """Read the score that a study calls ``name``.
+
+    Args:
+        plan: The study's stages.
+        store: Where their results are.
+        name: Name of the score.
+        replicate: Whose score it is, where the study has one for each replicate.
 
     Raises:
         UnknownName: When the study has none of that name.
-        UserError: When no arm needs it, or it is not finished yet.
+        UserError: For a replicate that it does not have, or when no arm needs the score or it is not finished yet.
     """
     if name not in plan.study.scores:
         raise UnknownName.of("score", name, plan.study.scores)
-    stages = [s for s in plan.stages.values() if s.kind == "score" and any(use.arm == name for use in s.uses)]
-    if not stages:
+    _check_replicate(plan, replicate)
+    stage = score_stages(plan, replicate).get(name)
+    if stage is None:
         raise UserError(
             f"score {name!r} is declared in {plan.study.study}, but no arm chooses its subset by it.",
             expected="a score that the study computes",
             way_out=f"an arm with pretrain.subset.score: {name}, and pretrain.steps above 0",
         )
-    return stored_scores(plan, store, stages[0], name)
+    return stored_scores(plan, store, stage, name)
+
+
+def score_stages(plan: Plan, replicate: int) -> dict[str, Stage]:
+    """Return the stages of the scores that a replicate uses, its own and those that all share, by name of the score."""
+    found = [stage for stage in plan.stages.values() if stage.kind == "score"]
+    return {use.arm: stage for stage in found for use in stage.uses if use.replicate in (-1, replicate)}
+
+
+def _check_replicate(plan: Plan, replicate: int) -> None:
+    if not 0 <= replicate < plan.study.replicates:
+        raise UserError(
+            f"replicate {replicate} of {plan.study.replicates}.",
+            expected=f"a number from 0 to {plan.study.replicates - 1}",
+            way_out="--replicate 0",
+        )
 
 
 def stored_scores(plan: Plan, store: ResultStore, stage: Stage, name: str) -> Scores:
-    """Read the score of a finished stage; ``name`` is what errors call it."""
+    """Read the score of a finished stage, one of whose names in the study is ``name``."""
     _require(plan, store, stage, f"score {name!r}")
     matrix = store.tensors(stage.address, "scores")["matrix"].numpy()
     made = plan.stages[next(iter(stage.inputs.values()))]
     recipe: dict[str, object] = {"study": plan.study.study, "address": stage.address, "made": dict(made.spec)}
     if stage.spec["permuted"] is not None:
         recipe["permuted"] = stage.spec["permuted"]
+    if plan.study.scores[name].per_replicate:
+        recipe["replicate"] = next(use.replicate for use in stage.uses if use.arm == name)
     return Scores(matrix, stage.spec["kind"], stage.spec["data"], recipe)
 
 
@@ -113,12 +137,7 @@ def read_subset(plan: Plan, store: ResultStore, arm: str, replicate: int = 0) ->
     study = plan.study
     if arm not in study.arms:
         raise UnknownName.of("arm", arm, study.arms)
-    if not 0 <= replicate < study.replicates:
-        raise UserError(
-            f"replicate {replicate} of {study.replicates}.",
-            expected=f"a number from 0 to {study.replicates - 1}",
-            way_out="--replicate 0",
-        )
+    _check_replicate(plan, replicate)
     points = {use.arm: s for s in plan.stages.values() if s.kind == "pretrain" for use in s.uses}
     if not points[arm].spec["steps"]:
         raise UserError(
@@ -129,21 +148,20 @@ def read_subset(plan: Plan, store: ResultStore, arm: str, replicate: int = 0) ->
     point = next(s for s in plan.stages.values() if s.kind == "pretrain" and _used(s, arm, replicate))
     images = _train_of(point.dataset)
     if "subset" not in point.inputs:
-        return ChosenSubset(arm, images, np.arange(len(images)), *_scores_at_hand(plan, store, images))
+        return ChosenSubset(arm, images, np.arange(len(images)), *_scores_at_hand(plan, store, images, replicate))
     stage = plan.stages[point.inputs["subset"]]
     _require(plan, store, stage, f"the subset of arm {arm!r}")
     indices = store.tensors(stage.address, "subset")["indices"].numpy()
     if "score" not in stage.inputs:
-        return ChosenSubset(arm, images, indices, *_scores_at_hand(plan, store, images))
+        return ChosenSubset(arm, images, indices, *_scores_at_hand(plan, store, images, replicate))
     by = plan.stages[stage.inputs["score"]]
     name = study.arms[arm].pretrain.subset.score or by.uses[0].arm
     return ChosenSubset(arm, images, indices, stored_scores(plan, store, by, name), name)
 
 
-def _scores_at_hand(plan: Plan, store: ResultStore, images: Images) -> tuple[Scores | None, str]:
-    for stage in plan.stages.values():
-        if stage.kind == "score" and stage.spec["data"] == images.fingerprint and store.has(stage.address):
-            name = stage.uses[0].arm
+def _scores_at_hand(plan: Plan, store: ResultStore, images: Images, replicate: int) -> tuple[Scores | None, str]:
+    for name, stage in score_stages(plan, replicate).items():
+        if stage.spec["data"] == images.fingerprint and store.has(stage.address):
             return stored_scores(plan, store, stage, name), name
     return None, ""
 

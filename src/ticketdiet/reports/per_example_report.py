@@ -13,6 +13,7 @@ from ticketdiet.core.values import Images
 from ticketdiet.data.images import load_images
 from ticketdiet.landscape.per_example import NEVER, ConnectedByGroup, connected_by_class, connected_by_quantile
 from ticketdiet.landscape.per_example import first_connected as first_steps
+from ticketdiet.reports.diet_report import score_stages
 from ticketdiet.reports.families import FamilyResult, pretrained_on, read_families
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.planner import Plan
@@ -34,7 +35,8 @@ def example_rows(
 
     Returns:
         Columns ``index label class``, the mean of every finished score under its name as ``score_NAME``, then ``arm
-        replicate pretrain_steps barrier connected tolerance``. Without children in the study, one row an example.
+        replicate pretrain_steps barrier connected tolerance``. Scores are those of the family's replicate. Without
+        children in the study, one row per example, with the scores of replicate 0.
 
     Raises:
         DataError: When the images are no longer those of the study.
@@ -44,12 +46,15 @@ def example_rows(
     labels = images.labels.numpy()
     names = np.array(images.class_names, dtype=object)[labels]
     base = {"index": np.arange(len(images)), "label": labels, "class": names}
-    scores = read_scores(plan, store) if split == "train" else {}
-    base |= {f"score_{name}": values for name, values in scores.items()}
     within = _tolerance(plan, tolerance)
     families = read_families(plan, store)
-    parts = [pd.DataFrame(base | _family_columns(family, split, within)) for family in families]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(base)
+    scored = dict.fromkeys({0, *(family.replicate for family in families)}, base)
+    if split == "train":
+        for replicate in scored:
+            scores = read_scores(plan, store, replicate)
+            scored[replicate] = base | {f"score_{name}": values for name, values in scores.items()}
+    parts = [pd.DataFrame(scored[f.replicate] | _family_columns(f, split, within)) for f in families]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(scored[0])
 
 
 def group_rows(
@@ -80,11 +85,16 @@ def group_rows(
         UnknownName: For a score that the study does not have.
     """
     families, within = _families(plan, store), _tolerance(plan, tolerance)
-    makers = _by_class(plan, within) if by == "class" else _by_quantile(plan, store, score, quantiles, within)
+    makers = {
+        replicate: _by_class(plan, within)
+        if by == "class"
+        else _by_quantile(plan, store, replicate, score, quantiles, within)
+        for replicate in {family.replicate for family in families}
+    }
     rows = [
         _who(plan, family) | {"by": label} | row
         for family in families
-        for label, make in makers.items()
+        for label, make in makers[family.replicate].items()
         for row in _rows_of(make(family.per_example("train")))
     ]
     return pd.DataFrame(rows)
@@ -108,10 +118,10 @@ def first_rows(plan: Plan, store: ResultStore, *, tolerance: float | None = None
     Raises:
         UserError: When no family is finished.
     """
-    within, scores = _tolerance(plan, tolerance), read_scores(plan, store)
+    within = _tolerance(plan, tolerance)
     rows: list[dict[str, Any]] = []
     for (trained_on, replicate), along in _by_step(plan, _families(plan, store)).items():
-        steps = sorted(along)
+        steps, scores = sorted(along), read_scores(plan, store, replicate)
         barriers = np.stack([along[step] for step in steps])
         first = first_steps(steps, barriers, tolerance=within)
         shares = dict(zip(steps, (barriers <= within).mean(axis=1), strict=True))
@@ -135,13 +145,12 @@ def first_rows(plan: Plan, store: ResultStore, *, tolerance: float | None = None
     return pd.DataFrame(rows).astype({"pretrain_steps": "Int64"})
 
 
-def read_scores(plan: Plan, store: ResultStore) -> dict[str, np.ndarray]:
-    """Read the finished scores of a study: name to the mean over models, float64 (n,), in the order of the images."""
+def read_scores(plan: Plan, store: ResultStore, replicate: int) -> dict[str, np.ndarray]:
+    """Read the finished scores that a replicate uses: name to mean over models, float64 (n,), in the images' order."""
     return {
-        use.arm: store.tensors(stage.address, "scores")["matrix"].double().mean(0).numpy()
-        for stage in plan.stages.values()
-        if stage.kind == "score" and store.has(stage.address)
-        for use in stage.uses
+        name: store.tensors(stage.address, "scores")["matrix"].double().mean(0).numpy()
+        for name, stage in score_stages(plan, replicate).items()
+        if store.has(stage.address)
     }
 
 
@@ -203,9 +212,9 @@ def _by_class(plan: Plan, tolerance: float) -> dict[str, _Maker]:
 
 
 def _by_quantile(
-    plan: Plan, store: ResultStore, score: str | None, quantiles: int, tolerance: float
+    plan: Plan, store: ResultStore, replicate: int, score: str | None, quantiles: int, tolerance: float
 ) -> dict[str, _Maker]:
-    scores = read_scores(plan, store)
+    scores = read_scores(plan, store, replicate)
     if not scores:
         raise UserError(
             f"no score of {plan.study.study} is in {store.url}.",

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ticketdiet.reports.diet_figures import diet_figures
+from ticketdiet.reports.diet_report import score_stages
 from ticketdiet.reports.families import FamilyResult, pretrained_on, read_families
 from ticketdiet.reports.figures import accuracy_figure, pretraining_figure
 from ticketdiet.reports.landscape_figures import (
@@ -20,7 +21,6 @@ from ticketdiet.reports.rows import final_rows
 from ticketdiet.reports.table import format_density
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.planner import Plan
-from ticketdiet.studies.stages import Stage
 
 FAMILY = "family"
 # Running statistics lag far behind after a few steps, and would decide the number.
@@ -100,26 +100,29 @@ def _shares(plan: Plan, families: list[FamilyResult]) -> pd.DataFrame:
 
 def _score_figures(plan: Plan, store: ResultStore, families: list[FamilyResult]) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
-    for stage in plan.stages.values():
-        if stage.kind == "score" and stage.spec["kind"] != "barrier" and store.has(stage.address):
+    for name, stage in score_stages(plan, replicate=0).items():
+        if stage.spec["kind"] != "barrier" and store.has(stage.address):
             scores = store.tensors(stage.address, "scores")["matrix"].double().mean(0).numpy()
-            figures |= _against(plan, stage, scores, families) if np.isfinite(scores).any() else {}
+            own = plan.study.scores[name].per_replicate  # a replicate's score says nothing of the others' families
+            beside = [family for family in families if family.replicate == 0] if own else families
+            if beside and np.isfinite(scores).any():
+                figures[f"barrier_against_{name}"] = _against(plan, name, scores, beside)
     return figures
 
 
-def _against(plan: Plan, stage: Stage, scores: np.ndarray, families: list[FamilyResult]) -> dict[str, Figure]:
+def _against(plan: Plan, name: str, scores: np.ndarray, families: list[FamilyResult]) -> Figure:
     """Draw barrier against a score, for the arm whose examples differ most in being connected."""
-    tolerance = plan.study.measure.tolerance
+    tolerance, score = plan.study.measure.tolerance, plan.study.scores[name]
 
     def undecided(family: FamilyResult) -> float:
         share = float(np.mean(family.per_example("train") <= tolerance))
         return abs(share - 0.5)
 
-    chosen, kind = min(families, key=undecided), stage.spec["kind"].upper()
+    chosen, kind = min(families, key=undecided), score.kind.upper()
     own = [family.per_example("train") for family in families if family.arm == chosen.arm]
-    title = f"{plan.study.study}: barrier against {kind}, arm {chosen.arm}"
-    figure = barrier_against_score(np.stack(own), scores, score_name=kind, tolerance=tolerance, title=title)
-    return {f"barrier_against_{stage.uses[0].arm}": figure}
+    whose = ", replicate 0" if score.per_replicate else ""
+    title = f"{plan.study.study}: barrier against {kind}, arm {chosen.arm}{whose}"
+    return barrier_against_score(np.stack(own), scores, score_name=kind, tolerance=tolerance, title=title)
 
 
 def _prediction(name: str, rows: pd.DataFrame, level: int | None) -> dict[str, Figure]:

@@ -1,20 +1,30 @@
-"""Do batches pull a network the same way? Mean cosine between the gradients of batches of a subset."""
+"""Do batches pull a network the same way? Mean cosine between the gradients of batches of a subset.
+
+The gradient that training follows normalises by the statistics of its batch. Running statistics lag far behind the
+weights after a short training, and a gradient taken with them agrees almost fully whatever the batch; measured again at
+the present weights they come near those of a batch, and still leave every example a gradient of its own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ticketdiet.core.errors import DataError
+from ticketdiet.core.errors import DataError, UnknownName
 from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.core.values import Images
+from ticketdiet.training.batch_norm import recalibrated
 from ticketdiet.training.evaluation import autocast, device_of, evaluating, prepared_chunks
 from ticketdiet.training.recipe import Precision
+
+AgreementBatchNorm = Literal["recalibrate", "eval"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,7 @@ class GradientAgreement:
         batches: Batches that are disjoint at once.
         rounds: How often the batches were dealt anew.
         batch_size: Examples a batch.
+        batch_norm: Whose running statistics BatchNorm had.
     """
 
     name: str
@@ -36,6 +47,7 @@ class GradientAgreement:
     batches: int
     rounds: int
     batch_size: int
+    batch_norm: AgreementBatchNorm
 
 
 def gradient_agreement(
@@ -46,30 +58,36 @@ def gradient_agreement(
     batches: int = 20,
     batch_size: int = 128,
     precision: Precision = "float32",
+    batch_norm: AgreementBatchNorm = "recalibrate",
     seed: int = 0,
 ) -> tuple[GradientAgreement, ...]:
     """Compare how well the gradients of batches agree, between subsets, at the present weights.
 
-    All sides are treated alike: equally many batches of equal size, no augmentation, BatchNorm in eval mode, gradients
-    of the mean cross-entropy over all parameters that need one. Batches that are compared have no example in common:
-    drawn with overlap, those of a small subset would agree more for its size alone.
+    All sides are treated alike: equally many batches of equal size, no augmentation, the same running statistics of
+    BatchNorm, gradients of the mean cross-entropy over all parameters that need one. Batches that are compared have no
+    example in common: drawn with overlap, those of a small subset would agree more for its size alone.
 
     Args:
         model: A classifier; left as it was.
-        images: The data set.
+        images: The data set: what batches are drawn from, and what statistics are recalibrated on.
         subsets: Name -> indices, for example ``{"all": np.arange(n), "easiest": ...}``.
         batches: Batches a subset, at least 2: as many as are disjoint in the smallest one, dealt anew until there are
             that many or more.
         batch_size: Examples a batch.
         precision: Precision of the passes.
+        batch_norm: ``"recalibrate"``: BatchNorm's running statistics measured again on ``images``; ``"eval"``: those
+            that training left. Networks without BatchNorm give the same under both.
         seed: Seed of the draws.
 
     Returns:
         One value a subset, in their order.
 
     Raises:
+        UnknownName: For another BatchNorm mode.
         DataError: When a subset is smaller than two batches, or fewer than two batches are asked for.
     """
+    if batch_norm not in get_args(AgreementBatchNorm):
+        raise UnknownName.of("BatchNorm mode", str(batch_norm), get_args(AgreementBatchNorm))
     smallest = min((len(subset) for subset in subsets.values()), default=0)
     if batches < 2 or not 1 <= batch_size <= smallest // 2:
         raise DataError(
@@ -80,7 +98,8 @@ def gradient_agreement(
     disjoint = min(batches, smallest // batch_size)
     rounds = -(-batches // disjoint)
     results = []
-    with evaluating(model), autocast(device_of(model), precision):
+    statistics = recalibrated(model, images, precision=precision) if batch_norm == "recalibrate" else nullcontext()
+    with statistics, evaluating(model), autocast(device_of(model), precision):
         for name, subset in subsets.items():
             draws = numpy_generator(seed, "agreement")
             cosines, norms = [], list[float]()
@@ -90,7 +109,7 @@ def gradient_agreement(
                 cosines.append(cosine)
                 norms += lengths
             mean_cosine, mean_norm = float(np.mean(cosines)), float(np.mean(norms))
-            results.append(GradientAgreement(name, mean_cosine, mean_norm, disjoint, rounds, batch_size))
+            results.append(GradientAgreement(name, mean_cosine, mean_norm, disjoint, rounds, batch_size, batch_norm))
     return tuple(results)
 
 

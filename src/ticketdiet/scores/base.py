@@ -8,13 +8,13 @@ from typing import Literal
 import numpy as np
 from torch import nn
 
-from ticketdiet.core.errors import DataError
+from ticketdiet.core.errors import DataError, UnknownName
 from ticketdiet.core.registry import Registry
 from ticketdiet.core.values import Images
+from ticketdiet.scores.modes import SCORE_BATCH_NORMS, ScoreBatchNorm
 from ticketdiet.scores.recorder import TrainingRecorder
 from ticketdiet.training.recipe import Precision
 
-BatchNormMode = Literal["eval", "lth_diet"]
 Needs = Literal["nothing", "model", "training"]
 
 SCORES: Registry[type[Score]] = Registry("score")
@@ -25,10 +25,13 @@ class ScoreOptions:
     """What a score may depend on besides images and a network.
 
     Attributes:
-        batch_size: Images a forward pass. With BatchNorm in eval mode it only affects speed and last bits.
+        batch_size: Images per forward pass. It only affects speed and last bits, except under ``"lth_diet"``.
         precision: ``"float32"``, or ``"bfloat16"`` autocast.
-        batch_norm: ``"eval"``, or ``"lth_diet"``: BatchNorm in train mode on class-sorted batches, as a public notebook
-            did by accident; only to compare with it.
+        batch_norm: ``"recalibrate"``: running statistics measured again on the images that are scored, so that they are
+            those of the present weights after a training of any length; ``"eval"``: those that training left, which lag
+            far behind after a short one; ``"lth_diet"``: BatchNorm in train mode on class-sorted batches, as a public
+            notebook did by accident, only to compare with it. None is the first mode that the score knows
+            (``"recalibrate"``), or no mode for a score that does not depend on BatchNorm.
         values: float (n,) or (models, n), for scores made of given numbers (``barrier``).
         path: A file with one number an example, for ``file``.
         column: Column of that file, if it has several.
@@ -37,7 +40,7 @@ class ScoreOptions:
 
     batch_size: int = 500
     precision: Precision = "float32"
-    batch_norm: BatchNormMode = "eval"
+    batch_norm: ScoreBatchNorm | None = None
     values: np.ndarray | None = None
     path: str | None = None
     column: str | None = None
@@ -79,17 +82,56 @@ class Score:
     Attributes:
         needs: ``"model"``: a trained network; ``"training"``: the record of a whole training; or ``"nothing"``.
         may_be_infinite: Whether +inf is a legal value (it means hardest).
-        knows_batch_norm: Whether ``options.batch_norm`` decides what it gives; another mode than ``"eval"`` is refused
-            otherwise, lest it be recorded with a score that it had no part in.
+        batch_norms: Values of ``options.batch_norm`` that decide what it gives, its default first; every other is
+            refused, so that it is not recorded for a score that it cannot affect. A score of a training does not depend
+            on them when it is read from the record of one.
     """
 
     needs: Needs = "model"
     may_be_infinite = False
-    knows_batch_norm = False
+    batch_norms: tuple[ScoreBatchNorm, ...] = ()
 
     def score(self, subject: Subject) -> np.ndarray:
         """Return float of shape (n,), in the order of the images; high means hard."""
         raise NotImplementedError
+
+
+def resolve_batch_norm(
+    score: Score, kind: str, mode: ScoreBatchNorm | None, *, recorded: bool
+) -> ScoreBatchNorm | None:
+    """Return the BatchNorm mode that a score is computed in: the one asked for, or by default the first it knows.
+
+    Args:
+        score: The score.
+        kind: Its name, for messages.
+        mode: The mode asked for, or None for the default.
+        recorded: Whether there is a record of a training to read it from.
+
+    Returns:
+        The mode, or None for a score that does not depend on BatchNorm.
+
+    Raises:
+        UnknownName: For a mode that does not exist.
+        DataError: For a mode that has no effect on this score, or in which it has no meaning.
+    """
+    known = () if recorded and score.needs == "training" else score.batch_norms
+    if mode is None:
+        return known[0] if known else None
+    if mode not in SCORE_BATCH_NORMS:
+        raise UnknownName.of("BatchNorm mode", str(mode), SCORE_BATCH_NORMS)
+    if mode in known:
+        return mode
+    if known:
+        raise DataError(
+            f"score {kind!r} cannot be computed with batch_norm={mode!r}.",
+            expected=f"one of {', '.join(known)}",
+            way_out="leave batch_norm out, or choose another score",
+        )
+    raise DataError(
+        f"score {kind!r} with batch_norm={mode!r}, which has no effect on it.",
+        expected="a BatchNorm mode only for scores that are computed from a forward pass",
+        way_out="leave batch_norm out",
+    )
 
 
 def check_scores(values: np.ndarray, count: int, *, source: str, may_be_infinite: bool = False) -> np.ndarray:

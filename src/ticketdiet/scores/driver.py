@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import get_args
+from dataclasses import asdict, replace
 
 import numpy as np
 from torch import nn
 
-from ticketdiet.core.errors import DataError, UnknownName
+from ticketdiet.core.errors import DataError
 from ticketdiet.core.seeds import RunSeeds, derive_seed
 from ticketdiet.core.values import Images, Scores
 from ticketdiet.data.checks import check_seed, is_integer
-from ticketdiet.scores.base import BatchNormMode, Score, ScoreOptions, Subject, check_scores
-from ticketdiet.scores.catalog import find_score, score_names
+from ticketdiet.scores.base import Score, ScoreOptions, Subject, check_scores, resolve_batch_norm
+from ticketdiet.scores.catalog import find_score
+from ticketdiet.scores.modes import ScoreBatchNorm
 from ticketdiet.scores.recorder import TrainingRecorder
 from ticketdiet.training.loop import train
 from ticketdiet.training.observers import Observer
@@ -32,7 +32,7 @@ def score_model(
     *,
     batch_size: int = 500,
     precision: Precision = "float32",
-    batch_norm: BatchNormMode = "eval",
+    batch_norm: ScoreBatchNorm | None = None,
     recorder: TrainingRecorder | None = None,
     seed: int = 0,
     options: ScoreOptions | None = None,
@@ -45,7 +45,8 @@ def score_model(
         images: What to score, un-augmented.
         batch_size: Images a forward pass.
         precision: ``"float32"``, or ``"bfloat16"`` autocast.
-        batch_norm: ``"eval"``, or ``"lth_diet"``: BatchNorm in train mode on class-sorted batches.
+        batch_norm: ``"recalibrate"`` (default of scores that depend on it), ``"eval"``, or ``"lth_diet"``; see
+            :class:`~ticketdiet.scores.base.ScoreOptions`.
         recorder: What was recorded while ``model`` trained, for scores of training dynamics.
         seed: Seed of what the score draws.
         options: All of the above options and rarer ones (``values``, ``path``, ``clusters``) as one value, instead.
@@ -60,7 +61,7 @@ def score_model(
     if options is None:
         options = ScoreOptions(batch_size=batch_size, precision=precision, batch_norm=batch_norm)
     score = find_score(kind)
-    _check_batch_norm(score, kind, options, recorded=recorder is not None)
+    options = _resolved(score, kind, options, recorded=recorder is not None)
     return _checked(score, kind, Subject(images, model, recorder, seed, options))
 
 
@@ -101,7 +102,7 @@ def score_replicate(
         UserError: As ``score_model`` and ``train``.
     """
     score, options = find_score(kind), options or ScoreOptions()
-    _check_batch_norm(score, kind, options, recorded=score.needs == "training")
+    options = _resolved(score, kind, options, recorded=score.needs == "training")
     check_seed(seed)
     own_seed = derive_seed(seed, "score", kind, replicate)
     if score.needs == "nothing":
@@ -180,8 +181,11 @@ def assemble_scores(
         seed: As given to ``score_replicate``.
         options: As given to ``score_replicate``.
     """
-    chosen = asdict(options or ScoreOptions())
+    score = find_score(kind)
+    chosen = asdict(_resolved(score, kind, options or ScoreOptions(), recorded=score.needs == "training"))
     del chosen["values"]
+    if chosen["batch_norm"] is None:
+        del chosen["batch_norm"]
     facts: dict[str, object] = {"seed": seed, "models": len(rows), **chosen}
     if recipe is not None:
         facts |= {"training": recipe.identity(), "steps": recipe.steps if steps is None else steps}
@@ -200,19 +204,9 @@ def _made(make_model: object, seed: int) -> nn.Module:
     return model
 
 
-def _check_batch_norm(score: Score, kind: str, options: ScoreOptions, *, recorded: bool) -> None:
-    """Refuse a mode without effect: it would be recorded as if it had one."""
-    if options.batch_norm not in get_args(BatchNormMode):
-        raise UnknownName.of("BatchNorm mode", str(options.batch_norm), get_args(BatchNormMode))
-    # Without a record, a score of the dynamics looks at the network, as el2n does.
-    if options.batch_norm == "eval" or score.knows_batch_norm or (score.needs == "training" and not recorded):
-        return
-    knowing = [name for name in score_names() if find_score(name).knows_batch_norm]
-    raise DataError(
-        f"score {kind!r} with batch_norm={options.batch_norm!r}, which has no effect on it.",
-        expected=f"'eval', or a score that knows the mode: {', '.join(knowing)}",
-        way_out="leave batch_norm out, or choose one of these scores",
-    )
+def _resolved(score: Score, kind: str, options: ScoreOptions, *, recorded: bool) -> ScoreOptions:
+    """The options with the BatchNorm mode in which the score is computed written out; None where it has no effect."""
+    return replace(options, batch_norm=resolve_batch_norm(score, kind, options.batch_norm, recorded=recorded))
 
 
 def _checked(score: Score, kind: str, subject: Subject) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Scores of training dynamics, all from one recorder that watches a training once.
 
-``loss``, ``entropy``, ``margin`` and ``confidence`` are means over the visits of a training; of a single trained
-network without a record they are what it says of the un-augmented image. The others only exist over a training.
+``loss``, ``entropy``, ``margin`` and ``confidence`` are means over the visits of a training; without a training record
+they are computed from one forward pass on un-augmented images. The others only exist over a training.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import numpy as np
 from ticketdiet.core.errors import DataError
 from ticketdiet.scores.base import SCORES, Needs, Score, Subject
 from ticketdiet.scores.forward import predict
+from ticketdiet.scores.modes import SCORE_BATCH_NORMS
 from ticketdiet.scores.pointwise import Pointwise, pointwise
 
 
@@ -19,6 +20,7 @@ class DynamicsScore(Score):
 
     kind: str
     needs: Needs = "training"
+    batch_norms = SCORE_BATCH_NORMS  # without a record it is computed from one forward pass, as el2n is
 
     def score(self, subject: Subject) -> np.ndarray:
         """Read the record if there is one, the network otherwise."""

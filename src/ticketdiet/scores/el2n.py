@@ -7,6 +7,7 @@ import torch
 
 from ticketdiet.scores.base import SCORES, Score, Subject
 from ticketdiet.scores.forward import predict
+from ticketdiet.scores.modes import SCORE_BATCH_NORMS
 
 
 @SCORES.register("el2n")
@@ -14,10 +15,11 @@ class El2n(Score):
     """||softmax(f(x)) - onehot(y)||_2, not squared, early in training; high means hard as it is, in [0, sqrt(2)].
 
     Paul et al. 2021, "Deep Learning on a Data Diet", arXiv 2107.07075, definition 2.2, there and in arXiv 2206.01278
-    averaged over independently trained networks. Images are not augmented and BatchNorm is in eval mode.
+    averaged over independently trained networks. Images are not augmented. BatchNorm is in eval mode, by default with
+    recalibrated statistics: after 40 steps the ones that training left rank other examples as easy.
     """
 
-    knows_batch_norm = True
+    batch_norms = SCORE_BATCH_NORMS
 
     def score(self, subject: Subject) -> np.ndarray:
         """Return float32 (n,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.values import Images
 from ticketdiet.scores.base import ScoreOptions
+from ticketdiet.training.batch_norm import recalibrated
 from ticketdiet.training.evaluation import autocast, device_of, evaluating, prepared_chunks
 
 
@@ -34,21 +35,33 @@ def predict(model: nn.Module, images: Images, options: ScoreOptions, *, with_fea
     Args:
         model: A classifier.
         images: What to show, un-augmented.
-        options: Batch size, precision and BatchNorm mode. ``"lth_diet"`` sorts the images by class and lets BatchNorm
-            normalise each such batch by itself, so that batches are of one class and the numbers depend on batch size.
+        options: Batch size, precision and BatchNorm mode, by default ``"recalibrate"``. ``"lth_diet"`` sorts the images
+            by class and lets BatchNorm normalise each such batch by itself, so that batches are of one class and the
+            numbers depend on batch size.
         with_features: Keep the inputs of the last linear layer too.
 
     Raises:
         DataError: When features are asked of a network whose logits do not come from a linear layer.
     """
-    if options.batch_norm == "eval":
-        with evaluating(model):
+    if options.batch_norm != "lth_diet":
+        with statistics(model, images, options), evaluating(model):
             return _predict(model, images, options, with_features)
     order = torch.sort(images.labels.cpu(), stable=True).indices
     back = torch.argsort(order)
     with evaluating(model), _batch_norm_training(model):
         sorted_ = _predict(model, images.take(order), options, with_features)
     return Predicted(sorted_.logits[back], sorted_.features[back])
+
+
+def statistics(model: nn.Module, images: Images, options: ScoreOptions) -> AbstractContextManager[object]:
+    """Return the context in which BatchNorm has the running statistics of the mode, and its own again after it.
+
+    Args:
+        model: A classifier; without BatchNorm nothing happens.
+        images: What is scored, and what the statistics are measured on.
+        options: Precision and BatchNorm mode: ``"eval"`` keeps the statistics that training left.
+    """
+    return nullcontext() if options.batch_norm == "eval" else recalibrated(model, images, precision=options.precision)
 
 
 def _predict(model: nn.Module, images: Images, options: ScoreOptions, with_features: bool) -> Predicted:

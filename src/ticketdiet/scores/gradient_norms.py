@@ -48,7 +48,9 @@ def gradient_norms(
         model: A classifier; scored in eval mode, left as it was. Parameters that need no gradient are left out.
         inputs: Float (n, ...), prepared, on the model's device.
         labels: int64 (n,), likewise.
-        precision: ``"float32"``, or ``"bfloat16"`` autocast: about 1 % off, and faster where the hardware knows it.
+        precision: ``"float32"``, or ``"bfloat16"`` autocast, which is faster where the hardware knows it. Measured on
+            small ResNets: off by 1 to 3 % in the median, 7 to 16 % at the 99th percentile, 11 to 50 % at worst; ranks
+            hardly change (Spearman's correlation of at least 0.9998). Where values count, take float32.
         method: ``"closed"``, ``"func"``, or ``"auto"``: closed where every trainable parameter belongs to a linear, 2-d
             convolution or BatchNorm layer that runs once a forward pass, torch.func otherwise.
         chunk: Examples at once, which bounds the memory; by default what suits the size of an example: of 32x32 colour

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from ticketdiet.scores.base import SCORES, Score, Subject
-from ticketdiet.scores.forward import predict
+from ticketdiet.scores.forward import predict, statistics
 from ticketdiet.scores.gradient_norms import gradient_norms
+from ticketdiet.scores.modes import SCORE_BATCH_NORMS
 from ticketdiet.training.evaluation import device_of, prepared_chunks
 
 
@@ -16,16 +17,19 @@ class Grand(Score):
     """||d cross-entropy(f(x), y) / d all parameters||_2; high means hard as it is.
 
     Paul et al. 2021, arXiv 2107.07075, definition 2.1, averaged over independently trained networks; un-augmented
-    images, BatchNorm always in eval mode (in train mode an example has no gradient of its own). Use it after some
-    training: GraNd *at initialisation*, as first published, does not reproduce; the reported numbers came from a bug
-    (Kirsch 2023, arXiv 2303.14753).
+    images, BatchNorm by running statistics, recalibrated or as training left them (by those of its batch, an example
+    has no gradient of its own). Use it after some training: GraNd *at initialisation*, as first published, does not
+    reproduce; the reported numbers came from a bug (Kirsch 2023, arXiv 2303.14753).
     """
+
+    batch_norms = ("recalibrate", "eval")
 
     def score(self, subject: Subject) -> np.ndarray:
         """Return float32 (n,)."""
         model, options = subject.trained(), subject.options
         chunks = prepared_chunks(subject.images, options.batch_size, device_of(model))
-        parts = [gradient_norms(model, x, y, precision=options.precision).cpu() for x, y in chunks]
+        with statistics(model, subject.images, options):
+            parts = [gradient_norms(model, x, y, precision=options.precision).cpu() for x, y in chunks]
         return np.asarray(torch.cat(parts).numpy())
 
 
@@ -37,7 +41,7 @@ class GrandLast(Score):
     ||error|| * sqrt(||h||^2 + 1): EL2N, weighted by the length of the features. On GraNd see ``grand``.
     """
 
-    knows_batch_norm = True
+    batch_norms = SCORE_BATCH_NORMS
 
     def score(self, subject: Subject) -> np.ndarray:
         """Return float32 (n,)."""

@@ -10,6 +10,7 @@ from ticketdiet.core.errors import DataError
 from ticketdiet.core.seeds import derive_seed
 from ticketdiet.scores.base import SCORES, Score, Subject
 from ticketdiet.scores.forward import predict
+from ticketdiet.scores.modes import SCORE_BATCH_NORMS
 
 _SKLEARN_SEED_BITS = 32
 
@@ -22,7 +23,7 @@ class Prototype(Score):
     prototype) means hard as it is. Labels play no part.
     """
 
-    knows_batch_norm = True
+    batch_norms = SCORE_BATCH_NORMS
 
     def score(self, subject: Subject) -> np.ndarray:
         """Return float32 (n,). The number of prototypes is ``options.clusters``, by default that of classes."""

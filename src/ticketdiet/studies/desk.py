@@ -26,6 +26,7 @@ class Desk:
         self.study, self.facts, self.networks = study, facts, Networks(facts)
         self.data = fingerprints(facts)
         self.stages: dict[str, Stage] = {}
+        self.warnings: list[str] = []
 
     def keep(
         self,
@@ -51,16 +52,19 @@ class Desk:
         identity = self.networks.identity(model)
         return {"data": self.data, "model": identity, "seed": self.study.seed, "replicate": replicate}
 
-    def noise(self, noise: NoiseSpec, phase: str) -> dict[str, Any] | None:
+    def seed(self, role: str, replicate: int) -> int:
+        """Seed of something drawn for each replicate; that of replicate 0 is the one where all share a draw."""
+        return derive_seed(self.study.seed, role, *([replicate] if replicate else []))
+
+    def noise(self, noise: NoiseSpec, phase: str, replicate: int) -> dict[str, Any] | None:
         """Fields that determine the labels that ``phase`` sees; None for the labels as they came."""
-        off = noise.kind != "file" and noise.fraction == 0
-        if off or noise.where not in (phase, "both"):
+        if noise.is_none or noise.where not in (phase, "both"):
             return None
         return {
             "kind": noise.kind,
             "fraction": noise.fraction,
             "file": file_digest(noise.path) if noise.path else None,
-            "seed": derive_seed(self.study.seed, "label_noise"),
+            "seed": self.seed("label_noise", replicate if noise.per_replicate else 0),
         }
 
     def check_noise(self, noise: NoiseSpec, dataset: DatasetSpec | None = None) -> None:

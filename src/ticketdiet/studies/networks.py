@@ -17,6 +17,7 @@ from ticketdiet.models.build import build_model, find_model, is_own_module
 from ticketdiet.studies.parts import ModelSpec
 from ticketdiet.studies.stages import Cost
 from ticketdiet.tickets.masks import prunable_names
+from ticketdiet.training.batch_norm import batch_norms
 from ticketdiet.training.cost import forward_flops, training_flops
 from ticketdiet.training.recipe import Recipe
 
@@ -60,6 +61,10 @@ class Networks:
         built = self._built(model)
         weights = dict(built.named_parameters())
         return sum(weights[name].numel() for name in prunable_names(built, ignore))
+
+    def has_batch_norm(self, model: ModelSpec) -> bool:
+        """Whether running statistics of BatchNorm are part of the network."""
+        return bool(batch_norms(self._built(model)))
 
     def cost(self, model: ModelSpec, recipe: Recipe, steps: int) -> Cost:
         """What ``steps`` of training take."""

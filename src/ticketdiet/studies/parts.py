@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ticketdiet.scores.modes import ScoreBatchNorm
 from ticketdiet.training.recipe import Precision
 
 # Kinds of this package that do not read a key of a subset; those of other packages may read any. Size and score may
@@ -60,7 +61,7 @@ class SubsetSpec(Part):
     size: int | None = Field(default=None, ge=1, description="Number of examples.")
     share: float | None = Field(default=None, gt=0, le=1, description="Share, instead of size.")
     score: str | None = Field(default=None, description="Name under scores: that orders the examples.")
-    balanced: bool = Field(default=False, description="Equal counts a class.")
+    balanced: bool = Field(default=False, description="Equal counts per class, by the labels that pre-training sees.")
     offset: int = Field(default=0, ge=0, description="window: rank of the first example, from the easiest.")
     strata: int = Field(default=50, ge=1, description="stratified: number of score quantiles.")
     mix: float = Field(default=0.5, ge=0, le=1, description="mixture: share of easiest; the rest is random.")
@@ -68,9 +69,13 @@ class SubsetSpec(Part):
         default=None, description="indices: the examples, by their place in the training set."
     )
     like: str | None = Field(
-        default=None, description="random: as many of each class as the subset of this arm has, at its size."
+        default=None,
+        description="random: as many of each class as the subset of this arm has, at its size, by the labels that "
+        "pre-training sees.",
     )
-    classes: tuple[int, ...] | None = Field(default=None, description="Only examples of these classes.")
+    classes: tuple[int, ...] | None = Field(
+        default=None, description="Only examples of these classes, by the labels as they came; balanced then too."
+    )
     per_replicate: bool = Field(default=True, description="Draw random choices anew for each replicate.")
 
     @model_validator(mode="after")
@@ -106,6 +111,11 @@ class SubsetSpec(Part):
     def is_everything(self) -> bool:
         """Whether this is the whole training set."""
         return self.kind == "all" and self.classes is None
+
+    @property
+    def counts_seen_labels(self) -> bool:
+        """Whether it depends on how many of each class pre-training sees; whoever names classes knows the labels."""
+        return self.like is not None or (self.balanced and self.classes is None)
 
     def resolved_size(self, num_examples: int) -> int:
         """Number of examples asked for, out of ``num_examples``."""
@@ -153,6 +163,7 @@ class NoiseSpec(Part):
     where: Literal["pretraining", "training", "both"] = Field(
         default="pretraining", description="Which phase sees them; scores see what pre-training sees."
     )
+    per_replicate: bool = Field(default=False, description="Draw the wrong labels anew for each replicate.")
 
     @model_validator(mode="after")
     def _file_has_path(self) -> NoiseSpec:
@@ -160,7 +171,14 @@ class NoiseSpec(Part):
             raise ValueError("kind file and path: go together")
         if self.kind == "file" and self.fraction:
             raise ValueError("fraction has no effect on labels of kind file, which are as given; leave fraction out")
+        if self.kind == "file" and self.per_replicate:
+            raise ValueError("per_replicate has no effect on labels of kind file, which are as given; leave it out")
         return self
+
+    @property
+    def is_none(self) -> bool:
+        """Whether no label is changed."""
+        return self.kind != "file" and self.fraction == 0
 
 
 class TicketSpec(Part):
@@ -206,14 +224,22 @@ class ScoreSpec(Part):
         default="as_pretraining",
         description="With label noise: score with the labels that pre-training sees, or clean.",
     )
-    batch_norm: Literal["eval", "lth_diet"] = Field(
-        default="eval", description="lth_diet: train-mode BatchNorm on class-sorted batches, as in the public notebook."
+    batch_norm: ScoreBatchNorm | None = Field(
+        default=None,
+        description="Running statistics of a score that is computed from a forward pass. Default: recalibrate, "
+        "measured again on the training images; eval: as the short training left them; lth_diet: train mode on "
+        "class-sorted batches, as in the public notebook.",
+    )
+    per_replicate: bool = Field(
+        default=False, description="Train models of its own for each replicate, whose subsets are chosen by them."
     )
 
     @model_validator(mode="after")
     def _file_has_path(self) -> ScoreSpec:
         if self.kind == "file" and self.path is None:
             raise ValueError("a score of kind 'file' needs path, a .npy, .csv or .parquet")
+        if self.kind == "file" and self.per_replicate and not self.permuted:
+            raise ValueError("per_replicate has no effect on a score of kind 'file' that is not permuted; leave it out")
         return self
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from ticketdiet.core.errors import StudyError
-from ticketdiet.core.seeds import derive_seed
-from ticketdiet.scores.base import Score
-from ticketdiet.scores.catalog import find_score, score_names
+from ticketdiet.core.errors import DataError, StudyError
+from ticketdiet.scores.base import Score, resolve_batch_norm
+from ticketdiet.scores.catalog import find_score
 from ticketdiet.scores.files import read_values
+from ticketdiet.scores.modes import FEWEST_STEPS_FOR_EVAL, ScoreBatchNorm
 from ticketdiet.studies.desk import Desk
 from ticketdiet.studies.networks import file_digest
 from ticketdiet.studies.parts import ScoreSpec
@@ -32,7 +33,7 @@ class ScorePlanner:
         self._underway: list[str] = []
 
     def check(self, name: str) -> None:
-        """Refuse what can be known to be wrong with the score called ``name``, whether or not an arm uses it.
+        """Refuse what can be known to be wrong with the score called ``name``, whether or not an arm uses it; warn.
 
         Raises:
             UserError: For an unknown kind, a file that cannot be used, or keys that do not fit the kind.
@@ -40,12 +41,38 @@ class ScorePlanner:
         score, path = self._desk.study.scores[name], f"scores.{name}"
         rule = find_score(score.kind)
         self._check_file(path, score, rule)
-        if score.batch_norm != "eval" and not rule.knows_batch_norm:
-            knowing = ", ".join(kind for kind in score_names() if find_score(kind).knows_batch_norm)
+        self._check_noise(path, score, rule)
+        lags = self._batch_norm(name) == "eval" and score.steps < FEWEST_STEPS_FOR_EVAL
+        if lags and self._desk.networks.has_batch_norm(score.model or self._desk.study.model):
+            self._desk.warnings.append(
+                f"{path} has batch_norm eval after a training of {score.steps} steps, when BatchNorm's running "
+                "statistics still lag behind the weights, so that other examples rank as easy. Leave "
+                f"{path}.batch_norm out to recalibrate them, or train for {FEWEST_STEPS_FOR_EVAL} steps or more."
+            )
+
+    def _batch_norm(self, name: str) -> ScoreBatchNorm | None:
+        """The BatchNorm mode of a score, None where it has no effect."""
+        score = self._desk.study.scores[name]
+        rule = find_score(score.kind)
+        try:
+            return resolve_batch_norm(rule, score.kind, score.batch_norm, recorded=rule.needs == "training")
+        except DataError as error:
             raise StudyError(
-                f"{path} of kind {score.kind!r} has batch_norm {score.batch_norm!r}, which it would not heed.",
-                expected=f"eval, or one of the kinds {knowing}",
-                way_out=f"leave {path}.batch_norm out",
+                f"scores.{name}: {error.came}",
+                expected=error.expected,
+                way_out=f"leave scores.{name}.batch_norm out, or choose another kind",
+            ) from None
+
+    def _check_noise(self, path: str, score: ScoreSpec, rule: Score) -> None:
+        """Refuse one score for all replicates of labels that differ between them."""
+        noise = self._desk.study.label_noise
+        sees = rule.needs != "nothing" and score.labels == "as_pretraining"
+        drawn = noise.per_replicate and self._desk.noise(noise, "pretraining", 0) is not None
+        if sees and drawn and not score.per_replicate:
+            raise StudyError(
+                f"{path} is one score for all replicates, but the label noise that it sees is drawn per replicate.",
+                expected="a score per replicate, or one of the labels as they came",
+                way_out=f"{path}.per_replicate=true, or {path}.labels=clean",
             )
 
     def _check_file(self, path: str, score: ScoreSpec, rule: Score) -> None:
@@ -77,8 +104,8 @@ class ScorePlanner:
                 way_out=f"more {path}.steps, or a kind that looks at the trained network alone, such as el2n",
             )
 
-    def score(self, name: str) -> Stage:
-        """Plan the score called ``name``; its result holds the matrix (models, n)."""
+    def score(self, name: str, replicate: int) -> Stage:
+        """Plan the score called ``name`` that ``replicate`` uses; its result holds the matrix (models, n)."""
         score, desk = self._desk.study.scores[name], self._desk
         if name in self._underway:
             raise StudyError(
@@ -87,18 +114,19 @@ class ScorePlanner:
                 way_out="name another arm",
             )
         self._underway.append(name)
-        rows = self._barriers(name, score) if score.kind == "barrier" else self._models(name, score)
+        own = replicate if score.per_replicate else None
+        rows = self._barriers(name, score, own) if score.kind == "barrier" else self._models(name, score, own)
         self._underway.pop()
         inputs = {f"model{index:03d}": stage.address for index, stage in enumerate(rows)}
         spec = {
             "kind": score.kind,
             "data": desk.data["train"],
-            "permuted": derive_seed(desk.study.seed, "permuted") if score.permuted else None,
+            "permuted": desk.seed("permuted", own or 0) if score.permuted else None,
             "label_noise": rows[0].spec.get("label_noise"),
         }
-        return desk.keep("score", spec, inputs, Use(name), path=rows[0].path)
+        return desk.keep("score", spec, inputs, Use(name, -1 if own is None else own), path=rows[0].path)
 
-    def _barriers(self, name: str, score: ScoreSpec) -> list[Stage]:
+    def _barriers(self, name: str, score: ScoreSpec, replicate: int | None) -> list[Stage]:
         study = self._desk.study
         if score.arm not in study.arms or not study.children:
             raise StudyError(
@@ -106,20 +134,23 @@ class ScorePlanner:
                 expected=f"arm: one of {', '.join(study.arms)}, and children: 2 or more",
                 way_out="children of that arm's dense run make the barrier",
             )
-        return self._families(score.arm)
+        families = self._families(score.arm)
+        return families if replicate is None else [families[replicate]]
 
-    def _models(self, name: str, score: ScoreSpec) -> list[Stage]:
+    def _models(self, name: str, score: ScoreSpec, replicate: int | None) -> list[Stage]:
         desk, study = self._desk, self._desk.study
         spec: dict[str, Any] = {
             "kind": score.kind,
             "data": desk.data["train"],
-            "batch_norm": score.batch_norm,
-            "seed": derive_seed(study.seed, "scores"),
+            "seed": desk.seed("scores", replicate or 0),
         }
+        batch_norm, use = self._batch_norm(name), Use(name, -1 if replicate is None else replicate)
+        if batch_norm is not None:
+            spec["batch_norm"] = batch_norm
         if find_score(score.kind).needs == "nothing":
             spec |= {"index": 0, "column": score.column}
             spec["file"] = file_digest(score.path) if score.path else None
-            return [desk.keep("score_model", spec, {}, Use(name, 0), path=score.path)]
+            return [desk.keep("score_model", spec, {}, replace(use, model=0), path=score.path)]
         recipe, model = study.score_training(name), score.model or study.model
         self._check_steps(f"scores.{name}", score, recipe)
         noise = study.label_noise
@@ -127,10 +158,12 @@ class ScorePlanner:
             "model": desk.networks.identity(model),
             "recipe": recipe.identity(),
             "steps": score.steps,
-            "label_noise": desk.noise(noise, "pretraining") if score.labels == "as_pretraining" else None,
+            "label_noise": desk.noise(noise, "pretraining", replicate or 0)
+            if score.labels == "as_pretraining"
+            else None,
         }
         cost = desk.networks.cost(model, recipe, score.steps)
         return [
-            desk.keep("score_model", spec | {"index": index}, {}, Use(name, index), cost, path=noise.path)
+            desk.keep("score_model", spec | {"index": index}, {}, replace(use, model=index), cost, path=noise.path)
             for index in range(score.models)
         ]

@@ -80,7 +80,7 @@ class SubsetPlanner:
             return None
         inputs = {}
         if rule.needs_scores:
-            inputs["score"] = self._scores.score(self._score_name(arm, subset)).address
+            inputs["score"] = self._scores.score(self._score_name(arm, subset), replicate).address
         if subset.like is not None:
             other = self.subset(subset.like, replicate)
             if other is None:
@@ -97,7 +97,12 @@ class SubsetPlanner:
             "data": data["train"],
             "seed": derive_seed(desk.study.seed, "subset", replicate if subset.per_replicate else 0),
         }
-        return desk.keep("subset", spec, inputs, Use(arm, replicate), dataset=pretrain.dataset)
+        noise = desk.study.arm_noise(arm)
+        seen = desk.noise(noise, "pretraining", replicate) if subset.counts_seen_labels else None
+        if seen is not None:
+            spec["label_noise"] = seen
+        path = noise.path if seen is not None else None
+        return desk.keep("subset", spec, inputs, Use(arm, replicate), path=path, dataset=pretrain.dataset)
 
     def _subset(self, arm: str) -> SubsetSpec:
         return self._desk.study.arms[arm].pretrain.subset

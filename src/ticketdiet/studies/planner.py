@@ -24,10 +24,12 @@ class Plan:
     Attributes:
         study: The study.
         stages: Address -> stage, every stage after its inputs.
+        warnings: What is legal and likely to mislead, one sentence or two each.
     """
 
     study: StudySpec
     stages: Mapping[str, Stage]
+    warnings: tuple[str, ...] = ()
 
     def cost(self) -> Cost:
         """What all stages take together."""
@@ -61,7 +63,7 @@ def make_plan(study: StudySpec, facts: ImageFacts) -> Plan:
         planner.scores.check(name)
     for name in study.arms:
         planner.add(name)
-    return Plan(study, planner.desk.stages)
+    return Plan(study, planner.desk.stages, tuple(planner.desk.warnings))
 
 
 class _ArmPlanner:
@@ -98,24 +100,37 @@ class _ArmPlanner:
     def _pretrain(self, arm: str, replicate: int) -> Stage:
         desk, pretrain = self.desk, self.study.arms[arm].pretrain
         model, steps = self.study.arm_model(arm), self._pretrain_steps(arm)
-        spec = desk.network(model, replicate) | {"steps": steps}
+        spec = desk.network(model, replicate) | {
+            "steps": steps,
+            "gradient_agreement": self.study.measure.gradient_agreement,
+        }
         if not steps:
-            return desk.keep("pretrain", spec, {}, Use(arm, replicate))
+            return self._initial(arm, replicate, spec)
         recipe, subset = self.study.pretraining(arm), self._subsets.subset(arm, replicate)
         noise = self.study.arm_noise(arm)
         spec |= {
             "recipe": recipe.identity(),
             "objective": pretrain.objective,
-            "label_noise": desk.noise(noise, "pretraining"),
+            "label_noise": desk.noise(noise, "pretraining", replicate),
             "evaluate_every": pretrain.evaluate_every,
-            **({"recalibrated": True} if pretrain.evaluate_every else {}),
-            "gradient_agreement": "disjoint" if self.study.measure.gradient_agreement else False,
         }
         if pretrain.dataset is not None:
             spec["data"] = fingerprints(desk.facts_of(pretrain.dataset, f"arms.{arm}.pretrain.dataset"))
         inputs = {"subset": subset.address} if subset is not None else {}
         cost = desk.networks.cost(model, recipe, steps)
         return desk.keep("pretrain", spec, inputs, Use(arm, replicate), cost, path=noise.path, dataset=pretrain.dataset)
+
+    def _initial(self, arm: str, replicate: int, spec: dict[str, Any]) -> Stage:
+        """Plan the point of an arm without pre-training: only what it is measured by can tell it from another's."""
+        recipe, pretrain, noise = self.study.arm_training(arm), self.study.arms[arm].pretrain, self.study.arm_noise(arm)
+        spec |= {"precision": recipe.precision}
+        path = None
+        if spec["gradient_agreement"]:
+            # The labels of later points, so that those can be compared with it; noise of other images does not fit.
+            seen = self.desk.noise(noise, "pretraining", replicate) if pretrain.dataset is None else None
+            spec |= {"batch_size": recipe.batch_size, "label_noise": seen}
+            path = noise.path if seen else None
+        return self.desk.keep("pretrain", spec, {}, Use(arm, replicate), path=path)
 
     def _pretrain_steps(self, arm: str) -> int:
         pretrain, recipe = self.study.arms[arm].pretrain, self.study.pretraining(arm)
@@ -181,7 +196,7 @@ class _ArmPlanner:
         return self.desk.network(self.study.arm_model(arm), replicate) | {
             "recipe": self.study.arm_training(arm).identity(),
             "start_step": point.spec["steps"],
-            "label_noise": self.desk.noise(self.study.arm_noise(arm), "training"),
+            "label_noise": self.desk.noise(self.study.arm_noise(arm), "training", replicate),
         }
 
     def _train_stage(self, kind: str, spec: dict[str, Any], inputs: dict[str, str], use: Use, point: Stage) -> Stage:

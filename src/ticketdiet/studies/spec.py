@@ -46,7 +46,12 @@ class StudySpec(Part):
     model: ModelSpec = ModelSpec()
     training: Recipe = Recipe()
     pruning: PruningSpec = PruningSpec()
-    replicates: int = Field(default=1, ge=1, description="Independent repetitions of everything.")
+    replicates: int = Field(
+        default=1,
+        ge=1,
+        description="Repetitions with other initialisation, data order, augmentation and subset draws. They share "
+        "limit and validation of the data and, without per_replicate, scores and label noise.",
+    )
     seed: int = Field(default=0, ge=0, description="Decides everything random.")
     evaluate_every: int = Field(default=0, ge=0, description="Steps between evaluations on test; 0: only at the end.")
     scores: dict[Name, ScoreSpec] = Field(default_factory=dict)

@@ -33,15 +33,17 @@ class Use:
 
     Attributes:
         arm: Name of the arm; the name of the score for scoring stages.
-        replicate: From 0; for score models the index of the model; -1 where it has no meaning.
+        replicate: From 0; -1 where it has no meaning, as for scores that all replicates share.
         level: From 0; -1 where it has no meaning.
         through: The arm only passes through this stage on its way, and its measurements are not the arm's.
+        model: Index of the model of a score, from 0; -1 elsewhere.
     """
 
     arm: str
     replicate: int = -1
     level: int = -1
     through: bool = False
+    model: int = -1
 
 
 @dataclass(frozen=True)
@@ -90,4 +92,5 @@ class Stage:
         parts = [self.kind.replace("_", " "), use.arm]
         parts += [f"replicate {use.replicate}"] if use.replicate >= 0 else []
         parts += [f"level {use.level}"] if use.level >= 0 else []
+        parts += [f"model {use.model}"] if use.model >= 0 else []
         return " · ".join(parts)

@@ -22,7 +22,7 @@ def score_model(bench: Bench, stage: Stage) -> Made:
     """Train one model of a score and score every training example with it."""
     spec = stage.spec
     recipe = recipe_of(stage) if "recipe" in spec else None
-    options = ScoreOptions(batch_norm=spec["batch_norm"], path=stage.path, column=spec.get("column"))
+    options = ScoreOptions(batch_norm=spec.get("batch_norm"), path=stage.path, column=spec.get("column"))
     row = score_replicate(
         spec["kind"],
         spec["index"],
@@ -67,7 +67,7 @@ def _noise_rows(bench: Bench, stage: Stage, scores: Scores) -> tuple[Row, ...]:
 def subset(bench: Bench, stage: Stage) -> Made:
     """Choose the examples of pre-training."""
     spec, train = stage.spec, bench.images(stage).train
-    labels = train.labels.cpu().numpy()
+    labels = bench.train_images(stage).labels.cpu().numpy()  # with label noise where class counts depend on it
     if "like" in stage.inputs:
         reference = bench.store.tensors(stage.inputs["like"], "subset")["indices"].numpy()
         return _chosen(random_like(reference, labels, spec["seed"]))

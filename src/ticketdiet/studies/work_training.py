@@ -30,7 +30,7 @@ from ticketdiet.training.recipe import Recipe
 def pretrain(bench: Bench, stage: Stage) -> Made:
     """Train dense for k steps on the subset: the rewinding point."""
     spec, steps, examples = stage.spec, stage.spec["steps"], bench.indices(stage)
-    recipe = recipe_of(stage) if steps else Recipe(steps=1, batch_size=1)
+    recipe = _recipe_of_point(stage)
     train, model = bench.train_images(stage), bench.build(stage)
     how: dict[str, Any] = {"images": train, "recipe": recipe, "seeds": _seeds(stage), "stop_step": steps}
     if spec.get("objective") == "rotation":
@@ -39,16 +39,27 @@ def pretrain(bench: Bench, stage: Stage) -> Made:
         observers = _pretrain_evaluations(bench, stage, recipe, examples)
         trained = bench.train(stage, model, observers, examples=examples, **how)
         weights = trained.weights
-    unique = min(trained.examples_seen, len(train) if examples is None else len(examples))
-    facts = {"examples_seen": trained.examples_seen, "unique_examples": unique, **_noise_facts(bench, stage)}
+    facts = {**_shown(trained), **_noise_facts(bench, stage)}
     rows = rows_of(trained.trace) + _recalibrated_rows(bench, stage, weights, recipe)
-    rows += _agreement_rows(bench, stage, weights, examples)
+    rows += _agreement_rows(bench, stage, weights, recipe, examples)
     return Made({"weights": weights}, rows, facts)
+
+
+def _recipe_of_point(stage: Stage) -> Recipe:
+    """The recipe of a pre-training; without one, of no step in the precision and batches of the training to come."""
+    spec = stage.spec
+    if spec["steps"]:
+        return recipe_of(stage)
+    return Recipe(steps=1, batch_size=spec.get("batch_size", 1), precision=spec["precision"])
+
+
+def _shown(trained: Trained) -> dict[str, int | None]:
+    return {"examples_seen": trained.examples_seen, "unique_examples": trained.unique_examples}
 
 
 def _recalibrated_rows(bench: Bench, stage: Stage, weights: Mapping[str, Tensor], recipe: Recipe) -> tuple[Row, ...]:
     """Evaluate the point with BatchNorm's running statistics measured anew: after a few steps they lag far behind."""
-    if stage.spec.get("objective") == "rotation" or stage.spec.get("recalibrated"):
+    if stage.spec.get("objective") == "rotation" or stage.spec.get("evaluate_every"):
         return ()  # its head has seen no labels, or all was evaluated so on the way
     model, splits, steps = bench.build(stage), bench.splits(stage), stage.spec["steps"]
     rewind(model, weights)
@@ -65,12 +76,12 @@ def _recalibrated(splits: Mapping[str, Images], steps: Collection[int], recipe: 
 
 
 def _agreement_rows(
-    bench: Bench, stage: Stage, weights: Mapping[str, Tensor], examples: np.ndarray | None
+    bench: Bench, stage: Stage, weights: Mapping[str, Tensor], recipe: Recipe, examples: np.ndarray | None
 ) -> tuple[Row, ...]:
     """Compare how well batches of all data and of the subset agree on the gradient at the point."""
-    if not stage.spec.get("gradient_agreement"):
+    if not stage.spec["gradient_agreement"]:
         return ()
-    recipe, train, model = recipe_of(stage), bench.train_images(stage), bench.build(stage)
+    train, model = bench.train_images(stage), bench.build(stage)
     rewind(model, weights)
     subsets = {"all": np.arange(len(train))} | ({"subset": examples} if examples is not None else {})
     batch_size = min(recipe.batch_size, min(map(len, subsets.values())) // 2)  # two batches have to be disjoint
@@ -107,7 +118,7 @@ def _pretrain_evaluations(bench: Bench, stage: Stage, recipe: Recipe, examples: 
     if examples is not None:
         splits |= subset_splits(splits["train"], examples)
     observers: list[Observer] = [BatchLossObserver(), EvaluationObserver(splits, at, recipe.precision)]
-    return [*observers, _recalibrated(splits, at, recipe)] if stage.spec.get("recalibrated") else observers
+    return [*observers, _recalibrated(splits, at, recipe)] if stage.spec.get("evaluate_every") else observers
 
 
 def _evaluated_at(stage: Stage) -> set[int]:
@@ -172,7 +183,7 @@ def _sparse(bench: Bench, stage: Stage, model: nn.Module, mask: dict[str, Tensor
         "density": density(mask),
         "kept": count_kept(mask),
         "layer_densities": layer_densities(mask),
-        "examples_seen": trained.examples_seen,
+        **_shown(trained),
         **_noise_facts(bench, stage),
     }
     warnings = tuple(f"{stage.label}: every weight of layer {name} is pruned" for name in empty_layers(mask))
@@ -193,7 +204,7 @@ def child(bench: Bench, stage: Stage) -> Made:
     rewind(model, bench.store.tensors(stage.inputs["point"], "weights"), mask)
     seeds = _seeds(stage).child(spec["child"], tuple(spec["vary"]))
     trained = _train(bench, stage, model, mask, seeds, recipe_of(stage), every=0)
-    facts = {"density": density(mask) if mask else 1.0, "examples_seen": trained.examples_seen}
+    facts = {"density": density(mask) if mask else 1.0, **_shown(trained)}
     rows = tuple({**row, "pair": f"child{spec['child']}"} for row in rows_of(trained.trace))
     return Made({"weights": trained.weights}, rows, facts)
 

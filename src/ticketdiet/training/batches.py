@@ -8,7 +8,7 @@ takes its slice: any batch is known without replaying earlier ones. The last inc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -41,6 +41,15 @@ class BatchSource(Protocol):
 
     def batch(self, step: int) -> Batch:
         """Return the batch of ``step``, counted from initialisation."""
+        ...
+
+
+@runtime_checkable
+class CountsExamples(Protocol):
+    """A source that knows from its order alone which examples its steps show."""
+
+    def unique_examples(self, start_step: int, stop_step: int) -> int:
+        """Return the number of different examples in the steps ``[start_step, stop_step)``."""
         ...
 
 
@@ -92,8 +101,22 @@ class ImageBatches:
             pixels = prepare(self._augment(pixels, indices, self._epoch), self._images)
         return Batch(pixels, self._images.labels[indices], indices)
 
+    def unique_examples(self, start_step: int, stop_step: int) -> int:
+        """Count the different examples that the steps in ``[start_step, stop_step)`` show, without making a batch."""
+        size, per_epoch = self._recipe.batch_size, self.steps_per_epoch
+        seen = np.zeros(len(self._images), dtype=bool)
+        for number in range(start_step // per_epoch, -(-stop_step // per_epoch)):
+            first, last = max(start_step - number * per_epoch, 0), min(stop_step - number * per_epoch, per_epoch)
+            seen[self._order(number)[first * size : last * size]] = True
+            if seen[self._examples].all():
+                break
+        return int(seen.sum())
+
+    def _order(self, number: int) -> np.ndarray:
+        return numpy_generator(self._seeds.order, "epoch", number).permutation(self._examples)
+
     def _draw(self, number: int) -> _Epoch:
-        order = numpy_generator(self._seeds.order, "epoch", number).permutation(self._examples)
+        order = self._order(number)
         chance = numpy_generator(self._seeds.augmentation, "epoch", number)
         shift = chance.integers(0, 2 * self._recipe.crop_padding + 1, size=(len(self._images), 2))
         flip = chance.integers(0, 2, size=len(self._images)).astype(bool)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ticketdiet.core.errors import TrainingDiverged, UserError
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images, Mask
-from ticketdiet.training.batches import BatchSource, ImageBatches
+from ticketdiet.training.batches import BatchSource, CountsExamples, ImageBatches
 from ticketdiet.training.engine import Engine
 from ticketdiet.training.evaluation import device_of
 from ticketdiet.training.observers import Capture, Observer, TraceRow
@@ -70,6 +70,7 @@ class Trained:
         first_step: Step at which it started (0, or that of the rewinding point).
         last_step: Step at which it ended.
         examples_seen: Examples shown, with repetition.
+        unique_examples: Different examples among them; None when the source of the batches cannot tell.
     """
 
     weights: Mapping[str, Tensor]
@@ -78,6 +79,7 @@ class Trained:
     first_step: int = 0
     last_step: int = 0
     examples_seen: int = 0
+    unique_examples: int | None = None
 
 
 class DivergedAt(TrainingDiverged):
@@ -147,7 +149,8 @@ def train(
         engine.release()
     rows = tuple(row for observer in observers for row in observer.rows())
     seen = (stop_step - start_step) * recipe.batch_size
-    return Trained(final.weights, final.momentum, rows, start_step, stop_step, seen)
+    unique = batches.unique_examples(start_step, stop_step) if isinstance(batches, CountsExamples) else None
+    return Trained(final.weights, final.momentum, rows, start_step, stop_step, seen, unique)
 
 
 def _one_step(

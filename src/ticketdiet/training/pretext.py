@@ -61,6 +61,10 @@ class RotationBatches:
         turns = self._turns(step // self.steps_per_epoch)[upright.indices]
         return Batch(turn(upright.inputs, turns), turns, upright.indices)
 
+    def unique_examples(self, start_step: int, stop_step: int) -> int:
+        """Count the different examples, whatever their turn, that the steps in ``[start_step, stop_step)`` show."""
+        return self._upright.unique_examples(start_step, stop_step)
+
     def _turns(self, epoch: int) -> Tensor:
         if self._drawn is None or self._drawn[0] != epoch:
             drawn = numpy_generator(self._seeds.augmentation, "turns", epoch).integers(0, TURNS, len(self._images))
