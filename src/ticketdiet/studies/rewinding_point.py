@@ -110,17 +110,20 @@ def find_rewinding_point(
     steps = study.arm_training(chosen).steps
     ks = _checked(default_candidates(steps, max_k) if candidates is None else candidates, steps, max_k)
     probing = _Probing(study, store, chosen, rule, replicates)
-    workers = workers or _default_workers(probing, device)
+    workers = workers or (_default_workers(probing, device) if store.shared else 1)
     made = 0
 
-    def probe(k: int) -> Evidence:
-        nonlocal made
-        plan = probing.plan(k)
-        made += run_plan(plan, store, workers=workers, device=device, observer=observer).made
-        return probing.judge(k, plan)
+    # Between its plans, too, a search needs what it has found so far.
+    with store.drive() as driver:
 
-    answer = bisect_connected(ks, probe)
-    return probing.account(answer, made)
+        def probe(k: int) -> Evidence:
+            nonlocal made
+            plan = probing.plan(k)
+            driver.reach(plan.stages)
+            made += run_plan(plan, store, workers=workers, device=device, observer=observer).made
+            return probing.judge(k, plan)
+
+        return probing.account(bisect_connected(ks, probe), made)
 
 
 def searched_addresses(study: StudySpec, store: ResultStore) -> set[str]:
