@@ -6,6 +6,7 @@ of one address never overwrite each other's files, and whichever manifest lands 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
@@ -39,9 +40,8 @@ class Bucket:
             raise unwritable(self.url, error) from error
 
     def read(self, path: str, limit: int | None = None) -> bytes:
-        """Return the content of a file of at most ``limit`` bytes."""
-        end = None if limit is None else limit + 1
-        data = bytes(self._files.cat_file(self._full(path), start=None if end is None else 0, end=end))
+        """Return the content of a file; more than ``limit`` bytes are refused only once they were fetched."""
+        data = bytes(self._files.cat_file(self._full(path)))
         if limit is not None and len(data) > limit:
             raise Misplaced(f"{path} has more than {limit} bytes")
         return data
@@ -111,8 +111,9 @@ class Bucket:
         """Remove the manifest first, so that nobody believes a half-removed result."""
         full = self._full(path)
         for victim in (f"{full}/{MANIFEST}", full):
-            if self._files.exists(victim):
-                self._files.rm(victim, recursive=True)
+            with contextlib.suppress(FileNotFoundError):  # another run removes it at the same time
+                if self._files.exists(victim):
+                    self._files.rm(victim, recursive=True)
         self._files.invalidate_cache()
 
     def size(self, path: str) -> int:

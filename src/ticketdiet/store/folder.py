@@ -165,9 +165,12 @@ class Folder:
     def size(self, path: str) -> int:
         """Return the bytes of a file or of all files under a directory."""
         full = self._locate(path)
-        if os.path.islink(full) or not os.path.isdir(full):
-            return os.lstat(full).st_size if os.path.lexists(full) else 0
-        return sum(os.lstat(f"{where}/{name}").st_size for where, _, names in os.walk(full) for name in names)
+        try:
+            if not stat.S_ISDIR(os.lstat(full).st_mode):
+                return os.lstat(full).st_size
+            return sum(os.lstat(f"{where}/{name}").st_size for where, _, names in os.walk(full) for name in names)
+        except FileNotFoundError:  # another run removed it since
+            return 0
 
     def _open(self, path: str) -> BufferedReader:
         """Open a plain file; anything else is told apart before it is opened, for that alone can hang."""

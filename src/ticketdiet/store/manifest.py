@@ -35,7 +35,7 @@ class FileRecord:
         path: Where it lies in the result's directory; on object stores not its plain name, see ``bucket.py``.
         bytes: Its size.
         sha256: Checksum of its content, 64 hexadecimal digits.
-        mtime_ns: When its content was changed by a local file system's account, in nanoseconds; None elsewhere.
+        mtime_ns: When its content was changed, as a local file system tells it, in nanoseconds; None elsewhere.
         ctime_ns: When anything about it was changed, likewise; unlike ``mtime_ns`` nobody can set it.
     """
 

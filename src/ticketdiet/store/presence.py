@@ -15,7 +15,9 @@ from functools import cache
 
 from ticketdiet.store.layout import ADDRESS
 
-EXPIRES_AFTER = 60.0  # seconds without a heartbeat after which another driver may work the same stage
+# Seconds without a heartbeat after which another driver may work the same stage; network file systems show times that
+# are up to a minute old.
+EXPIRES_AFTER = 120.0
 NEEDED_FOR = 600.0  # seconds without a heartbeat after which a driver on another machine needs nothing any more
 MOST_BYTES = 1 << 24
 
@@ -73,7 +75,7 @@ def parse_presence(data: bytes, driver: str) -> Presence | None:
         reaches = tuple(address for address in body["reaches"] if ADDRESS.fullmatch(address))
         return Presence(
             driver=driver,
-            host=str(body["host"]),
+            host="".join(letter for letter in str(body["host"]) if letter.isprintable())[:64],
             machine=str(body["machine"]),
             pid=int(body["pid"]),
             began=int(body["began"]),

@@ -174,8 +174,8 @@ class _Scheduler:
                 continue  # what was adopted may have made other stages ready
             if self.running:
                 self._await_own()
-            elif self.elsewhere:
-                self._await_others()
+            elif held := [address for address in self.elsewhere if self._is_ready(address)]:
+                self._await_others(self.plan.stages[held[0]])
             else:
                 break
         if self.failed:
@@ -221,8 +221,7 @@ class _Scheduler:
         for future in finished:
             self._conclude(self.running.pop(future), future)
 
-    def _await_others(self) -> None:
-        stage = self.plan.stages[next(iter(self.elsewhere))]
+    def _await_others(self, stage: Stage) -> None:
         if stage.address not in self.told:
             self.told.add(stage.address)
             self.observer.waiting(stage, self.driver.holder(stage.address))
