@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from ticketdiet.cli.main import app
 from ticketdiet.core.errors import TicketDietError
+from ticketdiet.store.results import ResultStore
 
 TINY = """
 study: tiny
@@ -177,8 +179,6 @@ def test_figure_draws_from_the_store_alone(done):
 
 
 def test_verify_names_what_is_damaged(done, tmp_path):
-    import shutil
-
     folder, _ = done
     shutil.copytree(folder / "runs", tmp_path / "runs")
     assert command("verify", "--store", tmp_path / "runs").exit_code == 0
@@ -190,8 +190,6 @@ def test_verify_names_what_is_damaged(done, tmp_path):
 
 
 def test_gc_asks_first_and_keeps_what_the_study_reaches(done, tmp_path):
-    import shutil
-
     folder, _ = done
     shutil.copytree(folder / "runs", tmp_path / "runs")
     arguments = ("gc", folder / "tiny.yaml", "--store", tmp_path / "runs", "--set", "pruning.levels=0")
@@ -201,6 +199,36 @@ def test_gc_asks_first_and_keeps_what_the_study_reaches(done, tmp_path):
     assert len(list((tmp_path / "runs").rglob("manifest.json"))) == 6
     assert command(*arguments, "--yes").exit_code == 0
     assert len(list((tmp_path / "runs").rglob("manifest.json"))) == 4
+
+
+def test_gc_spares_what_a_running_command_needs_and_says_so(done, tmp_path):
+    folder, _ = done
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    store = ResultStore.open(tmp_path / "runs")
+    arguments = ("gc", folder / "tiny.yaml", "--store", tmp_path / "runs", "--set", "pruning.levels=0", "--yes")
+    with store.drive(store.addresses()):
+        result = command(*arguments)
+    assert f"process {os.getpid()} on " in result.output
+    assert "is at work on" in result.output
+    assert "2 results stay that only it needs" in result.output
+    assert "Nothing to remove." in result.output
+    assert len(store.addresses()) == 6
+    assert "Removed 2 results and 0 leftovers." in command(*arguments).output
+
+
+def test_gc_through_a_link_removes_nothing_and_names_it(done, tmp_path):
+    folder, _ = done
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    (tmp_path / "mine").mkdir()
+    precious = tmp_path / "mine" / f"{'a' * 24}.{'0' * 32}"
+    precious.write_text("mine")
+    os.utime(precious, (0, 0))
+    (tmp_path / "runs" / "tmp").rmdir()
+    (tmp_path / "runs" / "tmp").symlink_to(tmp_path / "mine")
+    result = CliRunner().invoke(app, ["gc", str(folder / "tiny.yaml"), "--store", str(tmp_path / "runs"), "--yes"])
+    assert result.exit_code == 1
+    assert "tmp is a symbolic link, not a folder" in str(result.exception)
+    assert precious.exists()
 
 
 def test_recipes_are_listed_and_shown_to_copy(tmp_path):

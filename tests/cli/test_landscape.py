@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from ticketdiet.cli.landscape import parse_alphas
 from ticketdiet.cli.main import app
+from ticketdiet.core.addresses import address_of
 from ticketdiet.core.errors import UserError
 from ticketdiet.data.images import load_images
 from ticketdiet.store.results import ResultStore
@@ -173,8 +174,9 @@ def test_weights_that_are_not_finite_are_refused(work, digits):
     manifest, weights = work.store.manifest(level), work.store.tensors(level, "weights")
     name = next(iter(weights))
     broken = weights | {name: torch.full_like(weights[name], torch.nan)}
-    address = "f" * 24
-    work.store.write(address, kind="level", spec=manifest.spec, inputs={}, tensors={"weights": broken})
+    identity = {"kind": "level", "version": 99, "spec": manifest.spec, "inputs": {}}
+    address = address_of(**identity)
+    work.store.write(address, **identity, tensors={"weights": broken})
     assert f"tensor {name!r} of b" in work.refused("barrier", level, address, *digits)
     assert "NaN" in work.refused("curvature", address, *digits)
     work.store.discard(address)
