@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
+import machine
 from ticketdiet.core.addresses import address_of
 from ticketdiet.store.results import ResultStore
 
 
 def main(results: int = 1000, weights: int = 50_000) -> None:
     """Fill a store in a temporary folder and print how long writing, checking, verifying and reading take."""
+    print(machine.in_words())
     with tempfile.TemporaryDirectory() as folder:
         addresses = [address_of(**identity(number)) for number in range(results)]
         start = time.perf_counter()

@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import torch
 
+import machine
 from ticketdiet.reports.reading import read_rows
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import load_study
@@ -84,10 +85,11 @@ def main() -> None:
         again = [sys.executable, __file__, "--levels", str(options.levels), "--store", folder]
         run = subprocess.run(again, stdout=subprocess.PIPE, text=True, check=True)
     result = json.loads(run.stdout.splitlines()[-1])
+    print(machine.in_words())
     for name, seconds in result["seconds"].items():
         print(f"{name:<26}{seconds:6.2f} s")
     print(f"{result['stages']} stages (goal: opening and re-checking in less than {GOAL} s)")
-    print(json.dumps(result))
+    print(json.dumps(result | {"machine": machine.facts()}))
 
 
 if __name__ == "__main__":

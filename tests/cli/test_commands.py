@@ -93,6 +93,27 @@ def test_plan_lists_every_stage_and_the_work_left(done):
     assert after["left"]["stages"] == 0
 
 
+def test_run_and_plan_say_what_the_other_precision_would_bring_and_json_does_not(done, tmp_path, monkeypatch):
+    folder, _ = done
+    asked = []
+
+    def advise(plan, left, **options):
+        asked.append((plan.study.study, len(left), options))
+        return "bfloat16 is 2.1 times as fast."
+
+    monkeypatch.setattr("ticketdiet.studies.precision_advice.precision_advice", advise)
+    monkeypatch.setattr("ticketdiet.cli.plans.precision_advice", advise)
+    arguments = (folder / "tiny.yaml", "--store", tmp_path / "runs")
+    planned = command("plan", *arguments)
+    assert "2.1 times" in planned.stderr
+    assert "2.1 times" not in planned.stdout
+    json.loads(command("plan", *arguments, "--format", "json").output)
+    ran = command("run", *arguments, "--out", tmp_path / "figures", "--workers", 1, "--device", "cpu")
+    assert "2.1 times" in ran.stderr
+    assert asked[1:] == [("tiny", 6, {"device": "cpu", "workers": 1})]
+    assert "2.1 times" not in command("run", *arguments, "--out", tmp_path / "figures").output
+
+
 def test_a_plan_is_never_cut_and_fits_a_hundred_columns(done):
     folder, _ = done
     plan = as_process("plan", folder / "tiny.yaml", "--store", folder / "elsewhere").stdout
@@ -163,6 +184,33 @@ def test_results_are_tidy_rows_in_every_format(done, kind):
     ]
     levels = rows[(rows.metric == "accuracy") & (rows.split == "test")].dropna(subset=["level"])
     assert len(levels) == 4
+
+
+def test_results_show_the_columns_that_are_asked_for_those_of_the_machine_too(done):
+    import torch
+
+    folder, _ = done
+    arguments = ("results", folder / "tiny.yaml", "--store", folder / "runs", "--format", "csv", "--columns")
+    out = folder / "machine.csv"
+    assert command(*arguments, "arm, level,value,threads,capability", "--out", out).exit_code == 0
+    rows = pd.read_csv(out)
+    assert list(rows.columns) == ["arm", "level", "value", "threads", "capability"]
+    assert set(rows["capability"]) == {torch.backends.cpu.get_cpu_capability()}
+    refused = as_process(*arguments, "arm,thread")
+    assert refused.returncode == 2
+    assert "unknown column 'thread'" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["run", "results", "figure"])
+def test_results_from_different_machines_are_warned_of_once_on_standard_error(done, tmp_path, monkeypatch, name):
+    folder, _ = done
+    arguments = (name, folder / "tiny.yaml", "--store", folder / "runs", "--out", tmp_path / "out")
+    assert "warning" not in command(*arguments).output
+    monkeypatch.setattr("ticketdiet.reports.machines.mixed_machines", lambda plan, store: f"{plan.study.study} mixes")
+    result = command(*arguments)
+    assert result.exit_code == 0
+    assert result.stderr.count("warning: tiny mixes") == 1
+    assert "mixes" not in result.stdout
 
 
 def test_arms_can_be_limited(done):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ticketdiet.cli.machines import Columns, keep_columns, warn_of_mixed_machines
 from ticketdiet.cli.options import DEFAULT_STORE, Device, LimitArms, Settings, StoreUrl, Study, open_plan, open_store
 from ticketdiet.cli.stopping import resumable
 
@@ -52,19 +54,21 @@ def run(
     from ticketdiet.cli.progress import RunView
     from ticketdiet.cli.summary import show_summary
     from ticketdiet.studies.executors import choose_device
+    from ticketdiet.studies.precision_advice import precision_advice
     from ticketdiet.studies.run import run_plan
 
     with resumable():
         chosen = choose_device(device)
         todo = open_plan(study, settings, limit_arms, warn=True)
         kept_in = open_store(store, create=True)
-        with RunView() as view:
+        with RunView(advise=partial(precision_advice, device=chosen, workers=workers)) as view:
             outcome = run_plan(todo, kept_in, workers=workers, device=chosen, observer=view)
         if not outcome.made:
             typer.echo(f"Nothing to do: all {outcome.kept} stages of {todo.study.study} are in {kept_in.url}.")
         else:
             typer.echo(f"Made {outcome.made} stages, {outcome.kept} were there already.")
         show_summary(todo, kept_in, out or Path("figures") / todo.study.study)
+        warn_of_mixed_machines(todo, kept_in)
 
 
 def plan(
@@ -86,14 +90,17 @@ def results(
     settings: Settings = None,
     limit_arms: LimitArms = None,
     format: Annotated[RowsFormat, typer.Option(help="parquet needs --out or a redirected output.")] = RowsFormat.table,
+    columns: Columns = None,
     out: Annotated[Path | None, typer.Option(help="File to write instead of printing.")] = None,
 ) -> None:
     """Print the measurements of a study as tidy rows."""
     from ticketdiet.cli.summary import print_rows
     from ticketdiet.reports.reading import read_rows
 
-    todo = open_plan(study, settings, limit_arms)
-    print_rows(read_rows(todo, open_store(store)), format.value, out)
+    todo, kept_in = open_plan(study, settings, limit_arms), open_store(store)
+    rows = keep_columns(read_rows(todo, kept_in), kept_in, columns)
+    warn_of_mixed_machines(todo, kept_in)
+    print_rows(rows, format.value, out)
 
 
 def figure(
@@ -109,5 +116,6 @@ def figure(
 
     todo = open_plan(study, settings, limit_arms)
     kept_in = open_store(store)
+    warn_of_mixed_machines(todo, kept_in)
     for path in draw_figures(todo, kept_in, read_rows(todo, kept_in), out or Path("figures") / todo.study.study):
         typer.echo(str(path))

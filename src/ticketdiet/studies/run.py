@@ -127,6 +127,11 @@ def default_workers(plan: Plan, device: str) -> int:
     return 1 if device.startswith("cuda") else max(1, min(cpu_count(), chains, MOST_WORKERS))
 
 
+def threads_per_worker(workers: int) -> int:
+    """Threads of each of ``workers`` processes: the cores shared out."""
+    return max(1, cpu_count() // workers)
+
+
 def _checked_workers(workers: int | None, store: ResultStore, default: int) -> int:
     if store.shared:
         return workers or default
@@ -140,7 +145,7 @@ def _checked_workers(workers: int | None, store: ResultStore, default: int) -> i
 
 
 def _executor(store: ResultStore, workers: int, device: str, save_every: float, observer: RunObserver) -> Executor:
-    threads = max(1, cpu_count() // workers)
+    threads = threads_per_worker(workers)
     if workers > 1:
         return Processes(store.url, device, workers, threads, save_every)
     torch.set_num_threads(threads)
