@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from ticketdiet.cli.options import DEFAULT_STORE, Device, LimitArms, Settings, StoreUrl, Study, open_plan, open_store
+from ticketdiet.cli.completeness import Strict, end_with, say_what_is_left_out
+from ticketdiet.cli.options import (
+    DEFAULT_STORE,
+    Device,
+    LimitArms,
+    RowsFormat,
+    Settings,
+    StoreUrl,
+    Study,
+    open_plan,
+    open_store,
+)
 from ticketdiet.cli.stopping import resumable
 
 
@@ -17,15 +28,6 @@ class PlanFormat(enum.StrEnum):
 
     table = "table"
     json = "json"
-
-
-class RowsFormat(enum.StrEnum):
-    """How rows are printed."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    parquet = "parquet"
 
 
 FiguresFolder = Annotated[Path | None, typer.Option(help="Folder of the figures; default figures/NAME.")]
@@ -85,15 +87,25 @@ def results(
     store: StoreUrl = DEFAULT_STORE,
     settings: Settings = None,
     limit_arms: LimitArms = None,
-    format: Annotated[RowsFormat, typer.Option(help="parquet needs --out or a redirected output.")] = RowsFormat.table,
-    out: Annotated[Path | None, typer.Option(help="File to write instead of printing.")] = None,
+    format: Annotated[
+        RowsFormat | None, typer.Option(help="Default table; parquet needs --out or a redirected output.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write .csv, .json, .parquet or .txt instead of printing.")
+    ] = None,
+    strict: Strict = False,
 ) -> None:
     """Print the measurements of a study as tidy rows."""
-    from ticketdiet.cli.summary import print_rows
-    from ticketdiet.reports.reading import read_rows
+    from ticketdiet.cli.summary import give_rows
+    from ticketdiet.reports.reading import read_study
+    from ticketdiet.reports.writing import choose_format
 
+    kind = choose_format(format.value if format else None, out)
     todo = open_plan(study, settings, limit_arms)
-    print_rows(read_rows(todo, open_store(store)), format.value, out)
+    found = read_study(todo, open_store(store))
+    say_what_is_left_out(todo, found.state)
+    give_rows(found.rows, kind, out)
+    end_with(found.state, strict)
 
 
 def figure(
@@ -102,12 +114,16 @@ def figure(
     settings: Settings = None,
     limit_arms: LimitArms = None,
     out: FiguresFolder = None,
+    strict: Strict = False,
 ) -> None:
     """Draw the figures of a study, as PNG and SVG."""
     from ticketdiet.cli.summary import draw_figures
-    from ticketdiet.reports.reading import read_rows
+    from ticketdiet.reports.completeness import DRAWN
+    from ticketdiet.reports.reading import read_study
 
     todo = open_plan(study, settings, limit_arms)
-    kept_in = open_store(store)
-    for path in draw_figures(todo, kept_in, read_rows(todo, kept_in), out or Path("figures") / todo.study.study):
+    found = read_study(todo, open_store(store), whole=DRAWN)
+    say_what_is_left_out(todo, found.state)
+    for path in draw_figures(todo, found.store, found.rows, out or Path("figures") / todo.study.study):
         typer.echo(str(path))
+    end_with(found.state, strict)
