@@ -73,6 +73,19 @@ def test_the_number_of_replicates_may_differ_between_levels_and_one_has_no_inter
     assert "in brackets" not in printed(rich_summary(rows[rows["replicate"] == 0]))
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_no_number_of_the_summary_is_cut_in_a_narrow_terminal(make_rows, width):
+    rows = make_rows({"easiest256@20": [[0.99, 0.98, 0.97], [0.98, 0.95, 0.97]]})
+    wide = pd.concat([rows.assign(level=rows["level"] + 3 * i, density=rows["density"] / 8**i) for i in range(4)])
+    console = Console(file=io.StringIO(), width=width)
+    console.print(rich_summary(wide))
+    text = console.file.getvalue()
+    assert "…" not in text
+    lines = [line for line in text.splitlines() if "easiest256@20" in line]
+    assert len(lines) == 2  # six densities each
+    assert all(line.startswith("│easiest256@20 │2 │") for line in lines)
+
+
 def barrier_rows(make_rows):
     found = {("barrier_mean", "train"): (0.5, 0.1, 0.3), ("barrier_mean", "test"): (0.6, 0.2, 0.4)}
     found[("connected_share", "train")] = (0.38, 0.77, 0.99)
@@ -93,6 +106,10 @@ def test_the_family_table_has_a_spread_and_an_interval_beside_every_mean(make_ro
     low, high = stats.ttest_1samp([0.5, 0.1, 0.3], 0).confidence_interval()
     assert f"[{low:.3f}, {high:.3f}]" in text
     assert "[0, 100]" in text  # cut to what a share can be
+
+
+def test_a_study_whose_families_cannot_be_read_has_a_line_instead_of_their_table(rows):
+    assert "no dense family can be read" in printed(family_table(rows.assign(kind="level"), title="imaginary"))
 
 
 def test_the_family_table_names_the_batch_norm_policy(make_rows):

@@ -205,7 +205,7 @@ def _unsure(value: float, without: Floats, *, spread_needed: bool = False) -> st
     if spread_needed and np.ptp(without) <= 1 - ALMOST_ONE:
         return "leaving out an arm changes nothing"
     if not spread_needed and abs(value) >= ALMOST_ONE:
-        return "the points lie exactly on one line or in one order, so their spread is unknown"
+        return "the points lie exactly on one line or in one order"
     return ""
 
 

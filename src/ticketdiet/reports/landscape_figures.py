@@ -111,7 +111,7 @@ def _connected_caption(barriers: Sequence[npt.ArrayLike], tolerance: float) -> s
     number = span(counts) if counts else ""
     families = f"{number} famil{'y' if number == '1' else 'ies'} of " if counts else ""
     whose = ", mean over the pairs of a family" if counts else ""
-    return f"connected: barrier at most {tolerance:g} nats{whose}; {families}{shapes[0][-1]:,} examples"
+    return f"connected: barrier at most {tolerance:g} nats{whose}\n{families}{shapes[0][-1]:,} examples"
 
 
 def barrier_against_score(
@@ -154,9 +154,8 @@ def barrier_against_score(
         top.plot(centres, 100 * shares, color=INK, marker="o", markersize=4)
         top.set_ylim(-4, 104)
         top.set_ylabel("connected (%)")
-        caption(
-            top, f"connected: barrier at most {tolerance:g} nats; one point a tenth of {len(x)} examples{several}{lost}"
-        )
+        text = f"connected: barrier at most {tolerance:g} nats; one point per tenth of {len(x)} examples"
+        caption(top, text + several + lost)
     return figure
 
 
@@ -204,12 +203,13 @@ def prediction_figure(points: pd.DataFrame, *, x_label: str, y_label: str, title
     lines = ["     ".join(map(_describe, (found.pearson, found.spearman)))]
     if rival:
         gains = [compare_predictors(points["x"], points["rival"], points["y"], kind=k, arms=arms) for k in KINDS]
-        lines.append(f"stronger than {rival} by   " + "     ".join(map(_describe, gains)))
+        lines += [f"stronger than {rival} by", "     ".join(map(_describe, gains))]
     reasons = dict.fromkeys(one.reason for one in (found.pearson, found.spearman) if one.reason)
-    interval = f"no interval: {'; '.join(reasons)}" if reasons else "95 % intervals over arms (jackknife)"
-    lines.append(f"{found.points} rewinding points of {found.arms} arms; {interval}")
+    lines.append(f"{found.points} rewinding points of {found.arms} arms; 95 % intervals over arms (jackknife)")
+    if reasons:
+        lines[-1] = f"{found.points} rewinding points; no interval: {'; '.join(reasons)}"
     with house_style():
-        figure = new_figure(title or "What the rewinding point predicts", width=7.0, height=4.4)
+        figure = new_figure(title or "What the rewinding point predicts", width=7.0, height=4.6)
         axes = figure.add_subplot()
         for arm, style in arm_styles(points["arm"]).items():
             own = points[points["arm"] == arm]

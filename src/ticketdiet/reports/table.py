@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from ticketdiet.reports.rows import FAMILY
 from ticketdiet.reports.statistics import bounds_of, estimate, summarise
 
 Format = Literal["table", "csv", "json", "parquet"]
+MOST_DENSITIES_ACROSS = 6  # in 80 columns
 
 
 def format_density(density: float) -> str:
@@ -72,16 +74,23 @@ def rich_summary(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "
     """
     summary = summarise(rows, metric=metric, split=split)
     density = summary.groupby("level")["density"].mean()
-    table = Table()
+    starts = range(0, len(density), MOST_DENSITIES_ACROSS)
+    tables = [_summary_part(summary, density.iloc[start : start + MOST_DENSITIES_ACROSS]) for start in starts]
+    return _titled(tables, title, summary_caption(rows, metric=metric, split=split) + _interval_caption(summary["n"]))
+
+
+def _summary_part(summary: pd.DataFrame, density: pd.Series) -> Table:
+    """Return the columns of some levels."""
+    table = Table(padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("arm \\ density", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for level in density.index:
-        table.add_column(format_density(density[level]), justify="right", no_wrap=True)
+        table.add_column(format_density(density[level]), justify="right")
     for arm in dict.fromkeys(summary["arm"]):
         own = summary[summary["arm"] == arm].set_index("level")
         cells = [_interval_cell(own.loc[level]) if level in own.index else "" for level in density.index]
         table.add_row(str(arm), span(own["n"]), *cells)
-    return _titled(table, title, summary_caption(rows, metric=metric, split=split) + _interval_caption(summary["n"]))
+    return table
 
 
 def family_table(rows: pd.DataFrame, *, title: str = "", batch_norm: str = "") -> Group:
@@ -93,6 +102,8 @@ def family_table(rows: pd.DataFrame, *, title: str = "", batch_norm: str = "") -
         batch_norm: Policy by which the BatchNorm statistics between two networks were had; "": not said.
     """
     families = rows[(rows["kind"] == "barrier") & (rows.get("pair") == FAMILY) & (rows["level"] == 0)]
+    if families.empty:
+        return _titled([], title, "no dense family can be read")
     tolerance = families["tolerance"].max()
     counts = families.groupby("arm")["replicate"].nunique()
     caption = describe_replicates(counts) + _interval_caption(counts)
@@ -104,7 +115,7 @@ def family_table(rows: pd.DataFrame, *, title: str = "", batch_norm: str = "") -
         own = families[families["arm"] == arm]
         cells = [_family_cell(own, "barrier_mean", split) for split in ("train", "test")]
         table.add_row(str(arm), str(counts[arm]), *cells, _family_cell(own, "connected_share", "train", 100, 0))
-    return _titled(table, title, caption)
+    return _titled([table], title, caption)
 
 
 def _family_cell(rows: pd.DataFrame, metric: str, split: str, scale: float = 1, digits: int = 3) -> str:
@@ -140,15 +151,15 @@ def comparison_table(compared: pd.DataFrame, *, metric: str, split: str, title: 
     """
     arm, baseline = compared["arm"].iloc[0], compared["baseline"].iloc[0]
     table = Table()
-    for heading in ("level", "density", arm, baseline, "difference", "95 % interval", "n", "p", "remark"):
-        table.add_column(str(heading), justify="left" if heading == "remark" else "right")
+    for heading in ("level", "density", arm, baseline, "difference", "95 % interval", "n", "p"):
+        table.add_column(str(heading), justify="right", no_wrap=heading in ("level", "n", "p"))
     for row in compared.to_dict("records"):
         interval = "" if math.isnan(row["low"]) else f"[{row['low']:+.{digits}f}, {row['high']:+.{digits}f}]"
         difference = _format_cell(row["difference"], row["std"], digits, sign="+")
         means = [f"{row[name]:.{digits}f}" for name in ("mean", "baseline_mean")]
         p_value = "" if math.isnan(row["p_value"]) else f"{row['p_value']:.3g}"
         where = [str(row["level"]), format_density(row["density"])]
-        table.add_row(*where, *means, difference, interval, str(row["n"]), p_value, row["reason"])
+        table.add_row(*where, *means, difference, interval, str(row["n"]), p_value)
     text = f"{split} {metric}, paired by replicate: mean difference ± standard deviation (ddof = 1), t-interval"
     tested = compared.dropna(subset=["p_value"])
     if not tested.empty:
@@ -156,13 +167,22 @@ def comparison_table(compared: pd.DataFrame, *, metric: str, split: str, title: 
         least = ", ".join(f"{p:.3g} for n = {n}" for n, p in zip(smallest["n"], smallest["smallest_p"], strict=True))
         text += f"; p: exact sign-flip test, two-sided, not corrected for {len(tested)} comparison"
         text += f"{'s' * (len(tested) > 1)}; the smallest p there can be is {least}"
-    return _titled(table, title, text)
+    return _titled([table], title, "\n".join([text, *_remarks(compared)]))
 
 
-def _titled(table: Table, title: str, caption: str) -> Group:
+def _remarks(compared: pd.DataFrame) -> list[str]:
+    """Say of which levels an interval or a p-value is missing, and why; one line a reason."""
+    levels: dict[str, list[str]] = {}
+    for row in compared.to_dict("records"):
+        for reason in filter(None, row["reason"].split("; ")):
+            levels.setdefault(reason, []).append(str(row["level"]))
+    return [f"level{'s' * (len(at) > 1)} {', '.join(at)}: {reason}" for reason, at in levels.items()]
+
+
+def _titled(tables: Sequence[Table], title: str, caption: str) -> Group:
     # As lines of their own: rich wraps the title and caption of a table to the table's width.
     lines = [Text(title, style="table.title")] if title else []
-    return Group(*lines, table, Text(caption, style="table.caption"))
+    return Group(*lines, *tables, Text(caption, style="table.caption"))
 
 
 def format_rows(rows: pd.DataFrame, kind: Format) -> str:
