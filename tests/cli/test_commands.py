@@ -341,7 +341,7 @@ def test_a_store_path_that_is_a_file_is_refused(tmp_path):
 def test_every_command_explains_itself_without_importing_torch():
     script = (
         "import sys; from ticketdiet.cli.main import app\n"
-        "for name in ('run', 'plan', 'results', 'figure', 'recipes', 'data', 'verify', 'gc'):\n"
+        "for name in ('run', 'plan', 'results', 'compare', 'figure', 'recipes', 'data', 'verify', 'gc'):\n"
         "    app([name, '--help'], standalone_mode=False)\n"
         "assert not {'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)\n"
     )

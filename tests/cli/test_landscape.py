@@ -308,7 +308,7 @@ def test_rows_of_a_study_that_was_not_run_are_refused(work, tmp_path):
     assert "no dense family" in work.refused("per-example", study, "--by", "class", "--set", "seed=9")
     assert "no level" in work.refused("geometry", study, "--set", "seed=9")
     assert "unknown finished score" in work.refused("per-example", study, "--by", "quantile", "--score", "nope")
-    assert "'.txt'" in work.refused("geometry", study, "--out", tmp_path / "g.txt")
+    assert "'.xlsx'" in work.refused("geometry", study, "--out", tmp_path / "g.xlsx")
 
 
 def test_the_commands_explain_themselves_without_importing_torch():

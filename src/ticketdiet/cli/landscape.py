@@ -25,6 +25,7 @@ from ticketdiet.cli.networks import (
 )
 from ticketdiet.cli.options import DEFAULT_STORE, Device, Settings, StoreUrl
 from ticketdiet.core.errors import UserError
+from ticketdiet.landscape.tolerance import DEFAULT_TOLERANCE
 
 if TYPE_CHECKING:
     from ticketdiet.core.values import Images, Mask, Weights
@@ -94,7 +95,9 @@ def barrier(
     batch_norm: Annotated[LineBatchNorm, typer.Option(help="BatchNorm's statistics on the line.")] = (
         LineBatchNorm.interpolate
     ),
-    tolerance: Annotated[float, typer.Option(help="Barrier in nats up to which an example is connected.")] = 0.1,
+    tolerance: Annotated[float, typer.Option(help="Barrier in nats up to which an example is connected.")] = (
+        DEFAULT_TOLERANCE
+    ),
     align: Annotated[Align, typer.Option(help="First put b's units in the order of a's.")] = Align.none,
     split: Split = "train",
     precision: Annotated[Precision, typer.Option(help="Of the forward passes.")] = Precision.float32,

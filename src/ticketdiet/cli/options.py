@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,16 @@ import typer
 if TYPE_CHECKING:
     from ticketdiet.store.results import ResultStore
     from ticketdiet.studies.planner import Plan
+
+
+class RowsFormat(enum.StrEnum):
+    """How rows are printed or written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
 
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="A recipe's name, or a YAML file.", show_default=False)]
 StoreUrl = Annotated[

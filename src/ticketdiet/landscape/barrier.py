@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Images, Mask, Weights
 from ticketdiet.landscape.interpolation import Interpolation, midpoint_mask
+from ticketdiet.landscape.tolerance import DEFAULT_TOLERANCE as DEFAULT_TOLERANCE
 from ticketdiet.training.batch_norm import (
     RECALIBRATION_BATCHES,
     BatchNormPolicy,
@@ -31,7 +32,6 @@ from ticketdiet.training.batch_norm import (
 from ticketdiet.training.evaluation import Evaluation, evaluate
 from ticketdiet.training.recipe import Precision
 
-DEFAULT_TOLERANCE = 0.1  # nats
 EVALUATION_BATCH = 250  # images; larger ones fall out of a CPU core's cache and are slower
 
 
@@ -58,7 +58,9 @@ def connected_within(per_example: Tensor, tolerance: float) -> Tensor:
     """
     if not tolerance >= 0:
         raise UserError(
-            f"tolerance {tolerance}.", expected="a number of nats, at least 0", way_out="0.1 is the usual one"
+            f"tolerance {tolerance}.",
+            expected="a number of nats, at least 0",
+            way_out=f"{DEFAULT_TOLERANCE:g} is the usual one",
         )
     return per_example <= tolerance
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ticketdiet.landscape.tolerance import DEFAULT_TOLERANCE
 from ticketdiet.scores.modes import ScoreBatchNorm
 from ticketdiet.training.recipe import Precision
 
@@ -266,7 +267,9 @@ class MeasureSpec(Part):
     )
     successive_levels: bool = Field(default=False, description="Also the barrier between each level and the next.")
     alphas: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(default=(0.5,), description="Points on the line.")
-    tolerance: float = Field(default=0.1, ge=0, description="Barrier in nats up to which an example is connected.")
+    tolerance: float = Field(
+        default=DEFAULT_TOLERANCE, ge=0, description="Barrier in nats up to which an example is connected."
+    )
     batch_norm: Literal["interpolate", "recalibrate", "batch"] = Field(
         default="interpolate", description="What becomes of BatchNorm's buffers between the ends."
     )
