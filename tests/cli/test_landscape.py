@@ -95,6 +95,35 @@ def test_barrier_measures_what_the_study_stored_for_the_same_pair(work, tmp_path
         assert (tmp_path / figure).stat().st_size > 5000
 
 
+def test_on_the_test_split_study_and_command_recalibrate_on_training_images(work, tmp_path):
+    from ticketdiet.landscape.barrier import measure_barrier
+    from ticketdiet.studies.stored import load_network
+
+    setting = "measure.batch_norm=recalibrate"
+    plan = plan_study(load_study(str(work.folder / "tiny.yaml"), [setting]))
+    assert run_plan(plan, work.store, workers=1).made > 0
+    parent, child = work.find("level", level=0), work.find("child", child=1)
+    stage = next(s for s in plan.stages.values() if s.kind == "barrier" and s.inputs["parent"] == parent)
+    arguments = ("--study", work.folder / "tiny.yaml", "--alphas", "0.5", "--batch-norm", "recalibrate")
+    said = work.done(
+        "barrier", parent, child, *arguments, "--split", "test", "--out", tmp_path, "--json", tmp_path / "b.json"
+    )
+    assert "BatchNorm: recalibrate on train images" in said
+    a, b = (load_network(work.store, address) for address in (parent, child))
+    images = load_images("digits", limit=EXAMPLES)
+    expected = measure_barrier(
+        a.build(), a.weights, b.weights, images.test, batch_norm="recalibrate", calibration=images.train
+    )
+    on_test = measure_barrier(a.build(), a.weights, b.weights, images.test, batch_norm="recalibrate")
+    assert abs(on_test.mean - expected.mean) > 1e-3
+    rows = pd.DataFrame(work.store.document(stage.address, "rows"))
+    stored = rows[(rows["pair"] == "parent-child1") & (rows["split"] == "test")].set_index("metric")["value"]
+    found = json.loads((tmp_path / "b.json").read_text())
+    assert found["calibrated_on"] == "train"
+    assert found["barrier_mean"] == pytest.approx(expected.mean, abs=1e-5)
+    assert stored["barrier_mean"] == pytest.approx(expected.mean, abs=1e-5)
+
+
 def test_a_network_and_itself_have_no_barrier_at_any_of_eleven_points(work, digits, tmp_path):
     level = work.find("level", level=1)
     work.done(

@@ -118,6 +118,7 @@ def barrier(
     found, moved = _measure(opened, points, batch_norm, align, precision)
     result = {"a": first.address, "b": second.address, "precision": precision.value, **moved}
     result |= pair_summary(found, tolerance=tolerance, split=split)
+    result["calibrated_on"] = "train" if batch_norm is LineBatchNorm.recalibrate else None
     _print_barrier(first.label, second.label, result)
     name = f"{first.label} to\n{second.label}"
     folder = out or Path("figures") / f"barrier-{first.address[:8]}-{second.address[:8]}"
@@ -172,6 +173,7 @@ def _measure(
         batch_norm.value,
         mask_a=first.mask,
         mask_b=mask_b,
+        calibration=opened.train,
         precision=precision.value,
     )
     return found, moved
@@ -203,7 +205,8 @@ def _aligned(opened: Opened, method: Align) -> tuple[Weights, Mask | None, dict[
 
 
 def _print_barrier(a: str, b: str, result: dict[str, Any]) -> None:
-    typer.echo(f"{a} to {b}, {result['examples']:,} {result['split']} images, BatchNorm: {result['batch_norm']}")
+    on = " on train images" if result["calibrated_on"] else ""
+    typer.echo(f"{a} to {b}, {result['examples']:,} {result['split']} images, BatchNorm: {result['batch_norm']}{on}")
     if result["align"] != "none":
         before, after = result["distance_before"], result["distance_after"]
         typer.echo(f"b aligned by {result['align']}: distance to a {before:.4g} before, {after:.4g} after")

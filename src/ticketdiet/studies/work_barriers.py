@@ -14,7 +14,7 @@ from ticketdiet.studies.stages import Stage
 
 
 def barrier(bench: Bench, stage: Stage) -> Made:
-    """Measure the barriers of all pairs of networks, on the un-augmented train and the test images."""
+    """Measure the barriers of all pairs on every split, un-augmented; BatchNorm is recalibrated on training images."""
     spec, store = stage.spec, bench.store
     networks = {role: store.tensors(address, "weights") for role, address in stage.inputs.items()}
     masks = {role: store.tensors(made, "mask") for role, made in stage.inputs.items() if not spec["family"]}
@@ -29,6 +29,7 @@ def barrier(bench: Bench, stage: Stage) -> Made:
             spec["alphas"],
             spec["batch_norm"],
             masks=masks or None,
+            calibration=bench.images(stage).train,
             precision=spec["precision"],
         )
         summaries = list(_keep_arrays(pairs, split, arrays))

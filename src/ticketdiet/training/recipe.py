@@ -69,7 +69,7 @@ class Recipe(BaseModel):
             step = round(milestone * self.steps) if isinstance(milestone, float) else milestone
             if step == 0:
                 raise ValueError(
-                    f"milestone {milestone} of {self.steps} steps is step 0, so lr would never be the rate of training; "
+                    f"milestone {milestone} of {self.steps} steps is step 0, so no step would have the rate lr; "
                     "give a larger fraction, or a lower lr"
                 )
             if step in by_step:
