@@ -173,6 +173,22 @@ def test_curvature_says_the_same_twice_and_sees_fewer_weights_under_a_mask(work,
     assert whole["dimension"] - kept["dimension"] == removed > 0
 
 
+def test_curvature_recalibrates_on_training_images_and_warns_of_young_statistics(work, digits, tmp_path):
+    point, level = work.find("pretrain", steps=0), work.find("level", level=0)
+    arguments = (*digits, "--examples", 16, "--split", "test", "--top", 1, "--json", tmp_path / "c.json")
+    said = work.done("curvature", point, *arguments)
+    assert "BatchNorm: recalibrate on train images" in said
+    assert "warning" not in said
+    found = json.loads((tmp_path / "c.json").read_text())
+    assert (found["batch_norm"], found["calibrated_on"]) == ("recalibrate", "train")
+    told = work.done("curvature", point, *arguments, "--batch-norm", "eval")
+    assert "warning: after 0 steps BatchNorm's running statistics lag behind the weights" in told
+    stale = json.loads((tmp_path / "c.json").read_text())
+    assert (stale["batch_norm"], stale["calibrated_on"]) == ("eval", None)
+    assert stale["eigenvalues"] != pytest.approx(found["eigenvalues"], rel=0.3)
+    assert "warning" not in work.done("curvature", level, *arguments, "--batch-norm", "eval")
+
+
 def test_curvature_estimates_the_trace_and_draws_the_density(work, digits, tmp_path):
     arguments = ("--examples", 8, "--top", 0, "--trace", "--density", "--out", tmp_path, "--json", tmp_path / "c.json")
     work.done("curvature", work.find("pretrain"), *digits, *arguments)
@@ -180,6 +196,7 @@ def test_curvature_estimates_the_trace_and_draws_the_density(work, digits, tmp_p
     assert found["trace"]["products"] == 60
     assert np.trapezoid(found["density"]["density"], found["density"]["grid"]) == pytest.approx(1, abs=1e-3)
     assert (tmp_path / "eigenvalues.png").stat().st_size > 5000
+    assert "BatchNorm: recalibrate" in (tmp_path / "eigenvalues.svg").read_text()
 
 
 def test_addresses_that_lead_to_no_pair_of_networks_are_refused(work, digits, tmp_path):
