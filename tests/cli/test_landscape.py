@@ -343,6 +343,13 @@ def test_geometry_rows_tell_how_far_networks_went_and_what_masks_share(work, tmp
     masks = [torch.cat([m.flatten() for m in work.store.tensors(a, "mask").values()]) for a in (sparse, other)]
     both = int((masks[0] & masks[1]).sum())
     assert value(sparse, "mask_overlap", "replicate 1") == pytest.approx(both / int(masks[0].sum()))
+    layers = [work.store.tensors(a, "mask") for a in (sparse, other)]
+    shared = sum(int(m.sum()) * int(layers[1][name].sum()) / m.numel() for name, m in layers[0].items())
+    by_chance = value(sparse, "mask_overlap_by_chance_layerwise", "replicate 1")
+    assert by_chance == pytest.approx(shared / int(masks[0].sum()))
+    assert value(sparse, "mask_overlap_by_chance_uniform", "replicate 1") == pytest.approx(0.5, abs=1e-3)
+    assert "mask_overlap_by_chance" not in set(rows["metric"])
+    assert set(rows[rows["metric"] == "mask_overlap_by_chance_uniform"]["tensor"]) == {""}
     assert {"parent-child1", "parent-child2", "child1-child2"} == set(rows[rows["metric"] == "angle"]["against"])
     assert rows[rows["metric"] == "angle"]["value"].between(0, 180).all()
 
