@@ -57,6 +57,9 @@ class PairSummary(PerExampleBarriers):
 class Family(PerExampleBarriers):
     """Barriers among a parent and its children.
 
+    An example is connected when its barrier, averaged over the pairs, is at most the tolerance; single pairs are not
+    counted.
+
     Attributes:
         pairs: Every pair, parent first.
         alphas: Points of every line, ends included.

@@ -33,7 +33,7 @@ def barrier(bench: Bench, stage: Stage) -> Made:
             precision=spec["precision"],
         )
         summaries = list(_keep_arrays(pairs, split, arrays))
-        family = Family(tuple(summaries), (), spec["batch_norm"])
+        family = Family(tuple(summaries), tuple(_points(arrays)), spec["batch_norm"])
         named = {f"{pair.a}-{pair.b}": pair for pair in summaries} | ({"family": family} if spec["family"] else {})
         for name, found in named.items():
             rows.extend(_barrier_rows(found, name, split, spec["tolerance"], spec["step"]))
