@@ -96,6 +96,35 @@ def test_barrier_measures_what_the_study_stored_for_the_same_pair(work, tmp_path
         assert (tmp_path / figure).stat().st_size > 5000
 
 
+def test_on_the_test_split_study_and_command_recalibrate_on_training_images(work, tmp_path):
+    from ticketdiet.landscape.barrier import measure_barrier
+    from ticketdiet.studies.stored import load_network
+
+    setting = "measure.batch_norm=recalibrate"
+    plan = plan_study(load_study(str(work.folder / "tiny.yaml"), [setting]))
+    assert run_plan(plan, work.store, workers=1).made > 0
+    parent, child = work.find("level", level=0), work.find("child", child=1)
+    stage = next(s for s in plan.stages.values() if s.kind == "barrier" and s.inputs["parent"] == parent)
+    arguments = ("--study", work.folder / "tiny.yaml", "--alphas", "0.5", "--batch-norm", "recalibrate")
+    said = work.done(
+        "barrier", parent, child, *arguments, "--split", "test", "--out", tmp_path, "--json", tmp_path / "b.json"
+    )
+    assert "BatchNorm: recalibrate on train images" in said
+    a, b = (load_network(work.store, address) for address in (parent, child))
+    images = load_images("digits", limit=EXAMPLES)
+    expected = measure_barrier(
+        a.build(), a.weights, b.weights, images.test, batch_norm="recalibrate", calibration=images.train
+    )
+    on_test = measure_barrier(a.build(), a.weights, b.weights, images.test, batch_norm="recalibrate")
+    assert abs(on_test.mean - expected.mean) > 1e-3
+    rows = pd.DataFrame(work.store.document(stage.address, "rows"))
+    stored = rows[(rows["pair"] == "parent-child1") & (rows["split"] == "test")].set_index("metric")["value"]
+    found = json.loads((tmp_path / "b.json").read_text())
+    assert found["calibrated_on"] == "train"
+    assert found["barrier_mean"] == pytest.approx(expected.mean, abs=1e-5)
+    assert stored["barrier_mean"] == pytest.approx(expected.mean, abs=1e-5)
+
+
 def test_a_network_and_itself_have_no_barrier_at_any_of_eleven_points(work, digits, tmp_path):
     level = work.find("level", level=1)
     work.done(
@@ -145,6 +174,22 @@ def test_curvature_says_the_same_twice_and_sees_fewer_weights_under_a_mask(work,
     assert whole["dimension"] - kept["dimension"] == removed > 0
 
 
+def test_curvature_recalibrates_on_training_images_and_warns_of_young_statistics(work, digits, tmp_path):
+    point, level = work.find("pretrain", steps=0), work.find("level", level=0)
+    arguments = (*digits, "--examples", 16, "--split", "test", "--top", 1, "--json", tmp_path / "c.json")
+    said = work.done("curvature", point, *arguments)
+    assert "BatchNorm: recalibrate on train images" in said
+    assert "warning" not in said
+    found = json.loads((tmp_path / "c.json").read_text())
+    assert (found["batch_norm"], found["calibrated_on"]) == ("recalibrate", "train")
+    told = work.done("curvature", point, *arguments, "--batch-norm", "eval")
+    assert "warning: after 0 steps BatchNorm's running statistics lag behind the weights" in told
+    stale = json.loads((tmp_path / "c.json").read_text())
+    assert (stale["batch_norm"], stale["calibrated_on"]) == ("eval", None)
+    assert stale["eigenvalues"] != pytest.approx(found["eigenvalues"], rel=0.3)
+    assert "warning" not in work.done("curvature", level, *arguments, "--batch-norm", "eval")
+
+
 def test_curvature_estimates_the_trace_and_draws_the_density(work, digits, tmp_path):
     arguments = ("--examples", 8, "--top", 0, "--trace", "--density", "--out", tmp_path, "--json", tmp_path / "c.json")
     work.done("curvature", work.find("pretrain"), *digits, *arguments)
@@ -152,6 +197,7 @@ def test_curvature_estimates_the_trace_and_draws_the_density(work, digits, tmp_p
     assert found["trace"]["products"] == 60
     assert np.trapezoid(found["density"]["density"], found["density"]["grid"]) == pytest.approx(1, abs=1e-3)
     assert (tmp_path / "eigenvalues.png").stat().st_size > 5000
+    assert "BatchNorm: recalibrate" in (tmp_path / "eigenvalues.svg").read_text()
 
 
 def test_addresses_that_lead_to_no_pair_of_networks_are_refused(work, digits, tmp_path):
@@ -299,6 +345,13 @@ def test_geometry_rows_tell_how_far_networks_went_and_what_masks_share(work, tmp
     masks = [torch.cat([m.flatten() for m in work.store.tensors(a, "mask").values()]) for a in (sparse, other)]
     both = int((masks[0] & masks[1]).sum())
     assert value(sparse, "mask_overlap", "replicate 1") == pytest.approx(both / int(masks[0].sum()))
+    layers = [work.store.tensors(a, "mask") for a in (sparse, other)]
+    shared = sum(int(m.sum()) * int(layers[1][name].sum()) / m.numel() for name, m in layers[0].items())
+    by_chance = value(sparse, "mask_overlap_by_chance_layerwise", "replicate 1")
+    assert by_chance == pytest.approx(shared / int(masks[0].sum()))
+    assert value(sparse, "mask_overlap_by_chance_uniform", "replicate 1") == pytest.approx(0.5, abs=1e-3)
+    assert "mask_overlap_by_chance" not in set(rows["metric"])
+    assert set(rows[rows["metric"] == "mask_overlap_by_chance_uniform"]["tensor"]) == {""}
     assert {"parent-child1", "parent-child2", "child1-child2"} == set(rows[rows["metric"] == "angle"]["against"])
     assert rows[rows["metric"] == "angle"]["value"].between(0, 180).all()
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ticketdiet.landscape.curvature import CurvatureOperator
 
 ALIGNMENT_IMAGES = 1000
+LAGGING_STEPS = 200  # below it the running statistics of a rewinding point are warned about
 MATRIX_NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton"}
 
 NetworkA = Annotated[str, typer.Argument(metavar="A", help="Address of a result that holds weights, or its beginning.")]
@@ -57,6 +58,7 @@ class LineBatchNorm(enum.StrEnum):
 class PointBatchNorm(enum.StrEnum):
     """Which statistics BatchNorm uses."""
 
+    recalibrate = "recalibrate"
     eval = "eval"
     batch = "batch"
 
@@ -121,6 +123,7 @@ def barrier(
     found, moved = _measure(opened, points, batch_norm, align, precision)
     result = {"a": first.address, "b": second.address, "precision": precision.value, **moved}
     result |= pair_summary(found, tolerance=tolerance, split=split)
+    result["calibrated_on"] = "train" if batch_norm is LineBatchNorm.recalibrate else None
     _print_barrier(first.label, second.label, result)
     name = f"{first.label} to\n{second.label}"
     folder = out or Path("figures") / f"barrier-{first.address[:8]}-{second.address[:8]}"
@@ -175,6 +178,7 @@ def _measure(
         batch_norm.value,
         mask_a=first.mask,
         mask_b=mask_b,
+        calibration=opened.train,
         precision=precision.value,
     )
     return found, moved
@@ -206,7 +210,8 @@ def _aligned(opened: Opened, method: Align) -> tuple[Weights, Mask | None, dict[
 
 
 def _print_barrier(a: str, b: str, result: dict[str, Any]) -> None:
-    typer.echo(f"{a} to {b}, {result['examples']:,} {result['split']} images, BatchNorm: {result['batch_norm']}")
+    batch_norm = _named(LineBatchNorm(result["batch_norm"]))
+    typer.echo(f"{a} to {b}, {result['examples']:,} {result['split']} images, BatchNorm: {batch_norm}")
     if result["align"] != "none":
         before, after = result["distance_before"], result["distance_after"]
         typer.echo(f"b aligned by {result['align']}: distance to a {before:.4g} before, {after:.4g} after")
@@ -233,9 +238,10 @@ def curvature(
     trace: Annotated[bool, typer.Option("--trace", help="Estimate the trace.")] = False,
     density: Annotated[bool, typer.Option("--density", help="Estimate and draw the density of eigenvalues.")] = False,
     kept_only: Annotated[bool, typer.Option("--kept-only", help="Only in the space of the kept weights.")] = False,
-    batch_norm: Annotated[PointBatchNorm, typer.Option(help="BatchNorm's statistics: running, or each batch's.")] = (
-        PointBatchNorm.eval
-    ),
+    batch_norm: Annotated[
+        PointBatchNorm,
+        typer.Option(help="BatchNorm's statistics: recalibrated on train images, as stored (eval), or each batch's."),
+    ] = PointBatchNorm.recalibrate,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the examples and all random vectors.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the figure; default figures/curvature-A.")] = None,
     json: Json = None,
@@ -248,13 +254,15 @@ def curvature(
     images = _some(opened.images, examples, seed)
     operator = _operator(opened, images, matrix, batch_norm, kept_only=kept_only)
     result = {"a": network.address, "split": split, "seed": seed, **asdict(operator.setting)}
+    result["calibrated_on"] = "train" if batch_norm is PointBatchNorm.recalibrate else None
+    _warn_of_lag(opened, batch_norm)
     typer.echo(f"{MATRIX_NAMES[matrix]} of the mean cross-entropy at {network.label}")
     typer.echo(
-        f"{operator.dimension:,} weights, {len(images):,} {split} images, BatchNorm: {batch_norm.value}, seed {seed}"
+        f"{operator.dimension:,} weights, {len(images):,} {split} images, BatchNorm: {_named(batch_norm)}, seed {seed}"
     )
     result |= _spectrum(operator, top, seed, trace=trace)
     if density:
-        result |= _density(operator, network.label, result.get("eigenvalues"), seed, out, matrix)
+        result |= _density(operator, network.label, result.get("eigenvalues"), seed, out)
     save_json(result, json)
 
 
@@ -281,10 +289,29 @@ def _operator(
             expected="a level, or a child of one",
             way_out="leave --kept-only out: all weights of a dense network are kept",
         )
-    mask = network.mask if kept_only else None
     return curvature_operator(
-        opened.model, network.weights, images, matrix=matrix.value, batch_norm=batch_norm.value, mask=mask
+        opened.model,
+        network.weights,
+        images,
+        matrix=matrix.value,
+        batch_norm=batch_norm.value,
+        calibration=opened.train,
+        mask=network.mask if kept_only else None,
     )
+
+
+def _named(batch_norm: LineBatchNorm | PointBatchNorm) -> str:
+    return batch_norm.value + (" on train images" if batch_norm.value == "recalibrate" else "")
+
+
+def _warn_of_lag(opened: Opened, batch_norm: PointBatchNorm) -> None:
+    network = opened.networks[0]
+    if batch_norm is PointBatchNorm.eval and network.kind == "pretrain" and network.spec["steps"] < LAGGING_STEPS:
+        typer.echo(
+            f"warning: after {network.spec['steps']} steps BatchNorm's running statistics lag behind the weights, and "
+            "eigenvalues in eval mode can be wrong by a factor of ten; --batch-norm recalibrate measures them anew",
+            err=True,
+        )
 
 
 def _spectrum(operator: CurvatureOperator, top: int, seed: int, *, trace: bool) -> dict[str, Any]:
@@ -306,17 +333,19 @@ def _spectrum(operator: CurvatureOperator, top: int, seed: int, *, trace: bool) 
 
 
 def _density(
-    operator: CurvatureOperator, label: str, top: list[float] | None, seed: int, out: Path | None, matrix: Matrix
+    operator: CurvatureOperator, label: str, top: list[float] | None, seed: int, out: Path | None
 ) -> dict[str, Any]:
     from ticketdiet.landscape.spectra import spectral_density
     from ticketdiet.reports.landscape_figures import eigenvalue_figure
 
     typer.echo("estimating the density: 240 products with the matrix", err=True)
     found = spectral_density(operator, seed=seed)
+    matrix = MATRIX_NAMES[operator.setting.matrix]
     figure = eigenvalue_figure(
         {label: (found.grid, found.density)},
         top=None if top is None else {label: top},
-        operator=MATRIX_NAMES[matrix],
+        operator=matrix,
+        title=f"Eigenvalue density of the {matrix}, BatchNorm: {operator.setting.batch_norm}",
         legend="network",
     )
     save_figures({"eigenvalues": figure}, out or Path("figures") / f"curvature-{label.split()[-1]}")

@@ -33,8 +33,9 @@ def geometry_rows(plan: Plan, store: Results, *, by_tensor: bool = False) -> pd.
     ``sign_changes`` (a share) of rewinding points and levels against ``initialisation``, and of levels also against
     their rewinding ``point``, over the kept weights and all other parameters; ``angle`` in degrees between the ways of
     two members of a family from their point; ``mask_overlap`` (share of the sparser mask's weights that the other keeps
-    too), ``mask_overlap_by_chance`` (what it would be for a random mask) and ``mask_jaccard`` of a level against the
-    same level of another replicate or arm.
+    too), ``mask_overlap_by_chance_layerwise`` (what it would be on average for random masks that keep as many weights
+    in each layer), ``mask_overlap_by_chance_uniform`` (for a mask that is random over the whole network) and
+    ``mask_jaccard`` of a level against the same level of another replicate or arm.
 
     Args:
         plan: The study's stages.
@@ -130,7 +131,8 @@ class _Report:
             for tensor, part in parts.items()
             for metric, value in (
                 ("mask_overlap", part.share),
-                ("mask_overlap_by_chance", part.share_by_chance),
+                ("mask_overlap_by_chance_layerwise", part.share_by_chance_layerwise),
+                *([] if tensor else [("mask_overlap_by_chance_uniform", part.share_by_chance_uniform)]),
                 ("mask_jaccard", part.jaccard),
             )
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ticketdiet.landscape.tolerance import DEFAULT_TOLERANCE
 from ticketdiet.scores.modes import ScoreBatchNorm
@@ -197,6 +197,35 @@ class TicketSpec(Part):
         default="weights",
         description="What goes back to step k before a level: weights, the rate alone, or nothing.",
     )
+    fine_tune_lr: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="fine_tune: its learning rate; default that of the last step. After a cosine schedule give one.",
+    )
+    snip_images: Annotated[int, Field(ge=2)] | Literal["all"] = Field(
+        default=128,
+        description="snip: training images it looks at, drawn for each replicate and level; all of them when there are "
+        "fewer.",
+    )
+
+    @field_validator("snip_images", mode="before")
+    @classmethod
+    def _count_or_all(cls, value: object) -> object:
+        counted = isinstance(value, int) and not isinstance(value, bool) and value >= 2
+        if not counted and value != "all":
+            raise ValueError("expected a whole number of images, at least 2, or all")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_have_an_effect(self) -> TicketSpec:
+        if self.fine_tune_lr is not None and self.restart != "fine_tune":
+            raise ValueError(
+                f"fine_tune_lr has no effect under restart {self.restart!r}; leave it out, or give restart: fine_tune"
+            )
+        if self.snip_images != type(self).model_fields["snip_images"].default and self.mask != "snip":
+            raise ValueError(f"snip_images has no effect on mask {self.mask!r}; leave it out, or give mask: snip")
+        return self
 
     @property
     def needs_search(self) -> bool:

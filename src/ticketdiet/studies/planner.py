@@ -163,6 +163,7 @@ class _ArmPlanner:
         inputs = {"point": point.address}
         if previous is not None:
             spec |= {"fraction": pruning.fraction, "rule": pruning.rule, "restart": ticket.restart}
+            spec |= {} if ticket.fine_tune_lr is None else {"fine_tune_lr": ticket.fine_tune_lr}
             inputs["previous"] = previous.address
         use = Use(arm, replicate, number, through=ticket.is_control and number > 0)
         return self._train_stage("level", spec, inputs, use, point)
@@ -179,6 +180,9 @@ class _ArmPlanner:
             "ignore": sorted(pruning.ignore),
             "control_seed": derive_seed(self.study.seed, "control", replicate, number),
         }
+        if ticket.mask == "snip":
+            count = self.desk.facts.splits["train"].count
+            spec["snip_images"] = count if ticket.snip_images == "all" else min(ticket.snip_images, count)
         inputs = {"point": point.address}
         if ticket.needs_search or ticket.mask == "magnitude":
             inputs["level"] = levels[number if ticket.needs_search else 0].address

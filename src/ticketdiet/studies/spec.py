@@ -18,6 +18,7 @@ from ticketdiet.studies.parts import (
     ScoreSpec,
 )
 from ticketdiet.training.recipe import Recipe
+from ticketdiet.training.schedule import has_last_rate
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$", max_length=60)]
 Vary = Literal["order", "augmentation"]
@@ -117,7 +118,13 @@ def _check_arm(study: StudySpec, name: str, arm: ArmSpec) -> None:
     study.pretraining(name)
     study.arm_pruning(name)
     study.arm_model(name)
-    pretrain = arm.pretrain
+    pretrain, ticket = arm.pretrain, arm.ticket
+    if ticket.restart == "fine_tune" and ticket.fine_tune_lr is None and not has_last_rate(recipe):
+        raise ValueError(
+            f"arms.{name}.ticket.restart is fine_tune, which goes on at the rate of the last step, but after a "
+            f"{recipe.schedule} schedule that is about 0; give arms.{name}.ticket.fine_tune_lr, "
+            f"for example {recipe.lr / 100:g}"
+        )
     if pretrain.steps > recipe.steps:
         raise ValueError(
             f"arms.{name}.pretrain.steps is {pretrain.steps}, but training.steps is {recipe.steps}; k must be at most T"
