@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from ticketdiet.cli.landscape import parse_alphas
+from ticketdiet.cli.barrier import parse_alphas
 from ticketdiet.cli.main import app
 from ticketdiet.core.addresses import address_of
 from ticketdiet.core.errors import UserError

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ticketdiet import __version__
-from ticketdiet.cli import comparing, data, diets, examples, landscape, rewinding, store, study
+from ticketdiet.cli import barrier, comparing, curvature, data, diets, examples, rewinding, store, study
 from ticketdiet.cli.stopping import StoppableGroup
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ def _root(
     pass
 
 
-for module in (study, comparing, landscape, rewinding, examples, diets, data, store):
+for module in (study, comparing, barrier, curvature, rewinding, examples, diets, data, store):
     module.add_to(app)
 
 
