@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.core.values import Images
+from ticketdiet.training.convolutions import safe_convolutions
 from ticketdiet.training.evaluation import autocast, device_of, evaluating, prepared_chunks
 from ticketdiet.training.recipe import Precision
 
@@ -80,7 +81,7 @@ def gradient_agreement(
     disjoint = min(batches, smallest // batch_size)
     rounds = -(-batches // disjoint)
     results = []
-    with evaluating(model), autocast(device_of(model), precision):
+    with evaluating(model), safe_convolutions(model), autocast(device_of(model), precision):
         for name, subset in subsets.items():
             draws = numpy_generator(seed, "agreement")
             cosines, norms = [], list[float]()
