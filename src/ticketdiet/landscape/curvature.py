@@ -33,6 +33,7 @@ from ticketdiet.core.values import Images, Mask, Weights
 from ticketdiet.landscape.interpolation import check_finite, check_same_shapes
 from ticketdiet.training.batch_norm import batch_norms, batch_statistics, even_batches, recalibrate
 from ticketdiet.training.batches import prepare
+from ticketdiet.training.convolutions import safe_convolutions
 from ticketdiet.training.evaluation import device_of
 
 Matrix = Literal["hessian", "ggn"]
@@ -137,7 +138,7 @@ def curvature_operator(
 
     def multiply(vector: Vector) -> Vector:
         statistics: AbstractContextManager[None] = batch_statistics(subject) if batch_norm == "batch" else nullcontext()
-        with statistics:
+        with statistics, safe_convolutions(subject):
             return space.gather(product(space.scatter(vector)))
 
     kept_only = mask is not None

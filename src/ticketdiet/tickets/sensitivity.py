@@ -19,6 +19,7 @@ from ticketdiet.core.values import Images
 from ticketdiet.tickets.cutting import mask_from_scores
 from ticketdiet.tickets.masks import prunable_names
 from ticketdiet.training.batch_norm import even_batches
+from ticketdiet.training.convolutions import safe_convolutions
 from ticketdiet.training.evaluation import device_of, prepared_chunks
 
 SYNFLOW_ROUNDS = 100
@@ -73,8 +74,10 @@ def snip_scores(
     weights = _leaves(network, names)
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for inputs, labels in prepared_chunks(taken, even_batches(count, batch_size), device_of(network)):
-        loss = F.cross_entropy(network(inputs).float(), labels, reduction="sum") / count
-        for name, gradient in _gradients(loss, weights).items():
+        with safe_convolutions(network):
+            loss = F.cross_entropy(network(inputs).float(), labels, reduction="sum") / count
+            gradients = _gradients(loss, weights)
+        for name, gradient in gradients.items():
             total[name] += gradient
     return {name: (total[name] * weights[name].detach()).abs().cpu() for name in names}
 
