@@ -32,14 +32,17 @@ CHILD = Path(__file__).with_name("narrow_training.py")
 
 
 class KernelsThatRun(TorchDispatchMode):
-    """Notes every convolution, forward and backward, as (weight's shape, stride, padding, groups, transposed)."""
+    """Notes every convolution, forward and backward, as (weight's shape, stride, padding, groups, transposed).
+
+    A forward pass without gradients is not at risk, and is left out: BatchNorm is recalibrated in such passes.
+    """
 
     def __init__(self):
         super().__init__()
         self.seen = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten.convolution.default:
+        if func is torch.ops.aten.convolution.default and torch.is_grad_enabled():
             self.seen.append((args[1].shape, args[3], args[4], args[8], args[6]))
         if func is torch.ops.aten.convolution_backward.default:
             self.seen.append((args[2].shape, args[4], args[5], args[9], args[7]))
