@@ -24,7 +24,7 @@ from ticketdiet.cli.networks import (
     save_json,
 )
 from ticketdiet.cli.options import DEFAULT_STORE, Device, Settings, StoreUrl
-from ticketdiet.core.errors import UserError
+from ticketdiet.core.errors import UserError, shown
 
 if TYPE_CHECKING:
     from ticketdiet.core.values import Images, Mask, Weights
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ticketdiet.landscape.curvature import CurvatureOperator
 
 ALIGNMENT_IMAGES = 1000
+MOST_POINTS = 1001
 MATRIX_NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton"}
 
 NetworkA = Annotated[str, typer.Argument(metavar="A", help="Address of a result that holds weights, or its beginning.")]
@@ -136,15 +137,23 @@ def parse_alphas(text: str) -> list[float]:
     """
     try:
         if text.strip().isdecimal() and int(text) > 1:
-            steps = int(text) - 1
-            return [index / steps for index in range(steps + 1)]
-        return [float(part) for part in text.split(",")]
+            return _evenly_spaced(int(text))
+        points = [float(part) for part in text.split(",", MOST_POINTS)]
+        if len(points) > MOST_POINTS:
+            raise ValueError("too many points")
+        return points
     except ValueError:
         raise UserError(
-            f"--alphas {text!r}.",
-            expected="a number of points, or points in [0, 1]",
+            f"--alphas {shown(text)}.",
+            expected=f"a number of points, or points in [0, 1]; at most {MOST_POINTS:,}",
             way_out="--alphas 11, or 0.25,0.5",
         ) from None
+
+
+def _evenly_spaced(count: int) -> list[float]:
+    if count > MOST_POINTS:
+        raise ValueError("too many points")
+    return [index / (count - 1) for index in range(count)]
 
 
 def _points(alphas: str, tolerance: float) -> tuple[float, ...]:
