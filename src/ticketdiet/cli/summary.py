@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 
 from ticketdiet.core.errors import UserError
+from ticketdiet.reports.drawn import record_figures, unchanged_figures, what_figures_show
 from ticketdiet.reports.reading import read_rows
-from ticketdiet.reports.study_figures import study_figures
-from ticketdiet.reports.style import save_figure
 from ticketdiet.reports.table import family_table, format_rows, parquet_rows, rich_summary
+from ticketdiet.reports.writing import write_bytes
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.planner import Plan
 
@@ -22,19 +22,27 @@ if TYPE_CHECKING:
 
 
 def show_summary(plan: Plan, store: ResultStore, out: Path) -> None:
-    """Print the tables, where the results lie, and the figures drawn."""
+    """Print the tables, where the results lie, and the figures, drawn anew only when what they show has changed."""
     rows, console = read_rows(plan, store), Console()
     console.print(rich_summary(rows, title=f"{plan.study.study}: test accuracy by density"))
     if plan.study.children:
         question = f"{plan.study.study}: are the dense children connected?"
         console.print(family_table(rows, title=question, batch_norm=plan.study.measure.batch_norm))
     typer.echo(f"results: {store.url}")
-    for path in draw_figures(plan, store, rows, out):
+    shows = what_figures_show(plan, store)
+    figures = unchanged_figures(out, shows)
+    if figures is None:
+        figures = draw_figures(plan, store, rows, out)
+        record_figures(out, shows, figures)
+    for path in figures:
         typer.echo(f"figure:  {path}")
 
 
 def draw_figures(plan: Plan, store: ResultStore, rows: pd.DataFrame, out: Path) -> list[Path]:
     """Draw every figure that the results allow, as PNG and SVG in ``out``."""
+    from ticketdiet.reports.study_figures import study_figures
+    from ticketdiet.reports.style import save_figure
+
     figures = study_figures(plan, store, rows)
     return [path for stem, figure in figures.items() for path in save_figure(figure, out / stem)]
 
@@ -43,8 +51,7 @@ def print_rows(rows: pd.DataFrame, kind: Literal["table", "csv", "json", "parque
     """Print rows, or write them to ``out``."""
     data = parquet_rows(rows) if kind == "parquet" else format_rows(rows, kind).encode()
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(data)
+        write_bytes(data, out)
         typer.echo(str(out))
         return
     if kind == "parquet" and sys.stdout.isatty():
