@@ -26,7 +26,7 @@ from ticketdiet.cli.networks import (
     statistics_in_words,
 )
 from ticketdiet.cli.options import DEFAULT_STORE, Device, Settings, StoreUrl
-from ticketdiet.core.errors import UserError
+from ticketdiet.core.errors import UserError, shown
 from ticketdiet.landscape.tolerance import DEFAULT_TOLERANCE
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ticketdiet.landscape.barrier import Barrier
 
 ALIGNMENT_IMAGES = 1000
+MOST_POINTS = 1001
 
 
 class Align(enum.StrEnum):
@@ -116,15 +117,23 @@ def parse_alphas(text: str) -> list[float]:
     """
     try:
         if text.strip().isdecimal() and int(text) > 1:
-            steps = int(text) - 1
-            return [index / steps for index in range(steps + 1)]
-        return [float(part) for part in text.split(",")]
+            return _evenly_spaced(int(text))
+        points = [float(part) for part in text.split(",", MOST_POINTS)]
+        if len(points) > MOST_POINTS:
+            raise ValueError("too many points")
+        return points
     except ValueError:
         raise UserError(
-            f"--alphas {text!r}.",
-            expected="a number of points, or points in [0, 1]",
+            f"--alphas {shown(text)}.",
+            expected=f"a number of points, or points in [0, 1]; at most {MOST_POINTS:,}",
             way_out="--alphas 11, or 0.25,0.5",
         ) from None
+
+
+def _evenly_spaced(count: int) -> list[float]:
+    if count > MOST_POINTS:
+        raise ValueError("too many points")
+    return [index / (count - 1) for index in range(count)]
 
 
 def _points(alphas: str, tolerance: float) -> tuple[float, ...]:

@@ -26,8 +26,10 @@ FromStudy = Annotated[
     typer.Option("--study", metavar="STUDY", help="Study the networks come from; it says where their images lie."),
 ]
 Dataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Name of their images, instead.")]
-Resolution = Annotated[int | None, typer.Option(min=1, help="With --dataset: as the networks were trained.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="With --dataset: as the networks were trained.")]
+Resolution = Annotated[
+    int | None, typer.Option(min=1, max=10_000, help="With --dataset: as the networks were trained.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, max=10**9, help="With --dataset: as the networks were trained.")]
 Root = Annotated[str | None, typer.Option(help="With --dataset: where the images lie.")]
 Split = Annotated[str, typer.Option(help="train, test or validation.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")]

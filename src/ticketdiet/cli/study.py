@@ -54,7 +54,6 @@ def run(
 ) -> None:
     """Run what is missing of a study, in dependency order; results are kept as they come."""
     from ticketdiet.cli.progress import RunView
-    from ticketdiet.cli.summary import show_summary
     from ticketdiet.studies.executors import choose_device
     from ticketdiet.studies.precision_advice import precision_advice
     from ticketdiet.studies.run import run_plan
@@ -69,6 +68,9 @@ def run(
             typer.echo(f"Nothing to do: all {outcome.kept} stages of {todo.study.study} are in {kept_in.url}.")
         else:
             typer.echo(f"Made {outcome.made} stages, {outcome.kept} were there already.")
+        # Tables and figures need libraries that take long to import: only once the above is said.
+        from ticketdiet.cli.summary import show_summary
+
         show_summary(todo, kept_in, out or Path("figures") / todo.study.study)
         warn_of_mixed_machines(todo, kept_in)
 

@@ -12,9 +12,8 @@ from rich.console import Console
 from ticketdiet.cli.completeness import say_what_is_left_out
 from ticketdiet.core.errors import UserError
 from ticketdiet.reports.completeness import DRAWN, Results
+from ticketdiet.reports.drawn import record_figures, unchanged_figures, what_figures_show
 from ticketdiet.reports.reading import read_study
-from ticketdiet.reports.study_figures import study_figures
-from ticketdiet.reports.style import save_figure
 from ticketdiet.reports.table import (
     Format,
     comparison_table,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def show_summary(plan: Plan, store: ResultStore, out: Path) -> None:
-    """Print the tables, where the results lie, and the figures drawn."""
+    """Print the tables, where the results lie, and the figures, drawn anew only when what they show has changed."""
     found, console = read_study(plan, store, whole=DRAWN), Console()
     rows = found.rows
     say_what_is_left_out(plan, found.state)
@@ -41,12 +40,20 @@ def show_summary(plan: Plan, store: ResultStore, out: Path) -> None:
         question = f"{plan.study.study}: are the dense children connected?"
         console.print(family_table(rows, title=question, batch_norm=plan.study.measure.batch_norm))
     typer.echo(f"results: {store.url}")
-    for path in draw_figures(plan, found.store, rows, out):
+    shows = what_figures_show(plan, store)
+    figures = unchanged_figures(out, shows)
+    if figures is None:
+        figures = draw_figures(plan, found.store, rows, out)
+        record_figures(out, shows, figures)
+    for path in figures:
         typer.echo(f"figure:  {path}")
 
 
 def draw_figures(plan: Plan, store: Results, rows: pd.DataFrame, out: Path) -> list[Path]:
     """Draw every figure that the results allow, as PNG and SVG in ``out``."""
+    from ticketdiet.reports.study_figures import study_figures
+    from ticketdiet.reports.style import save_figure
+
     figures = study_figures(plan, store, rows)
     return [path for stem, figure in figures.items() for path in save_figure(figure, out / stem)]
 

@@ -13,6 +13,7 @@ from ticketdiet.core.values import Images, Scores
 from ticketdiet.data.images import load_images
 from ticketdiet.data.subsets import choose_subset
 from ticketdiet.reports.completeness import Results
+from ticketdiet.reports.writing import check_suffix
 from ticketdiet.scores.files import export_scores, save_scores
 from ticketdiet.scores.stability import StabilityRow, rank_stability
 from ticketdiet.store.layout import damaged
@@ -241,12 +242,7 @@ def check_export(path: Path) -> None:
     Raises:
         UserError: When it ends in none of ``EXPORT_ENDINGS``.
     """
-    if path.suffix.lower() not in EXPORT_ENDINGS:
-        raise UserError(
-            f"the file {path} ends in {path.suffix or 'nothing'!r}.",
-            expected=f"a name that ends in {', '.join(EXPORT_ENDINGS)}",
-            way_out=f"--out {path.with_suffix('.csv')}, say",
-        )
+    check_suffix(path, EXPORT_ENDINGS)
 
 
 def export(path: Path, scores: Scores, images: Images) -> None:

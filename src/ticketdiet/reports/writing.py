@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ticketdiet.core.errors import UserError
+from ticketdiet.core.errors import UserError, shown
 from ticketdiet.core.writing import writing
 from ticketdiet.reports.table import Format, format_rows, parquet_rows
 
@@ -23,9 +23,9 @@ def check_suffix(path: Path, known: tuple[str, ...] = SUFFIXES) -> None:
     if path.suffix.lower() not in known:
         named = path.with_suffix(known[0]) if path.stem.strip(".") else path / f"rows{known[0]}"
         raise UserError(
-            f"the file {path} ends in {path.suffix or 'nothing'!r}.",
+            f"the file {shown(str(path))} ends in {shown(path.suffix or 'nothing')}.",
             expected=f"a name that ends in {', '.join(known)}",
-            way_out=f"for example {named}",
+            way_out=f"for example {shown(str(named))}",
         )
 
 

@@ -11,6 +11,7 @@ from ticketdiet.core.errors import StudyError
 from ticketdiet.core.seeds import derive_seed
 from ticketdiet.data.cache import ImageFacts
 from ticketdiet.studies.desk import Desk, facts_of, fingerprints
+from ticketdiet.studies.limits import check_size
 from ticketdiet.studies.plan_scores import ScorePlanner
 from ticketdiet.studies.plan_subsets import SubsetPlanner
 from ticketdiet.studies.spec import StudySpec
@@ -52,10 +53,11 @@ def make_plan(study: StudySpec, facts: ImageFacts) -> Plan:
         Stages by address; equal work of different arms is one stage.
 
     Raises:
-        UserError: When the study does not fit the data or the model: a subset larger than the data or smaller than a
-            batch, an unknown model, score or subset, a name to ignore that matches nothing. Scores that no arm uses are
-            checked too.
+        UserError: When the study would have too many stages, or does not fit the data or the model: a subset larger
+            than the data or smaller than a batch, an unknown model, score or subset, a name to ignore that matches
+            nothing. Scores that no arm uses are checked too.
     """
+    check_size(study)
     planner = _ArmPlanner(Desk(study, facts))
     if study.scores:  # they see the study's labels, whatever an arm sees
         planner.desk.check_noise(study.label_noise)

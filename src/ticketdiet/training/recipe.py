@@ -8,6 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Precision = Literal["float32", "bfloat16"]
 ScheduleKind = Literal["multistep", "cosine", "constant"]
+# Far beyond any training, so that a slip of the pen is refused.
+MOST_STEPS = 10**9
+MOST_EXAMPLES = 10**6
+MOST_MILESTONES = 1000
+MOST_PADDING = 1000
 
 _FEWEST_FOR_FRACTIONS = 4  # with fewer steps even the default fractions fall on one step or on step 0
 
@@ -21,8 +26,10 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(default=62400, ge=1, description="Steps of a whole training, pre-training included (T).")
-    batch_size: int = Field(default=128, ge=1, description="Examples a step.")
+    steps: int = Field(
+        default=62400, ge=1, le=MOST_STEPS, description="Steps of a whole training, pre-training included (T)."
+    )
+    batch_size: int = Field(default=128, ge=1, le=MOST_EXAMPLES, description="Examples a step.")
     lr: float = Field(default=0.1, gt=0, allow_inf_nan=False, description="Learning rate before any decay.")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of SGD.")
     nesterov: bool = Field(default=False, description="Nesterov's form of momentum.")
@@ -30,15 +37,20 @@ class Recipe(BaseModel):
         default=1e-4, ge=0, allow_inf_nan=False, description="L2 on every parameter, BatchNorm and biases included."
     )
     schedule: ScheduleKind = Field(default="multistep", description="How the learning rate falls.")
-    milestones: tuple[Annotated[int | float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
+    milestones: tuple[Annotated[int | float, Field(gt=0, le=MOST_STEPS, allow_inf_nan=False)], ...] = Field(
         default=(0.5, 0.75),
+        max_length=MOST_MILESTONES,
         description="multistep: where lr is multiplied by gamma. Whole numbers are steps, numbers with a point are "
         "fractions of the steps in (0, 1]: 1 is step 1, 1.0 the end.",
     )
     gamma: float = Field(default=0.1, gt=0, le=1, description="multistep: the factor at each milestone.")
-    warmup_steps: int = Field(default=0, ge=0, description="Steps over which lr rises linearly from lr / warmup_steps.")
+    warmup_steps: int = Field(
+        default=0, ge=0, le=MOST_STEPS, description="Steps over which lr rises linearly from lr / warmup_steps."
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing of the training loss.")
-    crop_padding: int = Field(default=4, ge=0, description="Zero padding of the random crop, in pixels; 0: no crop.")
+    crop_padding: int = Field(
+        default=4, ge=0, le=MOST_PADDING, description="Zero padding of the random crop, in pixels; 0: no crop."
+    )
     flip: bool = Field(default=True, description="Random horizontal flips.")
     precision: Precision = Field(
         default="float32",
