@@ -24,6 +24,7 @@ from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import load_study
 from ticketdiet.studies.planner import Plan, plan_study
 from ticketdiet.studies.run import stages_left
+from ticketdiet.studies.stages import VERSIONS
 
 GOAL = 3.0  # seconds
 ROWS = [
@@ -44,8 +45,8 @@ def make_up(plan: Plan, store: ResultStore, weights: int) -> None:
     tensors = {"weights": {"w": torch.zeros(weights)}, "mask": {"w": torch.ones(weights, dtype=torch.uint8)}}
     documents = {"rows": ROWS, "facts": {"density": 0.5}}
     for address, stage in plan.stages.items():
-        spec, inputs = stage.spec, stage.inputs
-        store.write(address, kind=stage.kind, spec=spec, inputs=inputs, tensors=tensors, documents=documents)
+        identity = {"kind": stage.kind, "version": VERSIONS[stage.kind], "spec": stage.spec, "inputs": stage.inputs}
+        store.write(address, **identity, tensors=tensors, documents=documents)
 
 
 def time_opening(levels: int, url: str) -> None:

@@ -99,6 +99,16 @@ class RunView(RunObserver):
             self._say(f"warning: {warning}")
         self._show_overall()
 
+    def adopted(self, stage: Stage) -> None:
+        """Count what another run has made."""
+        self._finished += 1
+        self._end(stage)
+        self._show_overall()
+
+    def waiting(self, stage: Stage, holder: str) -> None:
+        """Say why nothing moves."""
+        self._say(f"waiting for {stage.label} ({stage.address}), which {holder} makes")
+
     def failed(self, stage: Stage, error: BaseException) -> None:
         """Say what failed; the error at the end of the run says the rest."""
         self._end(stage)
