@@ -8,7 +8,7 @@ trains on wrong numbers. Seen in PyTorch 2.14.1 (oneDNN 3.12.0), reported as one
 computation with the roles exchanged, and fails alike.
 
 A 1x1 convolution reads only every stride-th row and column, so taking those first and convolving them at stride 1 is
-the same function. It was also the same to the bit wherever the strided form was right, and no slower.
+the same function. It was also the same to the bit wherever the strided form was right.
 """
 
 from __future__ import annotations
