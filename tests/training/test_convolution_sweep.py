@@ -21,7 +21,7 @@ def findings(family, threads, mode, environment):
     while True:
         process = subprocess.run(
             [sys.executable, SWEEP, family, str(first), str(threads), mode],
-            env=environment,
+            env=environment | {"OMP_WAIT_POLICY": "PASSIVE"},  # threads that spin make short cases very long
             capture_output=True,
             text=True,
             check=False,

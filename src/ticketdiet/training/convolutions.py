@@ -8,7 +8,7 @@ trains on wrong numbers. Seen in PyTorch 2.14.1 (oneDNN 3.12.0), reported as one
 computation with the roles exchanged, and fails alike.
 
 A 1x1 convolution reads only every stride-th row and column, so taking those first and convolving them at stride 1 is
-the same function. It was also the same to the bit wherever the strided form was right, and no slower.
+the same function. It was also the same to the bit wherever the strided form was right.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ CHANNEL_BLOCK = 16
 def safe_convolutions(model: nn.Module) -> AbstractContextManager[object]:
     """Return a context, to enter as often as needed, in which ``model`` may run forward and backward safely.
 
-    Inside it, every ``conv2d`` and ``conv_transpose2d`` of the shape at risk is computed in the equal form, whoever
-    calls it: a layer of any class, or a function in a module's own ``forward``. Hooks see what they always see. The
-    backward pass belongs inside as well: ``torch.utils.checkpoint`` runs layers again in it.
+    Inside it, a ``conv2d`` or ``conv_transpose2d`` of the shape at risk is computed in the equal form, whoever calls
+    it: a layer of any class, or a function in a module's own ``forward``. Hooks see what they always see. The backward
+    pass belongs inside as well: ``torch.utils.checkpoint`` runs layers again in it.
 
     Only a network on the CPU that holds a narrow 1x1 weight is at risk; for any other the context does nothing, so that
-    it costs nothing. Not recognised are a weight that is made by reshaping another parameter, what runs inside
-    TorchScript, and a function (not a layer) that ``torch.utils.checkpoint`` runs again.
+    it costs nothing. Not recognised are a weight that is made by reshaping another parameter, a function that takes the
+    weight of another module's layer or that ``torch.utils.checkpoint`` runs again, and what runs inside TorchScript.
 
     Args:
         model: Any network, on its device.
@@ -48,24 +48,26 @@ def safe_convolutions(model: nn.Module) -> AbstractContextManager[object]:
 
 
 class _SafeConvolutions:
-    """Equal forms in all that is called inside, and in the modules that hold a narrow weight during backward, too."""
+    """Equal forms in the modules that hold a narrow weight, and everywhere if one of them is not a layer."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._mode = _EqualForms()
         self._holders = [
             module for module in model.modules() if any(_is_narrow(p.shape) for p in module.parameters(recurse=False))
         ]
+        # A mode costs microseconds for each operation inside it: a tenth of a step of a very small network.
+        only_layers = all(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in self._holders)
+        self._everywhere = nullcontext() if only_layers else _EqualForms()
         self._forwards: list[Any] = []
 
     def __enter__(self) -> None:
         self._forwards = [vars(module).get("forward") for module in self._holders]
         for module in self._holders:
-            # torch turns the mode off during backward. A partial of a method is copied with its module by deepcopy.
+            # During backward, torch turns a mode off but still calls this. Its copy by deepcopy is that of the copy.
             module.forward = functools.partial(_in_equal_forms, module.forward)
-        self._mode.__enter__()  # type: ignore[no-untyped-call]
+        self._everywhere.__enter__()
 
     def __exit__(self, *exception: Any) -> None:
-        self._mode.__exit__(*exception)  # type: ignore[no-untyped-call]
+        self._everywhere.__exit__(*exception)
         for module, forward in zip(self._holders, self._forwards, strict=True):
             if forward is None:
                 del module.forward
@@ -107,7 +109,10 @@ def _each(number: int | Sequence[int]) -> tuple[int, int]:
 def places_read(images: Tensor, stride: int | Sequence[int]) -> Tensor:
     """Return the places of ``images`` (..., height, width) that a 1x1 convolution of ``stride`` reads, as a view."""
     down, right = _each(stride)
-    return images[..., ::down, ::right]
+    if images.stride(-3) != 1:
+        return images[..., ::down, ::right]
+    # In this order the gradient, too, is channels-last: in another layout it slows down all that comes after it.
+    return images.movedim(-3, -1)[..., ::down, ::right, :].movedim(-1, -3)
 
 
 class _EqualForms(TorchFunctionMode):
