@@ -201,10 +201,19 @@ def test_results_show_the_columns_that_are_asked_for_those_of_the_machine_too(do
     assert "unknown column 'thread'" in refused.stderr
 
 
-@pytest.mark.parametrize("name", ["run", "results", "figure"])
-def test_results_from_different_machines_are_warned_of_once_on_standard_error(done, tmp_path, monkeypatch, name):
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("run", ("--out", "figures")),
+        ("results", ()),
+        ("figure", ("--out", "figures")),
+        ("compare", ("all@2", "none@0")),
+    ],
+)
+def test_results_from_different_machines_are_warned_of_once_on_standard_error(done, tmp_path, monkeypatch, name, more):
     folder, _ = done
-    arguments = (name, folder / "tiny.yaml", "--store", folder / "runs", "--out", tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    arguments = (name, folder / "tiny.yaml", *more, "--store", folder / "runs")
     assert "warning" not in command(*arguments).output
     monkeypatch.setattr("ticketdiet.reports.machines.mixed_machines", lambda plan, store: f"{plan.study.study} mixes")
     result = command(*arguments)

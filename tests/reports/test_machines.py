@@ -7,6 +7,7 @@ from ticketdiet.reports.reading import read_rows
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import parse_study
 from ticketdiet.studies.planner import plan_study
+from ticketdiet.studies.stages import VERSIONS
 
 STUDY = """
 study: imaginary
@@ -44,6 +45,7 @@ def keep(plan, store, others=None, *, default=None):
         store.write(
             address,
             kind=stage.kind,
+            version=VERSIONS[stage.kind],
             spec=stage.spec,
             inputs=stage.inputs,
             documents={"rows": ROWS, "facts": {"density": 0.5}},

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ticketdiet.cli.completeness import Strict, end_with, say_what_is_left_out
+from ticketdiet.cli.machines import warn_of_mixed_machines
 from ticketdiet.cli.options import DEFAULT_STORE, RowsFormat, Settings, StoreUrl, Study, open_plan, open_store
 
 
@@ -43,8 +44,10 @@ def compare(
     for name in (arm, baseline):
         if name not in plan.study.arms:
             raise UnknownName.of("arm", name, plan.study.arms)
-    found = read_study(plan, open_store(store))
+    kept_in = open_store(store)
+    found = read_study(plan, kept_in)
     say_what_is_left_out(plan, found.state)
+    warn_of_mixed_machines(plan, kept_in)
     compared = compare_arms(found.rows, arm=arm, baseline=baseline, metric=metric, split=split, level=level)
     if kind == "table" and out is None:
         print_comparison(compared, plan.study.study, metric, split)
