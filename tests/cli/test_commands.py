@@ -133,12 +133,18 @@ def test_sigterm_ends_a_run_like_ctrl_c(tmp_path, number, workers):
     (tmp_path / "says.py").write_text(NETWORK_THAT_SAYS_WHEN_IT_TRAINS)
     long = TINY.replace("steps: 6,", "steps: 1000000,").replace("resnet8, width: 4", '"says:make"')
     (tmp_path / "long.yaml").write_text(long)
-    arguments = [sys.executable, "-m", "ticketdiet", "run", "long.yaml", "--workers", str(workers), "--device", "cpu"]
+    # A shell starts what runs in the background without Ctrl-C, and processes inherit that.
+    ctrl_c = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{ctrl_c}; from ticketdiet.cli import main; main()"
+    arguments = [sys.executable, "-c", script, "run", "long.yaml", "--workers", str(workers), "--device", "cpu"]
     with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None
-        assert run.stdout.readline().startswith("training")  # two workers may write at once
-        run.send_signal(number)
-        out, err = run.communicate(timeout=60)
+        try:
+            assert run.stdout is not None
+            assert run.stdout.readline().startswith("training")  # two workers may write at once
+            run.send_signal(number)
+            out, err = run.communicate(timeout=60)
+        finally:
+            run.kill()
     assert run.returncode == 1
     assert "Stopped. Finished stages are kept" in err
     assert not re.search("Traceback|resource_tracker|leaked", out + err)

@@ -212,9 +212,12 @@ def test_a_place_instead_of_the_study(call, command, what):
     keeps_the_law(call, command, PLACES[what], *(["--arm", "nope"] if command == "find-rewind" else []))
 
 
-@pytest.mark.parametrize(("command", "what"), paired(["results", "per-example", "geometry"], PLACES, every=EVERY))
+@pytest.mark.parametrize(
+    ("command", "what"), paired(["results", "per-example", "geometry", "compare"], PLACES, every=EVERY)
+)
 def test_a_place_for_rows(call, command, what):
-    keeps_the_law(call, command, "study.yaml", "--out", PLACES[what])
+    arms = ("none@0", "lucky@2") if command == "compare" else ()
+    keeps_the_law(call, command, "study.yaml", *arms, "--out", PLACES[what])
 
 
 @pytest.mark.parametrize(("command", "what"), paired(["run", "figure"], PLACES, every=EVERY))
@@ -288,6 +291,8 @@ def test_a_source_of_data(call, kind, source):
             "data show digits --resolution",
             "scores show study.yaml luck --size",
             "subset show study.yaml lucky@2 --replicate",
+            "scores show study.yaml luck --replicate",
+            "compare study.yaml none@0 lucky@2 --level",
             "per-example study.yaml --by quantile --quantiles",
             "per-example study.yaml --by class --tolerance",
             "find-rewind study.yaml --arm nope --max-barrier",
@@ -350,6 +355,11 @@ def test_a_list_of_numbers(call, place, given):
             "plan study.yaml --set description=1 --set",
             "results study.yaml --limit-arms",
             "results study.yaml --format",
+            "results study.yaml --columns",
+            "compare study.yaml",
+            "compare study.yaml none@0 lucky@2 --metric",
+            "compare study.yaml none@0 lucky@2 --split",
+            "scores show study.yaml luck --set scores.luck.kind=",
             "scores show study.yaml",
             "scores export study.yaml luck --out x.csv --store",
             "subset show study.yaml",

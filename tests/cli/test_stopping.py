@@ -13,6 +13,8 @@ KEPT = (
 WAITING = """
 import importlib, signal, sys
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without it
+
 def wait(*_, **__):
     print("waiting", flush=True)
     while True:
@@ -49,9 +51,12 @@ def test_a_stopped_command_ends_with_code_1_and_one_line(tmp_path, command, numb
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "waiting\n"
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "waiting\n"
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 1
     assert (out, err.strip()) == ("", says)

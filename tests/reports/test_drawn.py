@@ -9,6 +9,7 @@ from ticketdiet.reports.drawn import RECORD, record_figures, unchanged_figures, 
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import parse_study
 from ticketdiet.studies.planner import plan_study
+from ticketdiet.studies.stages import VERSIONS
 
 STUDY = """
 study: drawn
@@ -29,7 +30,8 @@ def fill(folder, plan, value=0.5):
     store = ResultStore.open(folder)
     for stage in plan.stages.values():
         rows = {"rows": [{"metric": "accuracy", "value": value}]}
-        store.write(stage.address, kind=stage.kind, spec=stage.spec, inputs=stage.inputs, documents=rows)
+        about = {"kind": stage.kind, "version": VERSIONS[stage.kind], "spec": stage.spec, "inputs": stage.inputs}
+        store.write(stage.address, **about, documents=rows)
     return store
 
 

@@ -35,17 +35,19 @@ replicates: 2
 seed: 3
 children: 2
 vary: [order]
-label_noise: {kind: symmetric, fraction: 0.1, where: pretraining}
+label_noise: {kind: symmetric, fraction: 0.1, where: pretraining, per_replicate: true}
 measure: {levels: [0, 1], alphas: [0, 0.5, 1], successive_levels: true, gradient_agreement: true, predict_level: 1}
 scores:
-  el2n: {kind: el2n, models: 2, steps: 6, training: {lr: 0.1}}
+  el2n: {kind: el2n, models: 2, steps: 6, training: {lr: 0.1}, per_replicate: true, batch_norm: eval}
   luck: {kind: random, models: 1, permuted: true}
   wall: {kind: barrier, arm: all@4}
 arms:
   none@0: {}
   all@4: {pretrain: {steps: 4, evaluate_every: 2}, training: {lr: 0.1}, pruning: {levels: 1}, model: {width: 2}}
   easiest@4: {pretrain: {steps: 4, subset: {kind: easiest, size: 32, score: el2n, balanced: true}}}
-  window@4: {pretrain: {steps: 4, subset: {kind: window, size: 32, offset: 3, score: wall}}, ticket: {mask: random}}
+  window@4:
+    pretrain: {steps: 4, subset: {kind: window, size: 32, offset: 3, score: wall}}
+    ticket: {mask: snip, snip_images: 20}
   twin@4: {pretrain: {passes: 1, subset: {kind: random, like: easiest@4}}, ticket: {mask: shuffled, weights: sign_only}}
   listed@4:
     pretrain: {steps: 4, subset: {kind: indices, indices: [1, 2, 3, 5, 8, 13, 21, 34, 4, 6, 7, 9, 10, 11, 12, 0]}}

@@ -44,7 +44,8 @@ def show_summary(plan: Plan, store: ResultStore, out: Path) -> None:
     figures = unchanged_figures(out, shows)
     if figures is None:
         figures = draw_figures(plan, found.store, rows, out)
-        record_figures(out, shows, figures)
+        if found.state.is_complete:  # figures that leave something out are drawn again when it is there
+            record_figures(out, shows, figures)
     for path in figures:
         typer.echo(f"figure:  {path}")
 

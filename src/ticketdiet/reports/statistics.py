@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.seeds import numpy_generator
@@ -88,7 +88,7 @@ def _estimate(sample: np.ndarray, confidence: float, bounds: Bounds, scale: floa
     if np.ptp(sample) <= EQUAL * scale:
         return Estimate(mean, 0.0, n, np.nan, np.nan, f"no interval: the {n} values are equal")
     std = float(sample.std(ddof=1))
-    reach = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * std / float(np.sqrt(n))
+    reach = float(stdtrit(n - 1, (1 + confidence) / 2)) * std / float(np.sqrt(n))
     return Estimate(mean, std, n, max(mean - reach, bounds[0]), min(mean + reach, bounds[1]))
 
 

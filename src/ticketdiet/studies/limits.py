@@ -24,7 +24,10 @@ def check_size(study: StudySpec) -> None:
     for arm in study.arms:
         _check_chain(study, arm)
     by_arm = {arm: study.replicates * (_visits(study, arm) + _stages(study, arm)) for arm in study.arms}
-    by_score = {name: 1 + study.replicates * score.models for name, score in study.scores.items()}
+    by_score = {
+        name: (1 + score.models) * (study.replicates if score.per_replicate else 1)
+        for name, score in study.scores.items()
+    }
     total = sum(by_arm.values()) + sum(by_score.values())
     if total > MOST_STAGES:
         raise StudyError(

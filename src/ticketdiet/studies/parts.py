@@ -231,7 +231,7 @@ class TicketSpec(Part):
         allow_inf_nan=False,
         description="fine_tune: its learning rate; default that of the last step. After a cosine schedule give one.",
     )
-    snip_images: Annotated[int, Field(ge=2)] | Literal["all"] = Field(
+    snip_images: Annotated[int, Field(ge=2, le=A_BILLION)] | Literal["all"] = Field(
         default=128,
         description="snip: training images it looks at, drawn for each replicate and level; all of them when there are "
         "fewer.",
