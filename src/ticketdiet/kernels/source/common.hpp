@@ -10,7 +10,17 @@
 
 constexpr int64_t LANES = 16;
 
-typedef float Lanes __attribute__((vector_size(64)));
+// One vector register; the lanes of a pixel are PARTS of them. Compilers keep arrays of these in registers, which they do
+// not do for vectors wider than the CPU's.
+#if defined(__AVX512F__)
+constexpr int64_t REGISTER = 16;
+#elif defined(__AVX__)
+constexpr int64_t REGISTER = 8;
+#else
+constexpr int64_t REGISTER = 4;
+#endif
+constexpr int PARTS = int(LANES / REGISTER);
+typedef float Part __attribute__((vector_size(REGISTER * 4)));
 
 // Activations; strides in floats. A column is LANES floats from the next one.
 struct View {
@@ -18,21 +28,17 @@ struct View {
     int64_t block, channel, row;
 };
 
-static inline Lanes load(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
-static inline void store(float* to, Lanes value) { *reinterpret_cast<Lanes*>(to) = value; }
-static inline Lanes same(float value) { return Lanes{} + value; }
+static inline Part load(const float* from) { return *reinterpret_cast<const Part*>(from); }
+static inline void store(float* to, Part value) { *reinterpret_cast<Part*>(to) = value; }
 
-// 1 for the first `count` lanes, 0 for the others.
-static inline Lanes first_lanes(int64_t count) {
-    Lanes mask{};
-    for (int64_t lane = 0; lane < LANES; ++lane) mask[lane] = lane < count ? 1.0f : 0.0f;
-    return mask;
-}
+struct Lanes {  // sixteen numbers
+    Part parts[PARTS];
+};
 
 // Sum of the first `count` lanes, always in the same order.
-static inline double sum_lanes(Lanes value, int64_t count = LANES) {
+static inline double sum_lanes(const Lanes& value, int64_t count = LANES) {
     double sum = 0;
-    for (int64_t lane = 0; lane < count; ++lane) sum += value[lane];
+    for (int64_t lane = 0; lane < count; ++lane) sum += value.parts[lane / REGISTER][lane % REGISTER];
     return sum;
 }
 

@@ -11,10 +11,10 @@
 // Pixels of a tile: as many as leave registers for the weight and for one load.
 #if defined(__AVX512F__)
 constexpr int TILE = 16;
-#elif defined(__aarch64__)
+#elif defined(__AVX__) || defined(__aarch64__)
 constexpr int TILE = 4;
 #else
-constexpr int TILE = 4;
+constexpr int TILE = 2;
 #endif
 constexpr int64_t UNITS = 32;     // pieces of work wanted, whatever the number of threads: sums depend on the pieces
 constexpr int64_t ENTRIES = 4096;  // kept weights whose sums stay in the cache together
@@ -54,15 +54,16 @@ struct Sums {
     int64_t pixels = 0;
 };
 
-constexpr int rows_of(Shape shape) { return shape == TWO_ROWS ? 2 : shape == FOUR_ROWS ? 4 : 1; }
+constexpr int at_most(int wanted) { return wanted < TILE ? wanted : TILE; }
+constexpr int rows_of(Shape shape) { return at_most(shape == TWO_ROWS ? 2 : shape == FOUR_ROWS ? 4 : 1); }
 constexpr int columns_of(Shape shape) {
     switch (shape) {
         case WIDE: return TILE;
-        case TWO_ROWS: return TILE / 2;
-        case FOUR_ROWS: return TILE / 4;
-        case HALF: return TILE >= 8 ? 8 : 4;
-        case QUARTER: return 4;
-        case PAIR: return 2;
+        case TWO_ROWS:
+        case FOUR_ROWS: return TILE / rows_of(shape);
+        case HALF: return at_most(8);
+        case QUARTER: return at_most(4);
+        case PAIR: return at_most(2);
         default: return 1;
     }
 }
@@ -70,9 +71,8 @@ constexpr int columns_of(Shape shape) {
 // Cut the grid into tiles: whole ones first, then what is left at the right and at the bottom.
 std::vector<Tile> cut(int64_t height, int64_t width) {
     std::vector<Tile> tiles;
-    const Shape whole = width >= TILE ? WIDE : width >= TILE / 2 && height >= 2 ? TWO_ROWS
-                        : width >= TILE / 4 && height >= 4                      ? FOUR_ROWS
-                                                                                : ONE;
+    auto fits = [&](Shape shape) { return width >= columns_of(shape) && height >= rows_of(shape); };
+    const Shape whole = fits(WIDE) ? WIDE : fits(TWO_ROWS) ? TWO_ROWS : fits(FOUR_ROWS) ? FOUR_ROWS : ONE;
     int64_t y = 0;
     auto rest = [&](int64_t row, int64_t x) {
         for (Shape shape : {WIDE, HALF, QUARTER, PAIR, ONE})
@@ -89,25 +89,33 @@ std::vector<Tile> cut(int64_t height, int64_t width) {
     return tiles;
 }
 
-template <int R, int C>
-inline void note(Sums& sums, const Lanes* tile, int64_t lanes) {
+// A tile is an array of parts, those of one pixel after another.
+template <int PIXELS>
+inline void note(Sums& sums, const Part* tile, int64_t lanes) {
     if (!sums.begun) {
         Lanes total{};
-        for (int i = 0; i < R * C; ++i) total += tile[i];
-        sums.centre = float(sum_lanes(total, lanes) / double(R * C * lanes));
+        for (int i = 0; i < PIXELS * PARTS; ++i) total.parts[i % PARTS] += tile[i];
+        sums.centre = float(sum_lanes(total, lanes) / double(PIXELS * lanes));
         sums.begun = true;
     }
-    const Lanes centre = same(sums.centre);
-    Lanes sum{}, squares{};
+    Part sum[PARTS]{}, squares[PARTS]{};
 #pragma GCC unroll 16
-    for (int i = 0; i < R * C; ++i) {
-        const Lanes off = tile[i] - centre;
-        sum += off;
-        squares += off * off;
+    for (int i = 0; i < PIXELS * PARTS; ++i) {
+        const Part off = tile[i] - sums.centre;
+        sum[i % PARTS] += off;
+        squares[i % PARTS] += off * off;
     }
-    sums.sum += sum;
-    sums.squares += squares;
-    sums.pixels += R * C;
+    for (int part = 0; part < PARTS; ++part) {
+        sums.sum.parts[part] += sum[part];
+        sums.squares.parts[part] += squares[part];
+    }
+    sums.pixels += PIXELS;
+}
+
+// Floats from the first pixel of a tile to part i of it.
+template <int C>
+inline int64_t place(int i, int64_t row, int64_t column) {
+    return (i / PARTS / C) * row + (i / PARTS % C) * column + (i % PARTS) * REGISTER;
 }
 
 // COLUMN: floats between neighbouring input pixels when known beforehand, else 0.
@@ -117,24 +125,23 @@ void convolve_tile(const Grid& grid, const Lists& lists, const float* bias, bool
     const int64_t column = COLUMN ? COLUMN : grid.in_column, row = grid.in_row;
     for (int64_t o = first; o < last; ++o) {
         float* to = out + o * grid.out_channel;
-        Lanes tile[R * C];
+        Part tile[R * C * PARTS];
 #pragma GCC unroll 16
-        for (int i = 0; i < R * C; ++i) tile[i] = Lanes{};
+        for (int i = 0; i < R * C * PARTS; ++i) tile[i] = Part{};
         for (int32_t e = lists.rows[o]; e < lists.rows[o + 1]; ++e) {
             const float* from = in + lists.offsets[e];
             const float value = lists.values[e];
 #pragma GCC unroll 16
-            for (int i = 0; i < R * C; ++i) tile[i] += load(from + (i / C) * row + (i % C) * column) * value;
+            for (int i = 0; i < R * C * PARTS; ++i) tile[i] += load(from + place<C>(i, row, column)) * value;
         }
-        const float start = bias ? bias[o] : 0.0f;
 #pragma GCC unroll 16
-        for (int i = 0; i < R * C; ++i) {
-            float* pixel = to + (i / C) * grid.out_row + (i % C) * grid.out_column;
-            if (bias) tile[i] += start;
+        for (int i = 0; i < R * C * PARTS; ++i) {
+            float* pixel = to + place<C>(i, grid.out_row, grid.out_column);
+            if (bias) tile[i] += bias[o];
             if (accumulate) tile[i] += load(pixel);
             store(pixel, tile[i]);
         }
-        if (sums) note<R, C>(sums[o - first], tile, lanes);
+        if (sums) note<R * C>(sums[o - first], tile, lanes);
     }
 }
 
@@ -145,16 +152,19 @@ void correlate_tile(const Grid& grid, const Lists& lists, const float* in, const
     for (int64_t o = first; o < last; ++o) {
         if (lists.rows[o] == lists.rows[o + 1]) continue;
         const float* gradient = out + o * grid.out_channel;
-        Lanes tile[R * C];
+        Part tile[R * C * PARTS];
 #pragma GCC unroll 16
-        for (int i = 0; i < R * C; ++i) tile[i] = load(gradient + (i / C) * grid.out_row + (i % C) * grid.out_column);
-        for (int32_t e = lists.rows[o]; e < lists.rows[o + 1]; ++e) {
+        for (int i = 0; i < R * C * PARTS; ++i) tile[i] = load(gradient + place<C>(i, grid.out_row, grid.out_column));
+        for (int32_t e = lists.rows[o]; e < lists.rows[o + 1]; ++e, ++sums) {
             const float* from = in + lists.offsets[e];
-            Lanes even = *sums, odd{};
+            Part even[PARTS], odd[PARTS];
+#pragma GCC unroll 4
+            for (int part = 0; part < PARTS; ++part) even[part] = sums->parts[part], odd[part] = Part{};
 #pragma GCC unroll 16
-            for (int i = 0; i < R * C; ++i)
-                (i % 2 ? odd : even) += load(from + (i / C) * row + (i % C) * column) * tile[i];
-            *sums++ = even + odd;
+            for (int i = 0; i < R * C * PARTS; ++i)
+                (i / PARTS % 2 ? odd : even)[i % PARTS] += load(from + place<C>(i, row, column)) * tile[i];
+#pragma GCC unroll 4
+            for (int part = 0; part < PARTS; ++part) sums->parts[part] = even[part] + odd[part];
         }
     }
 }

@@ -23,6 +23,13 @@ struct Extent {
 
 namespace {
 
+// 1 for the first `count` lanes, 0 for the others.
+Lanes first_lanes(int64_t count) {
+    Lanes mask{};
+    for (int64_t lane = 0; lane < count; ++lane) mask.parts[lane / REGISTER][lane % REGISTER] = 1.0f;
+    return mask;
+}
+
 template <typename Work>
 void for_planes(const Extent& extent, int64_t threads, Work&& work) {
     parallel(extent.blocks * extent.channels, threads, [&](int64_t unit) {
@@ -68,17 +75,19 @@ void td_moments(const Norm* norm, const Moments* moments, int64_t pieces, int64_
 void td_norm_forward(const Norm* norm, const Extent* extent, const View* in, const View* residual, const View* out,
                      int64_t relu, int64_t threads) {
     for_planes(*extent, threads, [&](int64_t block, int64_t c, int64_t lanes) {
-        const Lanes real = first_lanes(lanes), zero{};
+        const Lanes real = first_lanes(lanes);
+        const Part zero{};
         const float scale = norm->weight[c] * norm->inverse[c], mean = norm->mean[c], bias = norm->bias[c];
         for (int64_t y = 0; y < extent->height; ++y) {
             const float* from = plane(*in, block, c) + y * in->row;
             float* to = plane(*out, block, c) + y * out->row;
             const float* add = residual->data ? plane(*residual, block, c) + y * residual->row : nullptr;
-            for (int64_t x = 0; x < extent->width * LANES; x += LANES) {
-                Lanes value = ((load(from + x) - mean) * scale + bias) * real;
-                if (add) value += load(add + x);
-                if (relu) value = value > zero ? value : zero;
-                store(to + x, value);
+            for (int64_t x = 0; x < extent->width * PARTS; ++x) {
+                Part value = ((load(from + x * REGISTER) - mean) * scale + bias) * real.parts[x % PARTS];
+                if (add) value += load(add + x * REGISTER);
+                // Written so that a NaN stays one, as torch's relu leaves it.
+                if (relu) value = value <= zero ? zero : value;
+                store(to + x * REGISTER, value);
             }
         }
     });
@@ -88,23 +97,25 @@ void td_norm_forward(const Norm* norm, const Extent* extent, const View* in, con
 // sums: per block, channel: sum of the gradient, and of the gradient times (in - mean).
 void td_norm_sums(const Norm* norm, const Extent* extent, const View* gradient, const View* out, const View* in,
                   double* sums, int64_t threads) {
-    for_planes(*extent, threads, [&](int64_t block, int64_t c, int64_t lanes) {
-        (void)lanes;
+    for_planes(*extent, threads, [&](int64_t block, int64_t c, int64_t) {
         Lanes plain{}, with_in{};
-        const Lanes zero{};
+        const Part zero{};
         const float mean = norm->mean[c];
         for (int64_t y = 0; y < extent->height; ++y) {
             float* g = plane(*gradient, block, c) + y * gradient->row;
             const float* shown = out->data ? plane(*out, block, c) + y * out->row : nullptr;
             const float* from = plane(*in, block, c) + y * in->row;
             for (int64_t x = 0; x < extent->width * LANES; x += LANES) {
-                Lanes value = load(g + x);
-                if (shown) {
-                    value = load(shown + x) > zero ? value : zero;
-                    store(g + x, value);
+                for (int part = 0; part < PARTS; ++part) {
+                    const int64_t at = x + part * REGISTER;
+                    Part value = load(g + at);
+                    if (shown) {
+                        value = load(shown + at) <= zero ? zero : value;
+                        store(g + at, value);
+                    }
+                    plain.parts[part] += value;
+                    with_in.parts[part] += value * (load(from + at) - mean);
                 }
-                plain += value;
-                with_in += value * (load(from + x) - mean);
             }
         }
         sums[(block * extent->channels + c) * 2] = sum_lanes(plain);
@@ -138,31 +149,40 @@ void td_norm_backward(const Norm* norm, const Extent* extent, const View* gradie
             const float* g = plane(*gradient, block, c) + y * gradient->row;
             const float* from = plane(*in, block, c) + y * in->row;
             float* into = plane(*to, block, c) + y * to->row;
-            for (int64_t x = 0; x < extent->width * LANES; x += LANES)
-                store(into + x, (load(g + x) * a + (load(from + x) - mean) * b + d) * real);
+            for (int64_t x = 0; x < extent->width * PARTS; ++x) {
+                const int64_t at = x * REGISTER;
+                store(into + at, (load(g + at) * a + (load(from + at) - mean) * b + d) * real.parts[x % PARTS]);
+            }
         }
     });
 }
 
-// means: (images, channels); view: mean over the pixels of each plane.
+// means: (images, channels): mean over the pixels of each plane.
 void td_pool(const Extent* extent, const View* in, float* means, int64_t threads) {
     for_planes(*extent, threads, [&](int64_t block, int64_t c, int64_t lanes) {
-        Lanes sum{};
-        for (int64_t y = 0; y < extent->height; ++y)
-            for (int64_t x = 0; x < extent->width * LANES; x += LANES) sum += load(plane(*in, block, c) + y * in->row + x);
-        sum /= float(extent->height * extent->width);
-        for (int64_t lane = 0; lane < lanes; ++lane) means[(block * LANES + lane) * extent->channels + c] = sum[lane];
+        float sum[LANES] = {};
+        for (int64_t y = 0; y < extent->height; ++y) {
+            const float* from = plane(*in, block, c) + y * in->row;
+            for (int64_t x = 0; x < extent->width; ++x)
+                for (int64_t lane = 0; lane < LANES; ++lane) sum[lane] += from[x * LANES + lane];
+        }
+        const float pixels = float(extent->height * extent->width);
+        for (int64_t lane = 0; lane < lanes; ++lane)
+            means[(block * LANES + lane) * extent->channels + c] = sum[lane] / pixels;
     });
 }
 
 // The gradient of td_pool.
 void td_unpool(const Extent* extent, const float* gradient, const View* to, int64_t threads) {
+    const float pixels = float(extent->height * extent->width);
     for_planes(*extent, threads, [&](int64_t block, int64_t c, int64_t lanes) {
-        Lanes value{};
+        float value[LANES] = {};
         for (int64_t lane = 0; lane < lanes; ++lane)
-            value[lane] = gradient[(block * LANES + lane) * extent->channels + c] / float(extent->height * extent->width);
-        for (int64_t y = 0; y < extent->height; ++y)
-            for (int64_t x = 0; x < extent->width * LANES; x += LANES) store(plane(*to, block, c) + y * to->row + x, value);
+            value[lane] = gradient[(block * LANES + lane) * extent->channels + c] / pixels;
+        for (int64_t y = 0; y < extent->height; ++y) {
+            float* into = plane(*to, block, c) + y * to->row;
+            for (int64_t x = 0; x < extent->width; ++x) std::memcpy(into + x * LANES, value, sizeof value);
+        }
     });
 }
 
