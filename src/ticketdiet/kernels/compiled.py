@@ -5,8 +5,8 @@ under a name that holds the source, the flags, and what the compiler says of its
 beside its place and renamed, so processes that start together do no harm to each other. Where that cannot be done, the
 stock kernels of torch are used, and ``Kernels.reason`` says why.
 
-``TICKETDIET_KERNELS`` chooses: ``off`` for the stock kernels; ``avx2`` or ``generic`` for code that stays below what the
-CPU offers; ``CXX`` names another compiler.
+``TICKETDIET_KERNELS`` chooses: ``off`` for the stock kernels, ``avx2`` or ``generic`` for code that stays
+below what the CPU offers. ``CXX`` names another compiler.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class _NotBuilt(Exception):
 
 def kernels() -> Kernels:
     """Return the kernels that the environment asks for; compile them if nobody has yet."""
-    return _kernels(os.environ.get("TICKETDIET_KERNELS", "").strip().lower(), os.environ.get("CXX", ""), _cache_folder())
+    return _kernels(
+        os.environ.get("TICKETDIET_KERNELS", "").strip().lower(), os.environ.get("CXX", ""), _cache_folder()
+    )
 
 
 @cache
@@ -110,7 +112,11 @@ def _built(compiler: list[str], flags: tuple[str, ...], macros: str, folder: Pat
     sources = sorted(SOURCE.glob("*.?pp"))
     if not sources:
         raise _NotBuilt(f"the source of the kernels is missing from {SOURCE}")
-    parts = [*(path.read_bytes() for path in sources), " ".join([*compiler, *_COMMON, *flags]).encode(), macros.encode()]
+    parts = [
+        *(path.read_bytes() for path in sources),
+        " ".join([*compiler, *_COMMON, *flags]).encode(),
+        macros.encode(),
+    ]
     digest = hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     path = folder / f"kernels-{digest[:32]}.so"
     if not path.is_file():

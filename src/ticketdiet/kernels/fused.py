@@ -1,7 +1,7 @@
 """A built-in ResNet's training pass in the kernels' layout, from the first convolution to the pooling.
 
-Between two convolutions lies one pass forward (BatchNorm, shortcut, ReLU) and two backward, as BatchNorm's gradient needs
-two sums before it can be written; the statistics are measured while the convolution writes. Activations that the
+Between two convolutions lies one pass forward (BatchNorm, shortcut, ReLU) and two backward, as BatchNorm's gradient
+needs two sums before it can be written; the statistics are measured while the convolution writes. Activations that the
 backward pass needs have buffers of their own, which the next step uses again, so nothing is allocated and borders stay
 zero. The module itself is left as it is: its parameters are read and its running statistics moved.
 """
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ticketdiet.kernels.calls import Blocks, Calls, norm_struct
+from ticketdiet.kernels.blocks import Blocks, norm_struct
+from ticketdiet.kernels.calls import Calls
 from ticketdiet.kernels.plans import Geometry, Plan
 from ticketdiet.models.resnet import BasicBlock, Bottleneck, ResNet
 
@@ -32,8 +33,10 @@ def why_not_fused(model: nn.Module) -> str:
         return "a convolution has groups, dilation or a bias"
     if not all(norm.affine and norm.track_running_stats for _, norm in _pairs(model)):
         return "a BatchNorm has no parameters or no running statistics"
-    return "" if all(type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d for conv, norm in _pairs(model)) else (
-        "a layer has another class"
+    return (
+        ""
+        if all(type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d for conv, norm in _pairs(model))
+        else ("a layer has another class")
     )
 
 
@@ -42,8 +45,9 @@ def _pairs(model: ResNet) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     yield model.conv, model.bn
     for block in model.blocks:
         yield from _main(block)
-        if block.shortcut is not None:
-            yield block.shortcut[0], block.shortcut[1]
+        if isinstance(block.shortcut, nn.Sequential):
+            conv, norm = block.shortcut
+            yield conv, norm  # type: ignore[misc]
 
 
 def _main(block: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
@@ -110,9 +114,7 @@ class _Unit:
         """
         pre = self.pre_gradient if keep else gradient
         by_norm = torch.empty(2, self.norm.num_features)
-        calls.norm_backward(
-            self._norm(), gradient, self.out if relu else None, self.pre, pre, by_norm[0], by_norm[1]
-        )
+        calls.norm_backward(self._norm(), gradient, self.out if relu else None, self.pre, pre, by_norm[0], by_norm[1])
         by_weight = self.plan.weight_gradient(calls, pre, self.source, self.conv.weight)
         if into is not None:
             self.plan.input_gradient(calls, self.conv.weight, pre, into, accumulate=accumulate)
@@ -120,11 +122,13 @@ class _Unit:
 
     def _norm(self) -> Any:
         norm = self.norm
-        tensors = norm.weight, norm.bias, norm.running_mean, norm.running_var
-        addresses = tuple(tensor.data_ptr() for tensor in tensors if tensor is not None)
+        mean, var = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert var is not None
+        addresses = norm.weight.data_ptr(), norm.bias.data_ptr(), mean.data_ptr(), var.data_ptr()
         if addresses != self._addresses:
-            whole = [tensor.detach() for tensor in tensors if tensor is not None]
-            self._struct = norm_struct(*whole, self._statistics, norm.eps, 0.0)
+            weight, bias = norm.weight.detach(), norm.bias.detach()
+            self._struct = norm_struct(weight, bias, mean, var, self._statistics, norm.eps, 0.0)
             self._addresses = addresses
         momentum = norm.momentum if norm.momentum is not None else 1 / float(norm.num_batches_tracked or 1)
         self._struct.momentum = momentum

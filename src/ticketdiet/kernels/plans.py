@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ticketdiet.kernels.calls import LANES, Blocks, Calls, Lists, Refused, Step, require
+from ticketdiet.kernels.blocks import LANES, Blocks, Lists, require
+from ticketdiet.kernels.calls import Calls, Step
 
 Pair = tuple[int, int]
 
@@ -31,9 +32,8 @@ class Geometry:
     @classmethod
     def of(cls, layer: nn.Conv2d) -> Geometry:
         """Read a layer's; its padding must be given in numbers."""
-        require(not isinstance(layer.padding, str), "padding in words")
-        (kh, kw), (sh, sw), (ph, pw) = layer.kernel_size, layer.stride, layer.padding
-        return cls((kh, kw), (sh, sw), (int(ph), int(pw)))
+        kernel, stride, padding = ((int(pair[0]), int(pair[1])) for pair in _pairs(layer))
+        return cls(kernel, stride, padding)
 
     def out_sides(self, height: int, width: int) -> Pair:
         """Sides of the output for an input of ``height`` and ``width``."""
@@ -58,7 +58,7 @@ class Geometry:
         return needed
 
     def _seen(self, axis: int) -> list[tuple[int, int, int]]:
-        """(residue, kernel row, shift): pixel residue + stride * t is seen by output pixel t + shift through that row."""
+        """(residue, kernel row, shift): pixel residue + stride * t is seen by output pixel t + shift there."""
         stride, padding = self.stride[axis], self.padding[axis]
         return [
             (residue, tap, (residue + padding - tap) // stride)
@@ -70,6 +70,11 @@ class Geometry:
     def shifts(self, axis: int, residue: int) -> dict[int, int]:
         """Kernel row (or column) -> shift, for the pixels of ``residue``."""
         return {tap: shift for found, tap, shift in self._seen(axis) if found == residue}
+
+
+def _pairs(layer: nn.Conv2d) -> tuple[tuple[int, ...], ...]:
+    assert not isinstance(layer.padding, str)
+    return layer.kernel_size, layer.stride, layer.padding
 
 
 def _count(side: int, first: int, step: int) -> int:
@@ -100,7 +105,9 @@ class Plan:
         require(max(int(source.view.block), int(gradient.view.block)) < 2**31, "activations too large for the kernels")
         self.geometry, self.storage = geometry, 1 + sum((n - 1) * s for n, s in zip(mask.shape, strides, strict=True))
         kept = mask.detach().cpu().numpy().nonzero()
-        index = sum(place * stride for place, stride in zip(kept, strides, strict=True))
+        index = np.zeros(len(kept[0]), dtype=np.int64)
+        for place, stride in zip(kept, strides, strict=True):
+            index += place * stride
         self._forward = _forward(kept, index, geometry, outs, source)
         self.step = Step(gradient.height, gradient.width, in_step=geometry.stride)
         self._backward = list(_backward(kept, index, geometry, ins, source, gradient))
@@ -115,7 +122,14 @@ class Plan:
         return weights.detach().as_strided((self.storage,), (1,))
 
     def forward(
-        self, calls: Calls, weights: Tensor, source: Blocks, into: Blocks, *, bias: Tensor | None, moments: Tensor | None
+        self,
+        calls: Calls,
+        weights: Tensor,
+        source: Blocks,
+        into: Blocks,
+        *,
+        bias: Tensor | None,
+        moments: Tensor | None,
     ) -> None:
         """``into`` = convolution of ``source``; ``moments`` as ``Calls.convolve`` takes them."""
         calls.gather(self.flat(weights), self._forward)
@@ -179,6 +193,3 @@ def _lists(channel: np.ndarray, offsets: np.ndarray, index: np.ndarray, outs: in
         torch.from_numpy(np.ascontiguousarray(index, dtype=np.int64)),
         torch.empty(len(offsets)),
     )
-
-
-__all__ = ["Geometry", "Plan", "Refused"]

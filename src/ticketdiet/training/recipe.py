@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ticketdiet.kernels.line import SparseKernels, line_of
+
 Precision = Literal["bfloat16", "float32"]
 ScheduleKind = Literal["multistep", "cosine", "constant"]
 
@@ -40,6 +42,11 @@ class Recipe(BaseModel):
     precision: Precision = Field(
         default="bfloat16", description="bfloat16: autocast with float32 weights; float32: float32 throughout."
     )
+    sparse_kernels: SparseKernels = Field(
+        default="auto",
+        description="Kernels that only touch kept weights (CPU, float32): for layers of at most this density; "
+        "auto: 0.3; off: never.",
+    )
 
     @field_validator("milestones")
     @classmethod
@@ -63,6 +70,9 @@ class Recipe(BaseModel):
         """JSON-able fields that can change a number: milestones as steps, and only what the schedule uses."""
         fields = self.model_dump()
         del fields["milestones"], fields["gamma"]
+        # The line itself, so that a density and the name for it are one recipe; in bfloat16 there is none.
+        line = line_of(self.sparse_kernels) if self.precision == "float32" else 0.0
+        fields["sparse_kernels"] = line or "off"
         if self.schedule == "multistep":
             fields |= {"milestones": list(self.milestone_steps()), "gamma": self.gamma}
         return fields
