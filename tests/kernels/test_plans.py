@@ -143,7 +143,9 @@ def test_no_entry_of_a_list_leaves_the_activations(case):
 def lists_of(offsets, outs=1):
     count = len(offsets)
     rows = torch.tensor([0] + [count] * outs, dtype=torch.int32)
-    return Lists(rows, torch.tensor(offsets, dtype=torch.int32), torch.zeros(count, dtype=torch.int64), torch.ones(count))
+    return Lists(
+        rows, torch.tensor(offsets, dtype=torch.int32), torch.zeros(count, dtype=torch.int64), torch.ones(count)
+    )
 
 
 @pytest.mark.parametrize("offset", [-1, 8 * 8 * LANES * 2])

@@ -1,8 +1,9 @@
 """The kernels' C++ source, compiled once per machine with the system's compiler, and loaded.
 
-The source is part of the package. The first use compiles it for the CPU at hand (a few seconds) into the user's cache,
-under a name that holds the source, the flags, and what the compiler says of itself and of the CPU; the file is written
-beside its place and renamed, so processes that start together do no harm to each other. Where that cannot be done, the
+The source is part of the package. The first use compiles it for the CPU at hand (a few seconds) into the user's cache.
+The name of the file holds a digest of the source, the flags, and what the compiler says of itself and of the CPU, and a
+digest of the library itself, which is checked before it is loaded. The file is written beside its place and renamed, so
+processes that start together do no harm to each other. Where that cannot be done, the
 stock kernels of torch are used, and ``Kernels.reason`` says why.
 
 ``TICKETDIET_KERNELS`` chooses: ``off`` for the stock kernels, ``avx2`` or ``generic`` for code that stays
@@ -118,13 +119,21 @@ def _built(compiler: list[str], flags: tuple[str, ...], macros: str, folder: Pat
         macros.encode(),
     ]
     digest = hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
-    path = folder / f"kernels-{digest[:32]}.so"
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as beside:
-            compile_to(Path(beside) / path.name, compiler, flags)
-            os.replace(Path(beside) / path.name, path)
+    stem = f"kernels-{digest[:32]}"
+    for path in sorted(folder.glob(f"{stem}-*.so")):
+        if path.stem == f"{stem}-{_digest(path)}":
+            return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        made = Path(beside) / "kernels.so"
+        compile_to(made, compiler, flags)
+        path = folder / f"{stem}-{_digest(made)}.so"
+        os.replace(made, path)
     return path
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
 
 
 def compile_to(path: Path, compiler: list[str], flags: tuple[str, ...]) -> None:

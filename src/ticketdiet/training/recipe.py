@@ -56,6 +56,13 @@ class Recipe(BaseModel):
                 raise ValueError(f"milestone {milestone} is neither a whole step nor a share below 1")
         return milestones
 
+    @field_validator("sparse_kernels", mode="before")
+    @classmethod
+    def _off_may_be_a_yaml_boolean(cls, chosen: object) -> object:
+        if chosen is True:
+            raise ValueError("sparse_kernels is true, not auto, off or a density above 0 and at most 1")
+        return "off" if chosen is False else chosen
+
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
         if self.nesterov and self.momentum == 0:
