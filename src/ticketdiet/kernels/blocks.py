@@ -106,22 +106,22 @@ class Blocks:
         shape = (-(-images // LANES), channels, height + 2 * pad, width + 2 * pad, LANES)
         return cls(torch.zeros(shape), images, pad)
 
-    @property
+    @cached_property
     def channels(self) -> int:
         """Channels."""
         return self.data.shape[1]
 
-    @property
+    @cached_property
     def height(self) -> int:
         """Rows without the border."""
         return self.data.shape[2] - 2 * self.pad
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Columns without the border."""
         return self.data.shape[3] - 2 * self.pad
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int, int, int]:
         """(images, channels, height, width), as the stock layout has it."""
         return self.images, self.channels, self.height, self.width
@@ -169,12 +169,12 @@ class Lists:
         for tensor, dtype in ((self.offsets, torch.int32), (self.index, torch.int64), (self.values, torch.float32)):
             pointer(tensor, dtype, kept, "a list")
 
-    @property
+    @cached_property
     def outs(self) -> int:
         """Output channels."""
         return self.rows.numel() - 1
 
-    @property
+    @cached_property
     def kept(self) -> int:
         """Entries."""
         return self.offsets.numel()

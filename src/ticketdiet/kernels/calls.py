@@ -18,6 +18,7 @@ from ticketdiet.kernels.blocks import (
     GridStruct,
     Lists,
     NormStruct,
+    Refused,
     pointer,
     require,
 )
@@ -189,8 +190,9 @@ class Calls:
         )
 
 
-def _same_shape(*blocks: Blocks) -> None:
-    require(len({one.shape for one in blocks}) == 1, f"activations of shapes {[one.shape for one in blocks]}")
+def _same_shape(first: Blocks, *others: Blocks) -> None:
+    if any(other.shape != first.shape for other in others):
+        raise Refused(f"activations of shapes {[one.shape for one in (first, *others)]}")
 
 
 def _stock(images: Tensor, blocks: Blocks) -> tuple[ctypes.c_void_p, ctypes.Array]:
@@ -202,19 +204,21 @@ def _stock(images: Tensor, blocks: Blocks) -> tuple[ctypes.c_void_p, ctypes.Arra
 
 def _grid(into: Blocks, source: Blocks, lists: Lists, step: Step) -> GridStruct:
     """Lay output over input; refuse whatever would reach outside either."""
-    require(into.images == source.images, f"{into.images} images from {source.images}")
-    require(lists.outs == into.channels, f"lists for {lists.outs} channels, {into.channels} expected")
-    steps = (*step.out_step, *step.in_step)
-    require(step.height > 0 and step.width > 0 and min(steps) > 0, f"an empty grid {step}")
+    if into.images != source.images or lists.outs != into.channels:
+        raise Refused(f"lists for {lists.outs} channels and {source.shape}, for an output of {into.shape}")
+    rows, columns = step.height - 1, step.width - 1
+    if min(rows, columns, *step.out_first) < 0 or min(*step.out_step, *step.in_step) < 1:
+        raise Refused(f"an empty grid: {step}")
+    below, right = step.out_first[0] + rows * step.out_step[0], step.out_first[1] + columns * step.out_step[1]
+    if below >= into.height or right >= into.width:
+        raise Refused(f"{step} leaves the output {into.shape}")
     out, inn = into.view, source.view
-    for axis, (count, side) in enumerate(((step.height, into.height), (step.width, into.width))):
-        first = step.out_first[axis]
-        require(first >= 0 and first + (count - 1) * step.out_step[axis] < side, f"{step} leaves {into.shape}")
     # One block of the input is contiguous; its first float is the corner of the border.
     near = source.pad * inn.row + source.pad * LANES
-    far = near + (step.height - 1) * step.in_step[0] * inn.row + (step.width - 1) * step.in_step[1] * LANES
+    far = near + rows * step.in_step[0] * inn.row + columns * step.in_step[1] * LANES
     least, most = lists.span
-    require(lists.kept == 0 or (near + least >= 0 and far + most + LANES <= inn.block), f"{step} leaves the input")
+    if lists.kept and (near + least < 0 or far + most + LANES > inn.block):
+        raise Refused(f"{step} leaves the input {source.shape}")
     return GridStruct(
         out.data + (step.out_first[0] * out.row + step.out_first[1] * LANES) * FLOAT,
         inn.data,

@@ -18,6 +18,7 @@ constexpr int TILE = 2;
 #endif
 constexpr int64_t UNITS = 32;     // pieces of work wanted, whatever the number of threads: sums depend on the pieces
 constexpr int64_t ENTRIES = 4096;  // kept weights whose sums stay in the cache together
+constexpr int64_t FEWEST = 1024;   // kept weights that are worth reading the input once more for
 
 struct Lists {
     const int32_t* rows;     // outs + 1: where the list of each output channel begins
@@ -252,7 +253,7 @@ void td_correlate(const Grid* grid, const Lists* lists, const int64_t* index, fl
     const std::vector<Tile> tiles = cut(grid->height, grid->width);
     const int64_t entries = lists->rows[lists->outs];
     std::vector<int64_t> groups{0};
-    const int64_t most = std::min(ENTRIES, std::max(int64_t(64), entries * grid->blocks / UNITS));
+    const int64_t most = std::min(ENTRIES, std::max(FEWEST, entries * grid->blocks / UNITS));
     for (int64_t o = 0; o < lists->outs; ++o)
         if (o + 1 == lists->outs || lists->rows[o + 2] - lists->rows[groups.back()] > most) groups.push_back(o + 1);
     const int64_t parts = int64_t(groups.size()) - 1;
