@@ -50,15 +50,15 @@ def test_golden_addresses(plan_tiny):
     assert first == GOLDEN
 
 
-GOLDEN_ALL = "263516448cf30b0a"
+GOLDEN_ALL = "6c4e5474e7e2f677"
 GOLDEN: dict[str, str] = {
     "pretrain": "b6c8d076558bcbf31ce3b65f",
-    "level": "fa4f542df751bb88c966470e",
-    "child": "2a338f0f7cb8eedf730c743e",
-    "barrier": "bc35a2bed0da4537f74e57f3",
-    "score_model": "63ce4956b9d9749179eb92e6",
-    "score": "8d82b5bda4cac4a5f3f424a1",
-    "subset": "62dde8b06d4b710e3d295e15",
+    "level": "981ec31f6df56fe7531818a3",
+    "child": "a3ce69913e5de692e198fe0c",
+    "barrier": "f206734ab2765c5fa43b6fb6",
+    "score_model": "376d5b60fe94a2d07e58a823",
+    "score": "410960250946c523b485a011",
+    "subset": "02b0cb9618cb6a5b81b03413",
 }
 
 

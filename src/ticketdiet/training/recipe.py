@@ -44,8 +44,8 @@ class Recipe(BaseModel):
     )
     sparse_kernels: SparseKernels = Field(
         default="auto",
-        description="Kernels that only touch kept weights (CPU, float32): for layers of at most this density; "
-        "auto: 0.3; off: never.",
+        description="Kernels that only touch kept weights (CPU, float32): for layers of at most this density, "
+        "and for a built-in ResNet when all its convolutions together are; auto: 0.3; off: never.",
     )
 
     @field_validator("milestones")
