@@ -10,7 +10,7 @@ from torch import nn
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images
 from ticketdiet.kernels.compiled import Kernels
-from ticketdiet.kernels.line import AUTO_DENSITY, line_of
+from ticketdiet.kernels.line import AUTO, Line, line_of
 from ticketdiet.kernels.network import SparseNetwork
 from ticketdiet.models.build import build_model
 from ticketdiet.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -75,7 +75,7 @@ def test_logits_gradients_and_running_statistics_of_a_resnet_are_those_of_torch(
     mask = mask_of(model, density)
     masked(model, mask)
     twin, exact = copy.deepcopy(model), copy.deepcopy(model).double()
-    network = SparseNetwork(model, mask, 1.0)
+    network = SparseNetwork(model, mask, line_of(1.0))
     assert "fused" in network.used
     for _ in range(2):  # buffers of the first pass are used again
         for one in (model, twin, exact):
@@ -88,7 +88,7 @@ def test_batches_of_another_size_may_follow(library, resnet, mask_of):
     mask = mask_of(model, 0.3)
     twin = copy.deepcopy(masked(model, mask))
     exact = copy.deepcopy(twin).double()
-    network = SparseNetwork(model, mask, 1.0)
+    network = SparseNetwork(model, mask, line_of(1.0))
     for count in (19, 16, 5, 19):
         as_exact(backward(model, network, inputs[:count], mask), inputs[:count], mask, twin, exact)
 
@@ -100,7 +100,7 @@ def test_cumulative_averages_of_batch_norm_are_those_of_torch(library, resnet, m
             module.momentum = None
     mask = mask_of(model, 0.3)
     twin = copy.deepcopy(masked(model, mask))
-    network = SparseNetwork(model, mask, 1.0)
+    network = SparseNetwork(model, mask, line_of(1.0))
     for part in (inputs[:8], inputs[8:]):
         network(part), twin(part)
     close(dict(model.named_buffers()), dict(twin.named_buffers()))
@@ -114,7 +114,7 @@ def test_one_and_two_threads_give_the_same_bits(library, resnet, mask_of):
         for threads in (1, 2):
             torch.set_num_threads(threads)
             twin = copy.deepcopy(model)
-            results.append(backward(twin, SparseNetwork(twin, mask, 1.0), inputs, mask))
+            results.append(backward(twin, SparseNetwork(twin, mask, line_of(1.0)), inputs, mask))
     finally:
         torch.set_num_threads(before)
     body = [name for name in results[0] if not name.startswith(("fc", "logits"))]  # those are torch's
@@ -123,7 +123,7 @@ def test_one_and_two_threads_give_the_same_bits(library, resnet, mask_of):
 
 def test_the_backward_pass_of_an_earlier_forward_pass_is_refused(library, resnet, mask_of):
     model, inputs = resnet
-    network = SparseNetwork(model, mask_of(model, 0.3), 1.0)
+    network = SparseNetwork(model, mask_of(model, 0.3), line_of(1.0))
     early = network(inputs)
     network(inputs)
     with pytest.raises(RuntimeError, match="has to follow its own forward pass"):
@@ -133,8 +133,11 @@ def test_the_backward_pass_of_an_earlier_forward_pass_is_refused(library, resnet
 def test_the_module_is_left_as_it_was(library, resnet, mask_of):
     model, inputs = resnet
     names, keys = list(model.state_dict()), [sorted(module.__dict__) for module in model.modules()]
-    for line in (1.0, 0.2):
-        SparseNetwork(model, mask_of(model, 0.5) | {"conv.weight": torch.zeros(4, 3, 3, 3)}, line)(inputs)
+    mask = mask_of(model, 0.5) | {"conv.weight": torch.zeros(4, 3, 3, 3)}
+    for density, how in ((1.0, "fused"), (0.2, "per layer")):
+        network = SparseNetwork(model, mask, line_of(density))
+        assert how in network.used
+        network(inputs)
         assert list(model.state_dict()) == names
         assert [sorted(module.__dict__) for module in model.modules()] == keys
     assert torch.equal(copy.deepcopy(model.eval())(inputs), model(inputs))
@@ -144,7 +147,7 @@ def test_the_module_is_left_as_it_was(library, resnet, mask_of):
 def test_hooks_are_called_as_before(library, resnet, mask_of, where):
     model, inputs = resnet
     heard = []
-    network = SparseNetwork(model, mask_of(model, 0.2), 0.3)
+    network = SparseNetwork(model, mask_of(model, 0.2), line_of(0.3))
     handle = model.get_submodule(where).register_forward_hook(lambda *_: heard.append(where))
     network(inputs)
     assert heard == [where]
@@ -159,8 +162,8 @@ def test_a_network_of_ones_own_is_done_layer_by_layer(library, small_network, ma
     mask = mask_of(model, 0.2)
     twin = copy.deepcopy(masked(model, mask))
     with caplog.at_level(logging.WARNING):
-        network = SparseNetwork(model, mask, 0.5)
-        SparseNetwork(model, mask, 0.5)
+        network = SparseNetwork(model, mask, line_of(0.5))
+        SparseNetwork(model, mask, line_of(0.5))
     assert network.used.endswith("per layer: 2 layers")
     assert [record.message for record in caplog.records if "groups" in record.message] == [
         "Layers like 3 train with the stock kernels: Conv2d with groups."
@@ -172,9 +175,9 @@ def test_a_network_of_ones_own_is_done_layer_by_layer(library, small_network, ma
 def test_only_layers_under_the_line_take_the_kernels(library, small_network):
     model = small_network(width=6)
     mask = {"0.weight": torch.ones(6, 3, 3, 3), "5.weight": torch.zeros(4, 24)}
-    assert SparseNetwork(model, mask, 0.5).used.endswith("per layer: 1 layer")
-    assert SparseNetwork(model, mask, 1.0).used.endswith("per layer: 2 layers")
-    assert SparseNetwork(model, {"0.weight": mask["0.weight"]}, 0.5).used == "stock: no layer is sparse enough"
+    assert SparseNetwork(model, mask, line_of(0.5)).used.endswith("per layer: 1 layer")
+    assert SparseNetwork(model, mask, line_of(1.0)).used.endswith("per layer: 2 layers")
+    assert SparseNetwork(model, {"0.weight": mask["0.weight"]}, line_of(0.5)).used == "stock: no layer is sparse enough"
 
 
 def images_of(side=8):
@@ -246,17 +249,25 @@ def test_without_a_compiler_training_goes_on_and_says_why_once(mask_of, monkeypa
     assert all(torch.equal(found[0].weights[name], value) for name, value in found[2].weights.items())
 
 
-def test_a_name_and_its_density_are_one_recipe_and_every_other_choice_is_another():
-    same = recipe_with("auto"), recipe_with(AUTO_DENSITY)
-    assert same[0].identity() == same[1].identity()
-    others = [recipe_with(kernels).identity() for kernels in ("auto", "off", 0.2, 1.0)]
-    assert all(a != b for number, a in enumerate(others) for b in others[:number])
+def test_every_choice_of_kernels_is_a_recipe_of_its_own_in_float32():
+    found = [recipe_with(kernels).identity() for kernels in ("auto", "off", 0.2, 1.0)]
+    assert all(a != b for number, a in enumerate(found) for b in found[:number])
     in_bfloat16 = [recipe_with(kernels, precision="bfloat16").identity() for kernels in ("auto", "off")]
     assert in_bfloat16[0] == in_bfloat16[1]
     assert recipe_with(False) == recipe_with("off")  # what YAML makes of a plain off
     for kernels in ("auto", "off", 0.2):
-        again = Recipe.model_validate(recipe_with(kernels).identity())
-        assert line_of(again.sparse_kernels) == line_of(kernels)
+        assert Recipe.model_validate(recipe_with(kernels).identity()).sparse_kernels == kernels
+
+
+def test_resnets_as_a_whole_and_single_layers_have_lines_of_their_own(library, small_network, mask_of):
+    model = build_model("resnet8", num_classes=4, image_size=8)
+    assert Line(network=0.3, layer=0.2) == AUTO
+    assert "fused" in SparseNetwork(model, mask_of(model, 0.25), AUTO).used
+    assert SparseNetwork(model, mask_of(model, 0.4), AUTO).used == "stock: no layer is sparse enough"
+    assert SparseNetwork(model, mask_of(model, 0.0), line_of("off")).used == "stock: no layer is sparse enough"
+    own = small_network(width=32)
+    assert "per layer" in SparseNetwork(own, mask_of(own, 0.15), AUTO).used
+    assert SparseNetwork(own, mask_of(own, 0.25), AUTO).used == "stock: no layer is sparse enough"
 
 
 @pytest.mark.parametrize("wrong", [0.0, -0.1, 1.1, float("nan"), "on", "0.3x", True])

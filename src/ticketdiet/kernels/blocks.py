@@ -106,6 +106,16 @@ class Blocks:
         shape = (-(-images // LANES), channels, height + 2 * pad, width + 2 * pad, LANES)
         return cls(torch.zeros(shape), images, pad)
 
+    @classmethod
+    def bordered(cls, images: int, channels: int, height: int, width: int, pad: int = 0) -> Blocks:
+        """Make activations to be written whole: only the border is 0 as yet."""
+        shape = (-(-images // LANES), channels, height + 2 * pad, width + 2 * pad, LANES)
+        data = torch.empty(shape)
+        if pad:
+            data[:, :, :pad] = data[:, :, -pad:] = 0
+            data[:, :, :, :pad] = data[:, :, :, -pad:] = 0
+        return cls(data, images, pad)
+
     @cached_property
     def channels(self) -> int:
         """Channels."""

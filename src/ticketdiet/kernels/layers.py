@@ -80,14 +80,14 @@ class SparseLayer:
     def source(self, inputs: Tensor) -> Blocks:
         """Bring inputs into the layout."""
         images, channels, height, width = inputs.shape
-        source = Blocks.zeros(images, channels, height, width, self._geometry.pad)
+        source = Blocks.bordered(images, channels, height, width, self._geometry.pad)
         self.calls.enter(inputs.detach(), source)
         return source
 
     def gradient(self, source: Blocks) -> Blocks:
-        """Return an output's gradient of zeros."""
+        """Return an output's gradient, to be written."""
         outs, sides = self._mask.shape[0], self._geometry.out_sides(source.height, source.width)
-        return Blocks.zeros(source.images, outs, *sides, self._geometry.gradient_pad(source.height, source.width))
+        return Blocks.bordered(source.images, outs, *sides, self._geometry.gradient_pad(source.height, source.width))
 
 
 class _Convolution(torch.autograd.Function):
@@ -116,7 +116,7 @@ class _Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             of_weight = plan.weight_gradient(layer.calls, blocks, source, weight)
         if ctx.needs_input_grad[0]:
-            into = Blocks.zeros(*source.shape)
+            into = Blocks.bordered(*source.shape)
             plan.input_gradient(layer.calls, weight, blocks, into)
             of_inputs = gradient.new_empty(ctx.shape)
             layer.calls.leave(into, of_inputs)

@@ -18,6 +18,7 @@ from ticketdiet.kernels.calls import Calls
 from ticketdiet.kernels.compiled import kernels
 from ticketdiet.kernels.fused import FusedResNet, why_not_fused
 from ticketdiet.kernels.layers import SparseLayer, why_not_sparse
+from ticketdiet.kernels.line import Line
 from ticketdiet.models.resnet import ResNet
 
 _log = logging.getLogger(__name__)
@@ -30,19 +31,19 @@ class SparseNetwork:
     Args:
         model: In training; its parameters may move in memory.
         mask: Name of parameter -> tensor of 0 and 1.
-        line: Layers of at most this density take the sparse kernels. A built-in ResNet takes them as a whole when the
-            density of its convolutions together is at most this.
+        line: Densities up to which a built-in ResNet as a whole, or the single layers of any other network, take the
+            sparse kernels.
 
     Attributes:
         used: What runs, in words: ``"sparse, AVX-512, fused: 22 layers"``, ``"stock: no C++ compiler ..."``.
     """
 
-    def __init__(self, model: nn.Module, mask: Mapping[str, Tensor], line: float) -> None:
+    def __init__(self, model: nn.Module, mask: Mapping[str, Tensor], line: Line) -> None:
         self._model = model
         self._fused: FusedResNet | None = None
         self._layers: dict[nn.Module, SparseLayer] = {}
-        chosen = _sparse_layers(model, mask, line)
-        whole = isinstance(model, ResNet) and not why_not_fused(model) and _density(model, mask) <= line
+        chosen = _sparse_layers(model, mask, line.layer) if line.layer else {}
+        whole = isinstance(model, ResNet) and not why_not_fused(model) and 0 < line.network >= _density(model, mask)
         if not chosen and not whole:
             self.used = "stock: no layer is sparse enough"
             return
