@@ -1,5 +1,7 @@
 """Convolutions by lists, beside torch's dense convolution in float64 under the same mask."""
 
+import ctypes
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from torch.nn import functional as F
 
 from ticketdiet.kernels.blocks import LANES, Blocks, Lists, Refused
 from ticketdiet.kernels.calls import Calls, Step
+from ticketdiet.kernels.compiled import threads_of_torch
 from ticketdiet.kernels.plans import Geometry, Plan
 
 CASES = st.fixed_dictionaries(
@@ -99,9 +102,15 @@ def test_output_channels_without_any_weight_hold_their_bias_alone(library):
 
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 1)])
 @pytest.mark.parametrize("images", [16, 33, 640])
-def test_one_two_and_five_threads_give_the_same_bits(library, stride, images):
+@pytest.mark.parametrize("whose", ["torch's threads", "the kernels' own threads"])
+def test_one_two_and_five_threads_give_the_same_bits(library, stride, images, whose):
     case = PLAIN | {"stride": stride, "images": images, "sides": (9, 12)}
-    one, *others = (Convolved(library, case, threads) for threads in (1, 2, 5))
+    if whose == "the kernels' own threads":
+        library.td_use_threads(ctypes.c_void_p(None))
+    try:
+        one, *others = (Convolved(library, case, threads) for threads in (1, 2, 5))
+    finally:
+        library.td_use_threads(threads_of_torch())
     for other in others:
         assert all(torch.equal(other.found[name], one.found[name]) for name in one.found)
         assert torch.equal(other.moments, one.moments)

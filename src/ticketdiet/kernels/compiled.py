@@ -19,9 +19,12 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import torch
 
 SOURCE = Path(__file__).parent / "source"
 VERSION = 1  # of the C interface; td_version() answers the same
@@ -154,7 +157,17 @@ def _load(path: Path) -> ctypes.CDLL:
     library.td_tile_pieces.restype = ctypes.c_int64
     if library.td_version() != VERSION:
         raise _NotBuilt(f"{path} has another interface; delete it")
+    library.td_use_threads(threads_of_torch())
     return library
+
+
+def threads_of_torch() -> ctypes.c_void_p:
+    """Return the function that runs work on torch's OpenMP threads, or null where they are not GNU's."""
+    root = Path(torch.__file__).parent
+    for path in (*root.glob("lib/libgomp*.so*"), *root.parent.glob("torch.libs/libgomp*.so*")):
+        with suppress(OSError, AttributeError):
+            return ctypes.cast(ctypes.CDLL(str(path)).GOMP_parallel, ctypes.c_void_p)
+    return ctypes.c_void_p(None)
 
 
 def _cache_folder() -> Path:

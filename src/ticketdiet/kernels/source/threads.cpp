@@ -1,5 +1,9 @@
-// A small pool of threads. Which thread takes which index is left to chance; no sum ever depends on it.
+// Threads. Which of them takes which index is left to chance; no sum ever depends on it.
+//
+// torch's own threads are used where its OpenMP library is GNU's: between two of torch's operations they look for more work
+// without sleeping, and would fight with other threads for the cores. Elsewhere there is a small pool.
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -10,7 +14,9 @@
 
 namespace {
 
-constexpr int SPINS = 2000;  // a few microseconds: longer than the gap between two kernels, shorter than a time slice
+// How long a helper looks for more work before it sleeps: longer than the gap between two kernels of one training step,
+// as waking a sleeping thread takes as long as a small kernel. It gives way to other threads while it looks.
+constexpr std::chrono::microseconds PATIENCE(1000);
 
 class Pool {
 public:
@@ -39,8 +45,9 @@ private:
 
     void serve(int64_t number) {
         for (int64_t seen = 0;;) {
-            for (int spin = 0; spin < SPINS && round_.load(std::memory_order_relaxed) == seen; ++spin) {
-            }
+            const auto until = std::chrono::steady_clock::now() + PATIENCE;
+            while (round_.load(std::memory_order_acquire) == seen && std::chrono::steady_clock::now() < until)
+                std::this_thread::yield();
             bool wanted;
             {
                 std::unique_lock<std::mutex> hold(mutex_);
@@ -61,9 +68,23 @@ private:
     int64_t count_ = 0, wanted_ = 0, helpers_ = 0;
 };
 
+typedef void (*Parallel)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_parallel
+
+struct Shared {
+    const std::function<void(int64_t)>& work;
+    int64_t count;
+    std::atomic<int64_t> next{0};
+};
+
+void take(void* data) {
+    Shared& shared = *static_cast<Shared*>(data);
+    for (int64_t index; (index = shared.next.fetch_add(1)) < shared.count;) shared.work(index);
+}
+
+Parallel of_torch = nullptr;
 std::mutex one_caller;
 Pool* pool = nullptr;
-pid_t owner = 0;
+pid_t owner = 0, owner_of_torch = 0;
 
 }  // namespace
 
@@ -74,7 +95,18 @@ void parallel(int64_t count, int64_t threads, const std::function<void(int64_t)>
         for (int64_t index = 0; index < count; ++index) work(index);
         return;
     }
+    if (of_torch != nullptr && owner_of_torch == getpid()) {
+        Shared shared{work, count};
+        of_torch(take, &shared, unsigned(helpers + 1), 0);
+        return;
+    }
     // A forked child has the pool's memory but none of its threads; the old pool is left alone, as its threads may use it.
     if (pool == nullptr || owner != getpid() || pool->helpers() < helpers) pool = new Pool(helpers), owner = getpid();
     pool->run(count, helpers, work);
+}
+
+// Use `parallel`, the GOMP_parallel of torch's OpenMP library, from now on; null for threads of our own.
+extern "C" void td_use_threads(Parallel parallel) {
+    of_torch = parallel;
+    owner_of_torch = getpid();  // a forked child has none of these threads, and makes a pool
 }
