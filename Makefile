@@ -15,7 +15,7 @@ CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types bench reference clean distclean
+.PHONY: help demo test coverage check format lint types docs bench reference clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -24,10 +24,23 @@ help: ## list the targets
 demo: $(CORE) ## install, and run the quickstart study (STUDY=NAME for another)
 	$(BIN)/ticketdiet run $(STUDY)
 
-test: $(DEV) ## run the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q
+# Kernels differ between CPUs, and so do their numbers and their faults: with AVX-512 both kinds are tried.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 
-check: lint types test ## format check, lint, types and tests: what has to pass
+test: $(DEV) ## run the whole test suite, and with AVX-512 what depends on kernels once more with AVX2 alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q
+	@found="$$($(BIN)/python -c 'import torch; print(torch.backends.cpu.get_cpu_capability())')"; \
+	if [ "$$found" = AVX512 ]; then \
+		echo "once more with AVX2 alone: the tests that depend on kernels"; \
+		$(AVX2) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q -m 'kernels and not slow'; \
+	else \
+		echo "The kernels here are $$found, so the run above was already the one without AVX-512."; \
+	fi
+
+coverage: $(DEV) ## run the whole test suite, and report what it does not reach (htmlcov/ shows it line by line)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q --cov --cov-report=term-missing:skip-covered --cov-report=html
+
+check: lint types docs test ## format check, lint, types, documentation and tests: what has to pass
 
 lint: $(DEV) ## check format and lint
 	$(BIN)/ruff format --check .
@@ -35,6 +48,10 @@ lint: $(DEV) ## check format and lint
 
 types: $(DEV) ## check types
 	$(BIN)/mypy
+
+# --quiet would hide warnings from --strict too.
+docs: $(DEV) ## build the documentation site into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(DEV) ## format, and repair what the linter can
 	$(BIN)/ruff check --fix .
@@ -48,8 +65,8 @@ reference: $(DEV) ## write the tables of docs/study.md from the schema
 	$(BIN)/python scripts/write_study_reference.py
 
 clean: ## remove caches and build outputs; results and figures stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist site htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove .venv too
 	rm -rf $(VENV)

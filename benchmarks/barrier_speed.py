@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import torch
 
+import machine
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images
 from ticketdiet.landscape.barrier import measure_barrier, measure_pairs
@@ -94,7 +95,8 @@ def main() -> None:
     images = random_images(options.images)
     train = training_rate(images, options.precision, options.repeats)
     barrier = barrier_rate(images, options.precision, options.repeats)
-    print(f"{options.precision}, {options.threads} threads, torch {torch.__version__}")
+    print(machine.in_words())
+    print(options.precision)
     print(f"training step   {train:8.0f} images/s")
     print(f"barrier         {barrier:8.0f} images/s   {barrier / train:.2f} x (goal {GOAL} x)")
     for networks in (3, 12):

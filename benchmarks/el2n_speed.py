@@ -12,6 +12,7 @@ import time
 
 import torch
 
+import machine
 from ticketdiet.core.values import Images
 from ticketdiet.models.build import build_model
 from ticketdiet.scores.driver import score_model
@@ -39,6 +40,7 @@ def main() -> None:
         forward, start = min(forward, time.perf_counter() - start), time.perf_counter()
         score_model("el2n", model, images)
         scoring = min(scoring, time.perf_counter() - start)
+    print(machine.in_words())
     print(f"{len(images)} images: forward {forward:.2f} s, EL2N {scoring:.2f} s, ratio {scoring / forward:.3f}")
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import machine
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images
 from ticketdiet.models.build import build_model
@@ -74,6 +75,7 @@ def main() -> None:
             norms[name] = way(inputs[:count], labels[:count]).detach()
             best[name] = min(best[name], (time.perf_counter() - start) / count * 1e3)
     loop = norms["plain loop"]
+    print(machine.in_words())
     for name in ways:
         off = float((norms[name][: len(loop)] / loop - 1).abs().max())
         print(f"{name:17s} {best[name]:7.2f} ms/example  {best['plain loop'] / best[name]:5.1f}x  off by {off:.1e}")

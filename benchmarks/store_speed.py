@@ -8,16 +8,20 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from typing import Any
 
 import torch
 
+import machine
+from ticketdiet.core.addresses import address_of
 from ticketdiet.store.results import ResultStore
 
 
 def main(results: int = 1000, weights: int = 50_000) -> None:
     """Fill a store in a temporary folder and print how long writing, checking, verifying and reading take."""
+    print(machine.in_words())
     with tempfile.TemporaryDirectory() as folder:
-        addresses = [f"{number * 0x9E3779B97F4A7C15 % 16**24:024x}" for number in range(1, results + 1)]
+        addresses = [address_of(**identity(number)) for number in range(results)]
         start = time.perf_counter()
         fill(ResultStore.open(folder), addresses, weights)
         report("write", start, results)
@@ -42,7 +46,12 @@ def fill(store: ResultStore, addresses: list[str], weights: int) -> None:
     tensors = {"weights": {"weight": torch.randn(weights)}, "mask": {"weight": torch.ones(weights, dtype=torch.uint8)}}
     for number, address in enumerate(addresses):
         documents = {"metrics": {"accuracy": 0.9, "level": number}}
-        store.write(address, kind="level", spec={"level": number}, inputs={}, tensors=tensors, documents=documents)
+        store.write(address, **identity(number), tensors=tensors, documents=documents)
+
+
+def identity(number: int) -> dict[str, Any]:
+    """What the address of a result is made of."""
+    return {"kind": "level", "version": 1, "spec": {"level": number}, "inputs": {}}
 
 
 def report(what: str, start: float, results: int) -> None:

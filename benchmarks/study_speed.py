@@ -18,11 +18,13 @@ from collections.abc import Callable
 
 import torch
 
+import machine
 from ticketdiet.reports.reading import read_rows
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import load_study
 from ticketdiet.studies.planner import Plan, plan_study
 from ticketdiet.studies.run import stages_left
+from ticketdiet.studies.stages import VERSIONS
 
 GOAL = 3.0  # seconds
 ROWS = [
@@ -43,8 +45,8 @@ def make_up(plan: Plan, store: ResultStore, weights: int) -> None:
     tensors = {"weights": {"w": torch.zeros(weights)}, "mask": {"w": torch.ones(weights, dtype=torch.uint8)}}
     documents = {"rows": ROWS, "facts": {"density": 0.5}}
     for address, stage in plan.stages.items():
-        spec, inputs = stage.spec, stage.inputs
-        store.write(address, kind=stage.kind, spec=spec, inputs=inputs, tensors=tensors, documents=documents)
+        identity = {"kind": stage.kind, "version": VERSIONS[stage.kind], "spec": stage.spec, "inputs": stage.inputs}
+        store.write(address, **identity, tensors=tensors, documents=documents)
 
 
 def time_opening(levels: int, url: str) -> None:
@@ -83,10 +85,11 @@ def main() -> None:
         again = [sys.executable, __file__, "--levels", str(options.levels), "--store", folder]
         run = subprocess.run(again, stdout=subprocess.PIPE, text=True, check=True)
     result = json.loads(run.stdout.splitlines()[-1])
+    print(machine.in_words())
     for name, seconds in result["seconds"].items():
         print(f"{name:<26}{seconds:6.2f} s")
     print(f"{result['stages']} stages (goal: opening and re-checking in less than {GOAL} s)")
-    print(json.dumps(result))
+    print(json.dumps(result | {"machine": machine.facts()}))
 
 
 if __name__ == "__main__":

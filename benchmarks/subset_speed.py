@@ -15,6 +15,7 @@ import time
 
 import numpy as np
 
+import machine
 from ticketdiet.data.subsets import choose_subset
 
 KINDS = ("random", "easiest", "hardest", "window", "stratified", "mixture")
@@ -52,6 +53,7 @@ def main() -> None:
         kind, scored, balanced = arguments.only
         measure(kind, scored, balanced == "True", arguments.examples)
         return
+    print(machine.in_words(), flush=True)
     for scored in SCORES:
         for balanced in (False, True):
             for kind in KINDS:

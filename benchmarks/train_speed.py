@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+import machine
 from ticketdiet.core.errors import TicketDietError
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images
@@ -150,11 +151,13 @@ def compare(options: argparse.Namespace, arguments: list[str]) -> None:
     peak = {name: max(r["peak_gigabytes"] for r in results) for name, results in rounds.items()}
     ratio = rate["engine"] / rate["plain"]
     where = options.source or "random pixels"
-    print(f"ResNet-20, batch {options.batch_size}, {options.threads} threads, torch {torch.__version__}, {where}")
+    print(machine.in_words(options.threads))
+    print(f"ResNet-20, batch {options.batch_size}, {where}; the engine in {options.precision}")
     for name in CONTESTANTS:
         print(f"{name:<8}{rate[name]:8.0f} images/s   {peak[name]:5.2f} GB at most")
     print(f"ratio   {ratio:8.2f} (goal {GOAL_RATIO}), memory goal {GOAL_GIGABYTES} GB")
-    print(json.dumps({"images_per_second": rate, "peak_gigabytes": peak, "ratio": ratio, "rounds": rounds}))
+    found = {"images_per_second": rate, "peak_gigabytes": peak, "ratio": ratio, "rounds": rounds}
+    print(json.dumps(found | {"machine": machine.facts(options.threads)}))
 
 
 def main() -> None:
@@ -164,7 +167,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16", help="of the engine")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the engine")
     parser.add_argument("--loader-workers", type=int, default=2, help="processes of the plain loop's DataLoader")
     parser.add_argument("--source", default=f"parquet:{NEAR}" if NEAR.is_dir() else "", help="32x32 colour images")
     parser.add_argument("--contestant", choices=tuple(CONTESTANTS), help="measure only this one, in this process")

@@ -33,6 +33,7 @@ from ticketdiet.studies.spec import StudySpec
 
 PAGE = Path(__file__).parents[1] / "docs" / "study.md"
 NAME = "NAME"
+MOST_WORTH_SAYING = 10**6
 TITLES = {
     "": "The study itself",
     "dataset": "`dataset`: which images",
@@ -143,14 +144,14 @@ def plural(kind: str) -> str:
 
 
 def ranged(limits: Iterable[object]) -> str:
-    """Say the range that a number is held to."""
+    """Say the range that a number is held to; limits so high that they only catch slips are left out."""
     flat = [inner for limit in limits for inner in (getattr(limit, "metadata", None) or [limit])]
     signs = {Ge: (">=", "ge"), Gt: (">", "gt"), Le: ("<=", "le"), Lt: ("<", "lt")}
     said = [
-        f"{sign} {getattr(limit, name):g}"
+        f"{sign} {value:g}"
         for limit in flat
         for kind, (sign, name) in signs.items()
-        if isinstance(limit, kind)
+        if isinstance(limit, kind) and (value := getattr(limit, name)) < MOST_WORTH_SAYING
     ]
     return f" {' and '.join(said)}" if said else ""
 

@@ -1,6 +1,7 @@
 """What every test stands on: a cache of its own session, one thread a process, figures without a display."""
 
 import os
+from pathlib import Path
 
 # Before torch and matplotlib are first imported, and for every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +17,18 @@ hypothesis.settings.register_profile("ticketdiet", deadline=None, derandomize=Tr
 hypothesis.settings.load_profile("ticketdiet")
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+# Folders whose numbers, or crashes, depend on the vector instructions that PyTorch's kernels use.
+FOLDERS_OF_KERNELS = {"models", "training", "scores", "tickets", "landscape", "studies"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by marks
+def pytest_collection_modifyitems(items):
+    """Mark what ``make test`` runs on two kinds of CPU."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] in FOLDERS_OF_KERNELS:
+            item.add_marker("kernels")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -42,7 +42,7 @@ HEAVY = {
     "scipy": {"landscape", "reports.statistics", "scores.noise", "scores.stability"},
     "typer": {"cli"},
     "rich": {"cli", "reports.table"},
-    "yaml": {"studies.load"},
+    "yaml": {"studies.yaml_text"},
     "fsspec": {"store"},
     "safetensors": {"store"},
 }

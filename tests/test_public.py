@@ -71,7 +71,9 @@ except SystemExit as end:
 """
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["plan"], ["results"], ["figure"], ["recipes"], ["data"], ["verify"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["plan"], ["results"], ["compare"], ["figure"], ["recipes"], ["data"], ["verify"]]
+)
 def test_help_imports_nothing_heavy(command):
     assert not modules_after(HELP, *command, "--help").intersection(HEAVY)
 

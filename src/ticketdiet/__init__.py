@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ticketdiet.data.subsets import choose_subset
     from ticketdiet.landscape.barrier import Barrier, measure_barrier
     from ticketdiet.models.build import build_model
-    from ticketdiet.reports.reading import read_rows
+    from ticketdiet.reports.reading import read_rows, read_study
+    from ticketdiet.reports.statistics import compare, estimate, summarise
     from ticketdiet.scores.catalog import score_names
     from ticketdiet.scores.driver import score_examples
     from ticketdiet.scores.recorder import TrainingRecorder
@@ -51,8 +52,10 @@ __all__ = [
     "__version__",
     "build_model",
     "choose_subset",
+    "compare",
     "dense_mask",
     "density",
+    "estimate",
     "evaluate",
     "find_rewinding_point",
     "find_ticket",
@@ -63,10 +66,12 @@ __all__ = [
     "predict_logits",
     "prune",
     "read_rows",
+    "read_study",
     "rewind",
     "run_plan",
     "score_examples",
     "score_names",
+    "summarise",
     "train",
     "tune_allocator",
 ]
@@ -85,8 +90,10 @@ _HOMES = {
     "TrainingRecorder": "scores.recorder",
     "build_model": "models.build",
     "choose_subset": "data.subsets",
+    "compare": "reports.statistics",
     "dense_mask": "tickets.masks",
     "density": "tickets.masks",
+    "estimate": "reports.statistics",
     "evaluate": "training.evaluation",
     "find_rewinding_point": "studies.rewinding_point",
     "find_ticket": "tickets.search",
@@ -97,10 +104,12 @@ _HOMES = {
     "predict_logits": "training.evaluation",
     "prune": "tickets.pruning",
     "read_rows": "reports.reading",
+    "read_study": "reports.reading",
     "rewind": "tickets.rewinding",
     "run_plan": "studies.run",
     "score_examples": "scores.driver",
     "score_names": "scores.catalog",
+    "summarise": "reports.statistics",
     "train": "training.loop",
     "tune_allocator": "studies.machine",
 }

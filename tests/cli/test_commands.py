@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from ticketdiet.cli.main import app
 from ticketdiet.core.errors import TicketDietError
+from ticketdiet.store.results import ResultStore
 
 TINY = """
 study: tiny
@@ -91,6 +93,27 @@ def test_plan_lists_every_stage_and_the_work_left(done):
     assert after["left"]["stages"] == 0
 
 
+def test_run_and_plan_say_what_the_other_precision_would_bring_and_json_does_not(done, tmp_path, monkeypatch):
+    folder, _ = done
+    asked = []
+
+    def advise(plan, left, **options):
+        asked.append((plan.study.study, len(left), options))
+        return "bfloat16 is 2.1 times as fast."
+
+    monkeypatch.setattr("ticketdiet.studies.precision_advice.precision_advice", advise)
+    monkeypatch.setattr("ticketdiet.cli.plans.precision_advice", advise)
+    arguments = (folder / "tiny.yaml", "--store", tmp_path / "runs")
+    planned = command("plan", *arguments)
+    assert "2.1 times" in planned.stderr
+    assert "2.1 times" not in planned.stdout
+    json.loads(command("plan", *arguments, "--format", "json").output)
+    ran = command("run", *arguments, "--out", tmp_path / "figures", "--workers", 1, "--device", "cpu")
+    assert "2.1 times" in ran.stderr
+    assert asked[1:] == [("tiny", 6, {"device": "cpu", "workers": 1})]
+    assert "2.1 times" not in command("run", *arguments, "--out", tmp_path / "figures").output
+
+
 def test_a_plan_is_never_cut_and_fits_a_hundred_columns(done):
     folder, _ = done
     plan = as_process("plan", folder / "tiny.yaml", "--store", folder / "elsewhere").stdout
@@ -163,6 +186,42 @@ def test_results_are_tidy_rows_in_every_format(done, kind):
     assert len(levels) == 4
 
 
+def test_results_show_the_columns_that_are_asked_for_those_of_the_machine_too(done):
+    import torch
+
+    folder, _ = done
+    arguments = ("results", folder / "tiny.yaml", "--store", folder / "runs", "--format", "csv", "--columns")
+    out = folder / "machine.csv"
+    assert command(*arguments, "arm, level,value,threads,capability", "--out", out).exit_code == 0
+    rows = pd.read_csv(out)
+    assert list(rows.columns) == ["arm", "level", "value", "threads", "capability"]
+    assert set(rows["capability"]) == {torch.backends.cpu.get_cpu_capability()}
+    refused = as_process(*arguments, "arm,thread")
+    assert refused.returncode == 2
+    assert "unknown column 'thread'" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("run", ("--out", "figures")),
+        ("results", ()),
+        ("figure", ("--out", "figures")),
+        ("compare", ("all@2", "none@0")),
+    ],
+)
+def test_results_from_different_machines_are_warned_of_once_on_standard_error(done, tmp_path, monkeypatch, name, more):
+    folder, _ = done
+    monkeypatch.chdir(tmp_path)
+    arguments = (name, folder / "tiny.yaml", *more, "--store", folder / "runs")
+    assert "warning" not in command(*arguments).output
+    monkeypatch.setattr("ticketdiet.reports.machines.mixed_machines", lambda plan, store: f"{plan.study.study} mixes")
+    result = command(*arguments)
+    assert result.exit_code == 0
+    assert result.stderr.count("warning: tiny mixes") == 1
+    assert "mixes" not in result.stdout
+
+
 def test_arms_can_be_limited(done):
     folder, _ = done
     plan = command("plan", folder / "tiny.yaml", "--limit-arms", "all@2", "--format", "json")
@@ -177,8 +236,6 @@ def test_figure_draws_from_the_store_alone(done):
 
 
 def test_verify_names_what_is_damaged(done, tmp_path):
-    import shutil
-
     folder, _ = done
     shutil.copytree(folder / "runs", tmp_path / "runs")
     assert command("verify", "--store", tmp_path / "runs").exit_code == 0
@@ -190,8 +247,6 @@ def test_verify_names_what_is_damaged(done, tmp_path):
 
 
 def test_gc_asks_first_and_keeps_what_the_study_reaches(done, tmp_path):
-    import shutil
-
     folder, _ = done
     shutil.copytree(folder / "runs", tmp_path / "runs")
     arguments = ("gc", folder / "tiny.yaml", "--store", tmp_path / "runs", "--set", "pruning.levels=0")
@@ -201,6 +256,36 @@ def test_gc_asks_first_and_keeps_what_the_study_reaches(done, tmp_path):
     assert len(list((tmp_path / "runs").rglob("manifest.json"))) == 6
     assert command(*arguments, "--yes").exit_code == 0
     assert len(list((tmp_path / "runs").rglob("manifest.json"))) == 4
+
+
+def test_gc_spares_what_a_running_command_needs_and_says_so(done, tmp_path):
+    folder, _ = done
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    store = ResultStore.open(tmp_path / "runs")
+    arguments = ("gc", folder / "tiny.yaml", "--store", tmp_path / "runs", "--set", "pruning.levels=0", "--yes")
+    with store.drive(store.addresses()):
+        result = command(*arguments)
+    assert f"process {os.getpid()} on " in result.output
+    assert "is at work on" in result.output
+    assert "2 results stay that only it needs" in result.output
+    assert "Nothing to remove." in result.output
+    assert len(store.addresses()) == 6
+    assert "Removed 2 results and 0 leftovers." in command(*arguments).output
+
+
+def test_gc_through_a_link_removes_nothing_and_names_it(done, tmp_path):
+    folder, _ = done
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    (tmp_path / "mine").mkdir()
+    precious = tmp_path / "mine" / f"{'a' * 24}.{'0' * 32}"
+    precious.write_text("mine")
+    os.utime(precious, (0, 0))
+    (tmp_path / "runs" / "tmp").rmdir()
+    (tmp_path / "runs" / "tmp").symlink_to(tmp_path / "mine")
+    result = CliRunner().invoke(app, ["gc", str(folder / "tiny.yaml"), "--store", str(tmp_path / "runs"), "--yes"])
+    assert result.exit_code == 1
+    assert "tmp is a symbolic link, not a folder" in str(result.exception)
+    assert precious.exists()
 
 
 def test_recipes_are_listed_and_shown_to_copy(tmp_path):
@@ -265,7 +350,7 @@ def test_a_store_path_that_is_a_file_is_refused(tmp_path):
 def test_every_command_explains_itself_without_importing_torch():
     script = (
         "import sys; from ticketdiet.cli.main import app\n"
-        "for name in ('run', 'plan', 'results', 'figure', 'recipes', 'data', 'verify', 'gc'):\n"
+        "for name in ('run', 'plan', 'results', 'compare', 'figure', 'recipes', 'data', 'verify', 'gc'):\n"
         "    app([name, '--help'], standalone_mode=False)\n"
         "assert not {'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)\n"
     )

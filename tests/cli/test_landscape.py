@@ -8,8 +8,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from ticketdiet.cli.landscape import parse_alphas
+from ticketdiet.cli.barrier import parse_alphas
 from ticketdiet.cli.main import app
+from ticketdiet.core.addresses import address_of
 from ticketdiet.core.errors import UserError
 from ticketdiet.data.images import load_images
 from ticketdiet.store.results import ResultStore
@@ -95,6 +96,35 @@ def test_barrier_measures_what_the_study_stored_for_the_same_pair(work, tmp_path
         assert (tmp_path / figure).stat().st_size > 5000
 
 
+def test_on_the_test_split_study_and_command_recalibrate_on_training_images(work, tmp_path):
+    from ticketdiet.landscape.barrier import measure_barrier
+    from ticketdiet.studies.stored import load_network
+
+    setting = "measure.batch_norm=recalibrate"
+    plan = plan_study(load_study(str(work.folder / "tiny.yaml"), [setting]))
+    assert run_plan(plan, work.store, workers=1).made > 0
+    parent, child = work.find("level", level=0), work.find("child", child=1)
+    stage = next(s for s in plan.stages.values() if s.kind == "barrier" and s.inputs["parent"] == parent)
+    arguments = ("--study", work.folder / "tiny.yaml", "--alphas", "0.5", "--batch-norm", "recalibrate")
+    said = work.done(
+        "barrier", parent, child, *arguments, "--split", "test", "--out", tmp_path, "--json", tmp_path / "b.json"
+    )
+    assert "BatchNorm: recalibrate on train images" in said
+    a, b = (load_network(work.store, address) for address in (parent, child))
+    images = load_images("digits", limit=EXAMPLES)
+    expected = measure_barrier(
+        a.build(), a.weights, b.weights, images.test, batch_norm="recalibrate", calibration=images.train
+    )
+    on_test = measure_barrier(a.build(), a.weights, b.weights, images.test, batch_norm="recalibrate")
+    losses = expected.losses.double().mean(1).numpy()
+    assert np.abs(on_test.losses.double().mean(1).numpy() - losses).max() > 1e-3
+    stored = work.store.tensors(stage.address, "barrier")["test/parent-child1/loss"]
+    found = json.loads((tmp_path / "b.json").read_text())
+    assert found["calibrated_on"] == "train"
+    assert found["loss"] == pytest.approx(losses, abs=1e-5)
+    assert stored.numpy() == pytest.approx(losses, abs=1e-5)
+
+
 def test_a_network_and_itself_have_no_barrier_at_any_of_eleven_points(work, digits, tmp_path):
     level = work.find("level", level=1)
     work.done(
@@ -144,6 +174,22 @@ def test_curvature_says_the_same_twice_and_sees_fewer_weights_under_a_mask(work,
     assert whole["dimension"] - kept["dimension"] == removed > 0
 
 
+def test_curvature_recalibrates_on_training_images_and_warns_of_young_statistics(work, digits, tmp_path):
+    point, level = work.find("pretrain", steps=0), work.find("level", level=0)
+    arguments = (*digits, "--examples", 16, "--split", "test", "--top", 1, "--json", tmp_path / "c.json")
+    said = work.done("curvature", point, *arguments)
+    assert "BatchNorm: recalibrate on train images" in said
+    assert "warning" not in said
+    found = json.loads((tmp_path / "c.json").read_text())
+    assert (found["batch_norm"], found["calibrated_on"]) == ("recalibrate", "train")
+    told = work.done("curvature", point, *arguments, "--batch-norm", "eval")
+    assert "warning: after 0 steps BatchNorm's running statistics lag behind the weights" in told
+    stale = json.loads((tmp_path / "c.json").read_text())
+    assert (stale["batch_norm"], stale["calibrated_on"]) == ("eval", None)
+    assert stale["eigenvalues"] != pytest.approx(found["eigenvalues"], rel=0.3)
+    assert "warning" not in work.done("curvature", level, *arguments, "--batch-norm", "eval")
+
+
 def test_curvature_estimates_the_trace_and_draws_the_density(work, digits, tmp_path):
     arguments = ("--examples", 8, "--top", 0, "--trace", "--density", "--out", tmp_path, "--json", tmp_path / "c.json")
     work.done("curvature", work.find("pretrain"), *digits, *arguments)
@@ -151,6 +197,7 @@ def test_curvature_estimates_the_trace_and_draws_the_density(work, digits, tmp_p
     assert found["trace"]["products"] == 60
     assert np.trapezoid(found["density"]["density"], found["density"]["grid"]) == pytest.approx(1, abs=1e-3)
     assert (tmp_path / "eigenvalues.png").stat().st_size > 5000
+    assert "BatchNorm: recalibrate" in (tmp_path / "eigenvalues.svg").read_text()
 
 
 def test_addresses_that_lead_to_no_pair_of_networks_are_refused(work, digits, tmp_path):
@@ -173,8 +220,9 @@ def test_weights_that_are_not_finite_are_refused(work, digits):
     manifest, weights = work.store.manifest(level), work.store.tensors(level, "weights")
     name = next(iter(weights))
     broken = weights | {name: torch.full_like(weights[name], torch.nan)}
-    address = "f" * 24
-    work.store.write(address, kind="level", spec=manifest.spec, inputs={}, tensors={"weights": broken})
+    identity = {"kind": "level", "version": 99, "spec": manifest.spec, "inputs": {}}
+    address = address_of(**identity)
+    work.store.write(address, **identity, tensors={"weights": broken})
     assert f"tensor {name!r} of b" in work.refused("barrier", level, address, *digits)
     assert "NaN" in work.refused("curvature", address, *digits)
     work.store.discard(address)
@@ -297,6 +345,13 @@ def test_geometry_rows_tell_how_far_networks_went_and_what_masks_share(work, tmp
     masks = [torch.cat([m.flatten() for m in work.store.tensors(a, "mask").values()]) for a in (sparse, other)]
     both = int((masks[0] & masks[1]).sum())
     assert value(sparse, "mask_overlap", "replicate 1") == pytest.approx(both / int(masks[0].sum()))
+    layers = [work.store.tensors(a, "mask") for a in (sparse, other)]
+    shared = sum(int(m.sum()) * int(layers[1][name].sum()) / m.numel() for name, m in layers[0].items())
+    by_chance = value(sparse, "mask_overlap_by_chance_layerwise", "replicate 1")
+    assert by_chance == pytest.approx(shared / int(masks[0].sum()))
+    assert value(sparse, "mask_overlap_by_chance_uniform", "replicate 1") == pytest.approx(0.5, abs=1e-3)
+    assert "mask_overlap_by_chance" not in set(rows["metric"])
+    assert set(rows[rows["metric"] == "mask_overlap_by_chance_uniform"]["tensor"]) == {""}
     assert {"parent-child1", "parent-child2", "child1-child2"} == set(rows[rows["metric"] == "angle"]["against"])
     assert rows[rows["metric"] == "angle"]["value"].between(0, 180).all()
 
@@ -306,7 +361,7 @@ def test_rows_of_a_study_that_was_not_run_are_refused(work, tmp_path):
     assert "no dense family" in work.refused("per-example", study, "--by", "class", "--set", "seed=9")
     assert "no level" in work.refused("geometry", study, "--set", "seed=9")
     assert "unknown finished score" in work.refused("per-example", study, "--by", "quantile", "--score", "nope")
-    assert "'.txt'" in work.refused("geometry", study, "--out", tmp_path / "g.txt")
+    assert "'.xlsx'" in work.refused("geometry", study, "--out", tmp_path / "g.xlsx")
 
 
 def test_the_commands_explain_themselves_without_importing_torch():

@@ -1,6 +1,7 @@
 """Networks under a mask by the sparse kernels, beside the same networks by torch."""
 
 import copy
+import functools
 import logging
 
 import pytest
@@ -170,6 +171,32 @@ def test_a_network_of_ones_own_is_done_layer_by_layer(library, small_network, ma
     ]
     inputs = torch.randn(18, 3, 8, 8)
     close(backward(model, network, inputs, mask), backward(twin, twin, inputs, mask))
+
+
+def test_a_forward_of_ones_own_is_kept(library, resnet, mask_of):
+    model, inputs = resnet
+    layer = model.blocks[0].conv1
+    doubled = 2 * torch.ones_like(layer.weight)
+    layer.forward = kept = functools.partial(nn.functional.conv2d, weight=doubled, padding="same")
+    mask = mask_of(model, 0.2)
+    masked(model, mask)
+    network = SparseNetwork(model, mask, line_of(1.0))
+    assert "per layer" in network.used
+    twin = copy.deepcopy(model)
+    torch.testing.assert_close(network(inputs), twin(inputs), rtol=1e-4, atol=1e-4)
+    assert layer.forward is kept
+
+
+def test_a_forward_that_guards_a_layer_for_a_while_does_what_the_kernels_leave(library, small_network, mask_of):
+    model = small_network(width=6)
+    network = SparseNetwork(model, mask_of(model, 0.2), line_of(1.0))
+    seen, stock = [], model[0].forward
+    model[0].forward = guard = lambda x: seen.append(x.dtype) or stock(x.float())
+    network(torch.randn(2, 3, 8, 8))
+    assert seen == []
+    network(torch.randn(2, 3, 8, 8).double())
+    assert seen == [torch.float64]
+    assert model[0].forward is guard
 
 
 def test_only_layers_under_the_line_take_the_kernels(library, small_network):

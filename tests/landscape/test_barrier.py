@@ -133,7 +133,75 @@ def test_without_batch_norm_all_policies_agree(network: MakeNetwork, weights_of:
         measure_barrier(a, weights_of(a), weights_of(b), images, batch_norm=policy).per_example
         for policy in ("interpolate", "recalibrate", "batch")
     )
-    assert all(torch.equal(first, other) for other in others)
+    for other in others:
+        torch.testing.assert_close(other, first, rtol=1e-5, atol=1e-6)
+
+
+def stripes(count: int = 600) -> Images:
+    """Images of two classes that differ in mean and scale, so that a batch of one class normalises itself away."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % 2
+    pixels = torch.randn(count, 3, 8, 8, generator=generator) * (1 + 3 * labels)[:, None, None, None]
+    return Images(pixels + 2 * labels[:, None, None, None], labels, tuple("abcde"))
+
+
+def test_under_the_batch_policy_images_sorted_by_class_have_the_losses_of_mixed_ones(pair: Pair) -> None:
+    mixed = stripes()
+    by_class = mixed.labels.argsort(stable=True)
+    model, a, b = pair
+    plain, of_sorted = (
+        measure_barrier(model, a, b, images, batch_norm="batch", batch_size=100).losses
+        for images in (mixed, mixed.take(by_class))
+    )
+    in_order = plain[:, by_class]
+    spread = in_order.double().std(1)
+    # Batches of one class have statistics of their own; random ones differ by their sampling error alone.
+    assert bool(((of_sorted - in_order).abs().double().mean(1) < 0.2 * spread).all())
+    for label in (0, 1):
+        chosen = mixed.labels[by_class] == label
+        torch.testing.assert_close(of_sorted[:, chosen].mean(1), in_order[:, chosen].mean(1), rtol=0.02, atol=0.02)
+
+
+def test_the_batch_policy_returns_the_examples_in_the_order_of_the_images(pair: Pair) -> None:
+    images, model = stripes(90), pair[0]
+    found = measure_barrier(*pair, images, batch_norm="batch", batch_size=90)  # one batch: order decides nothing
+    model.load_state_dict(pair[1])
+    with torch.no_grad():
+        logits = model.train()(images.pixels)
+    torch.testing.assert_close(found.losses[0], nn.functional.cross_entropy(logits, images.labels, reduction="none"))
+    assert torch.equal(found.correct[0], logits.argmax(1) == images.labels)
+
+
+@pytest.mark.parametrize("position", [0, -1])
+def test_statistics_are_recalibrated_on_the_calibration_images_and_not_on_those_measured(
+    pair: Pair, position: int
+) -> None:
+    from ticketdiet.training.batch_norm import recalibrate
+
+    train = stripes()
+    one_class = train.take((train.labels == 1).nonzero()[:, 0])
+    found = measure_barrier(*pair, one_class, batch_norm="recalibrate", calibration=train)
+    alone = copy.deepcopy(pair[0])
+    alone.load_state_dict(pair[1:][position])
+    recalibrate(alone, train)
+    assert torch.equal(found.losses[position], evaluate(alone, one_class).losses)
+    on_themselves = measure_barrier(*pair, one_class, batch_norm="recalibrate")
+    assert not torch.allclose(on_themselves.losses, found.losses, atol=0.1)
+
+
+def test_the_batch_size_follows_the_device_unless_it_is_part_of_the_number(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ticketdiet.training import evaluation
+
+    model, sizes = pair[0], set[int]()
+    images = stripes(500)
+    model.register_forward_pre_hook(lambda _, inputs: sizes.add(len(inputs[0])))
+    for policy, expected in (("interpolate", {70, 10}), ("batch", {250}), ("recalibrate", {70, 10, 250})):
+        sizes.clear()
+        monkeypatch.setattr(evaluation, "CPU_BATCH", 70)
+        list(measure_pairs(model, {"a": pair[1], "b": pair[2]}, images, batch_norm=policy))
+        assert sizes == expected
 
 
 def test_a_mask_holds_at_the_midpoint_under_the_denser_one(pair: Pair, images: Images) -> None:

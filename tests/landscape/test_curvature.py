@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.core.values import Images
 from ticketdiet.landscape.curvature import CurvatureOperator, curvature_operator
-from ticketdiet.training.batch_norm import batch_statistics
+from ticketdiet.training.batch_norm import batch_statistics, recalibrate
 
 
 class Tiny(nn.Module):
@@ -65,15 +66,18 @@ def explicit(model: nn.Module, images: Images, matrix: str, batches: int) -> np.
 
 
 @pytest.mark.parametrize("matrix", ["hessian", "ggn"])
-@pytest.mark.parametrize("mode", ["eval", "batch"])
+@pytest.mark.parametrize("mode", ["eval", "batch", "recalibrate"])
 def test_products_are_those_of_the_explicit_matrix(tiny: nn.Module, images: Images, matrix: str, mode: str) -> None:
     operator = curvature_operator(
         tiny, tiny.state_dict(), images, matrix=matrix, batch_norm=mode, batch_size=30, precision="float64"
     )
     if mode == "batch":
+        mixed = images.take(numpy_generator(0, "batch_statistics").permutation(48))
         with batch_statistics(tiny):
-            expected = explicit(tiny, images, matrix, batches=2)
+            expected = explicit(tiny, mixed, matrix, batches=2)
     else:
+        if mode == "recalibrate":
+            recalibrate(tiny, images)
         expected = explicit(tiny, images, matrix, batches=1)
     np.testing.assert_allclose(dense(operator), expected, atol=1e-12)
     assert operator.setting.num_examples == 48
@@ -82,7 +86,7 @@ def test_products_are_those_of_the_explicit_matrix(tiny: nn.Module, images: Imag
 
 
 def test_the_hessian_is_the_slope_of_the_gradient_by_finite_differences(tiny: nn.Module, images: Images) -> None:
-    operator = curvature_operator(tiny, tiny.state_dict(), images, precision="float64")
+    operator = curvature_operator(tiny, tiny.state_dict(), images, batch_norm="eval", precision="float64")
     direction = np.random.default_rng(0).normal(size=operator.dimension)
     model = tiny.double()
     parameters = list(model.parameters())
@@ -94,6 +98,42 @@ def test_the_hessian_is_the_slope_of_the_gradient_by_finite_differences(tiny: nn
 
     difference = (gradient(1e-5) - gradient(-1e-5)) / 2e-5
     np.testing.assert_allclose(operator.multiply(direction), difference.numpy(), rtol=1e-6, atol=1e-8)
+
+
+def test_running_statistics_that_lag_change_nothing_unless_they_are_asked_for(tiny: nn.Module, images: Images) -> None:
+    fresh = tiny.state_dict()
+    lagging = {**fresh, "bn.running_mean": torch.full((2,), 3.0), "bn.running_var": torch.full((2,), 0.01)}
+    direction = np.random.default_rng(0).normal(size=sum(p.numel() for p in tiny.parameters()))
+
+    def products(**options: str) -> list[np.ndarray]:
+        return [curvature_operator(tiny, w, images, **options).multiply(direction) for w in (fresh, lagging)]
+
+    assert np.array_equal(*products())
+    before, after = products(batch_norm="eval")
+    assert np.linalg.norm(after - before) > 0.5 * np.linalg.norm(before)
+
+
+def test_statistics_come_from_the_calibration_images(tiny: nn.Module, images: Images) -> None:
+    few, rest = images.take(np.arange(6)), images.take(np.arange(6, 48))
+    operator = curvature_operator(tiny, tiny.state_dict(), few, calibration=rest, precision="float64")
+    recalibrate(tiny, rest)
+    np.testing.assert_allclose(dense(operator), explicit(tiny, few, "hessian", batches=1), atol=1e-12)
+
+
+def test_batch_statistics_do_not_follow_the_order_of_the_images(tiny: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(400) % 2
+    scale = (1 + 5 * labels)[:, None, None, None]
+    mixed = Images(torch.randn(400, 3, 8, 8, generator=generator) * scale, labels, tuple("abcde"))
+    by_class = mixed.take(labels.argsort(stable=True))
+    whole, one, other = (
+        np.linalg.eigvalsh(dense(curvature_operator(tiny, tiny.state_dict(), i, batch_norm="batch", batch_size=size)))[
+            -1
+        ]
+        for i, size in ((mixed, 400), (mixed, 100), (by_class, 100))
+    )
+    assert one == pytest.approx(whole, rel=0.02)
+    assert other == pytest.approx(whole, rel=0.02)
 
 
 def test_the_kept_space_is_the_block_of_the_kept_weights(tiny: nn.Module, images: Images) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ticketdiet.core.errors import DataError, UserError
 from ticketdiet.core.values import Images
 from ticketdiet.landscape.barrier import measure_barrier
-from ticketdiet.landscape.family import measure_family
+from ticketdiet.landscape.family import Family, PairSummary, measure_family
 
 Pair = tuple[nn.Module, dict[str, Tensor], dict[str, Tensor]]
 MakeNetwork = Callable[..., nn.Module]
@@ -30,6 +30,14 @@ def test_the_family_is_the_mean_over_all_three_pairs(
     assert family.connected_share(0.2) == pytest.approx(float((family.per_example <= 0.2).double().mean()))
     assert family.pairs[1].connected_share(0.2) == pytest.approx(singles[1].connected_share(0.2))
     assert family.alphas == (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def test_an_example_of_a_family_is_connected_by_its_mean_over_the_pairs() -> None:
+    barriers = ([0.0, 0.05, 0.4], [0.0, 0.2, 0.0], [0.0, 0.03, 0.0])
+    pairs = tuple(PairSummary("a", "b", torch.tensor(b, dtype=torch.float64), 0.0, 0.0, 0.0) for b in barriers)
+    family = Family(pairs, (0.0, 0.5, 1.0), "interpolate")
+    assert family.connected(0.1).tolist() == [True, True, False]
+    assert family.connected_share(0.1) == pytest.approx(2 / 3)  # 7 of the 9 barriers are at most 0.1
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -59,11 +59,13 @@ def test_overlap_of_masks_by_hand() -> None:
     b = {"u": torch.tensor([0, 1, 1, 1]), "v": torch.tensor([0, 0])}
     found = mask_overlap(a, b)
     u = found.by_tensor["u"]
-    assert (u.jaccard, u.share, u.share_by_chance) == (0.25, 0.5, 0.75)
+    assert (u.jaccard, u.share, u.share_by_chance_layerwise, u.share_by_chance_uniform) == (0.25, 0.5, 0.75, 0.75)
     assert found.by_tensor["v"].jaccard == 0
     assert math.isnan(found.by_tensor["v"].share)
     assert (found.overall.jaccard, found.overall.share) == (1 / 6, 1 / 3)
     assert (found.overall.kept_a, found.overall.kept_b) == (4, 3)
+    assert found.overall.share_by_chance_layerwise == pytest.approx((2 * 3 / 4 + 2 * 0 / 2) / 3)
+    assert found.overall.share_by_chance_uniform == 4 / 6
     assert mask_overlap(a, a).overall.jaccard == mask_overlap(a, a).overall.share == 1
 
 
@@ -71,7 +73,29 @@ def test_random_masks_share_what_chance_says() -> None:
     generator = torch.Generator().manual_seed(0)
     sparse, dense = ({"w": torch.rand(100_000, generator=generator) < d} for d in (0.1, 0.3))
     found = mask_overlap(sparse, dense).overall
-    assert found.share == pytest.approx(found.share_by_chance, abs=0.02)
+    assert found.share == pytest.approx(found.share_by_chance_uniform, abs=0.02)
+    assert found.share_by_chance_layerwise == pytest.approx(found.share_by_chance_uniform)
+
+
+def test_masks_drawn_within_layers_share_on_average_what_their_layer_densities_say() -> None:
+    """Monte Carlo in numpy: fixed numbers of weights in every layer, positions at random."""
+    rng = np.random.default_rng(0)
+    sizes, kept_a, kept_b = {"in": 40, "body": 200, "out": 20}, {"in": 36, "body": 20, "out": 0}, {"in": 30, "body": 50}
+    shares = []
+    for _ in range(4000):
+        both = 0
+        for name, kept in kept_b.items():
+            mine = rng.permutation(sizes[name])[: kept_a[name]]
+            both += np.intersect1d(mine, rng.permutation(sizes[name])[:kept], assume_unique=True).size
+        shares.append(both / min(sum(kept_a.values()), sum(kept_b.values())))
+    a, b = (
+        {name: (torch.arange(size) < kept.get(name, 0)).int() for name, size in sizes.items()}
+        for kept in (kept_a, kept_b)
+    )
+    found = mask_overlap(a, b).overall
+    error = np.std(shares) / math.sqrt(len(shares))
+    assert found.share_by_chance_layerwise == pytest.approx(np.mean(shares), abs=4 * error)
+    assert found.share_by_chance_layerwise > found.share_by_chance_uniform + 20 * error
 
 
 def test_masks_of_other_shapes_are_refused_by_name() -> None:

@@ -9,6 +9,7 @@ import pytest
 from matplotlib import _pylab_helpers
 
 from ticketdiet.core.errors import UserError
+from ticketdiet.landscape.prediction import compare_predictors, predict
 from ticketdiet.reports.figures import accuracy_figure
 from ticketdiet.reports.landscape_figures import (
     alpha_figure,
@@ -130,13 +131,21 @@ class TestLandscape:
         assert "1 to 2 pairs" in left.get_title(loc="left")
 
     def test_a_histogram_counts_every_example_and_marks_the_tolerance(self):
-        barriers = {"k=0": RNG.gamma(2, 1, (3, 200)), "k=20": [-0.2, 0.0, 0.05, 5.0]}
+        barriers = {"k=0": RNG.gamma(2, 1, (3, 200)), "k=20": [[-0.2, 0.0, 0.05, 5.0]]}
         figure = draw(barrier_histogram(barriers, tolerance=0.1))
         axes = figure.axes[0]
         assert [sum(patch.get_data().values) for patch in axes.patches[::2]] == pytest.approx([100, 100])
         assert "k=20: 75 % connected" in legend_of(figure)
         assert lines_of(axes)["tolerance 0.1 nats"].get_xdata() == [0.1, 0.1]
         assert overlapping_labels(axes.xaxis, across=True) == []
+        text = axes.get_title(loc="left")
+        assert text.startswith(
+            "connected: barrier at most 0.1 nats, mean over the pairs of a family\n1 to 3 families of"
+        )
+
+    def test_a_histogram_of_one_pair_does_not_speak_of_families(self):
+        axes = draw(barrier_histogram({"pair": np.arange(5.0)}, tolerance=2)).axes[0]
+        assert axes.get_title(loc="left") == "connected: barrier at most 2 nats\n5 examples"
 
     @pytest.mark.parametrize("tolerance", [0.0, 0.1, 5.0])
     def test_barriers_that_are_all_alike_can_be_drawn(self, tolerance):
@@ -146,12 +155,20 @@ class TestLandscape:
     def test_the_connected_share_by_tenth_of_the_score_is_counted_right(self):
         scores = np.arange(100.0)
         barriers = np.where(scores < 50, 0.0, 1.0)
-        figure = draw(barrier_against_score(np.stack([barriers, barriers]), scores))
+        figure = draw(barrier_against_score(barriers, scores))
         top, main = figure.axes[:2]
         assert top.get_lines()[0].get_ydata() == pytest.approx([100] * 5 + [0] * 5)
         assert top.get_lines()[0].get_xdata() == pytest.approx(np.arange(4.5, 100, 10))
         assert main.collections[0].get_array().sum() == 100
         assert main.get_xlabel() == "EL2N (high: hard)"
+
+    def test_families_are_not_averaged_before_it_is_asked_who_is_connected(self):
+        scores = np.arange(10.0)
+        barriers = np.stack([np.full(10, 0.0), np.full(10, 0.15)])  # connected in one of two; 0.075 in the mean
+        top, main = draw(barrier_against_score(barriers, scores, tolerance=0.1)).axes[:2]
+        assert top.get_lines()[0].get_ydata() == pytest.approx([50] * 10)
+        assert main.collections[0].get_array().sum() == 20
+        assert "of 10 examples in each of 2 families" in top.get_title(loc="left")
 
     def test_the_connected_share_over_steps_shows_zero_and_thousands(self):
         shares = pd.DataFrame(
@@ -167,8 +184,23 @@ class TestLandscape:
         points = pd.DataFrame({"arm": list("aabbc"), "x": [1.0, 2, 3, 4, 5], "y": [5.0, 4, 3, 2, 1]})
         axes = draw(prediction_figure(points, x_label="barrier (nats)", y_label="accuracy (%)")).axes[0]
         assert len({line.get_marker() for line in axes.get_lines()}) == 3
-        assert "Pearson -1.00 [-1.00, -1.00]     Spearman -1.00" in axes.get_title(loc="left")
+        text = axes.get_title(loc="left")
+        assert "Pearson -1.00     Spearman -1.00" in text
+        assert "5 rewinding points; no interval: 3 arms: an interval needs at least 5" in text
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("barrier (nats)", "accuracy (%)")
+
+    def test_the_prediction_has_intervals_over_arms_and_is_held_against_another(self):
+        rng = np.random.default_rng(0)
+        points = pd.DataFrame({"arm": list("abcdefgh") * 2, "x": rng.normal(size=16), "rival": rng.normal(size=16)})
+        points["y"] = rng.normal(size=16) - points["x"]
+        axes = draw(prediction_figure(points, x_label="x", y_label="y", rival="the other")).axes[0]
+        first, second, third, last = axes.get_title(loc="left").splitlines()
+        found = predict(points["x"], points["y"], arms=list(points["arm"])).pearson
+        assert f"Pearson {found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]     Spearman" in first
+        gain = compare_predictors(points["x"], points["rival"], points["y"], arms=list(points["arm"]))
+        assert second == "stronger than the other by"
+        assert third.startswith(f"Pearson {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]     Spearman")
+        assert last == "16 rewinding points of 8 arms; 95 % intervals over arms (jackknife)"
 
     def test_the_spectrum_is_logarithmic_and_marks_the_largest_eigenvalues(self):
         grid = np.linspace(-1, 10, 50)

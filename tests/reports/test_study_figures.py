@@ -1,9 +1,10 @@
+import pandas as pd
 import pytest
 from matplotlib.patches import StepPatch
 
 from ticketdiet.reports.reading import read_rows
 from ticketdiet.reports.rows import final_rows
-from ticketdiet.reports.study_figures import study_figures
+from ticketdiet.reports.study_figures import prediction_points, study_figures
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import only_arms, parse_study
 from ticketdiet.studies.planner import plan_study
@@ -119,6 +120,68 @@ def test_prediction_shows_the_accuracy_of_the_level_that_is_asked_for(finished, 
 def test_prediction_is_of_the_sparsest_level_by_default(finished):
     figures, _ = pictures(finished)
     assert "density 25.0 %" in figures["prediction"].axes[0].get_ylabel()
+
+
+def test_the_histogram_calls_connected_what_the_rows_do(finished):
+    figures, rows = pictures(finished)
+    shares = rows[(rows.metric == "connected_share") & (rows.split == "train") & (rows.pair == "family")]
+    labels = [text.get_text() for text in figures["barrier_histogram"].legends[0].get_texts()]
+    for arm, own in shares[shares.level == 0].groupby("arm"):
+        assert f"{arm}: {100 * own.value.mean():.0f} % connected" in labels
+
+
+CONTROLS = (
+    STUDY
+    + """
+  all@6random: {pretrain: {steps: 6}, ticket: {mask: random}}
+  all@6signs: {pretrain: {steps: 6}, ticket: {weights: sign_only}}
+  all@6rate: {pretrain: {steps: 6}, ticket: {restart: learning_rate}}
+  all@6fine: {pretrain: {steps: 6}, pruning: {fraction: 0.4}}
+"""
+)
+
+
+def test_prediction_counts_each_rewinding_point_once_and_no_control():
+    plan = plan_study(parse_study(CONTROLS, ["replicates=2"]))
+    shared = {stage.address: stage.uses for stage in plan.stages.values() if stage.kind == "pretrain"}
+    assert max(map(len, shared.values())) == 5
+    rows = pd.DataFrame(
+        [
+            {
+                "study": "pictured",
+                "arm": use.arm,
+                "replicate": use.replicate,
+                "level": use.level,
+                "density": 1.0,
+                "step": 12,
+                "address": stage.address,
+                "kind": stage.kind,
+                "value": number / 100,
+                "metric": metric,
+                "split": split,
+                "pair": "family",
+            }
+            for number, stage in enumerate(plan.stages.values())
+            for metric, split in (("accuracy", "test"), ("accuracy_recalibrated", "test"), ("barrier_mean", "train"))
+            for use in stage.uses
+        ]
+    )
+    points, _ = prediction_points(plan, rows)
+    assert points["address"].is_unique
+    assert set(points["address"]) == set(shared)
+    assert list(dict.fromkeys(points["arm"])) == ["none@0", "all@2", "all@6", "random32@6", "easiest32@6"]
+    levels = {(u.arm, u.replicate): n / 100 for n, s in enumerate(plan.stages.values()) if s.kind == "level"
+              for u in s.uses if u.level == 2}  # fmt: skip
+    assert [levels[who] for who in zip(points["arm"], points["replicate"], strict=True)] == list(points["sparse"])
+
+
+def test_prediction_says_how_many_arms_it_goes_over(finished):
+    figures, _ = pictures(finished)
+    text = figures["prediction"].axes[0].get_title(loc="left")
+    assert "5 rewinding points of 5 arms" in text
+    assert "stronger than accuracy at the rewinding point by" in text
+    alone = figures["prediction_pretraining"].axes[0].get_title(loc="left")
+    assert "stronger" not in alone
 
 
 def test_another_level_to_show_trains_nothing_new(finished):

@@ -9,9 +9,12 @@ import sys
 import pandas as pd
 import pytest
 from rich.console import Console
+from scipy import stats
 
 from ticketdiet.core.errors import UserError
+from ticketdiet.reports.statistics import compare
 from ticketdiet.reports.table import (
+    comparison_table,
     family_table,
     format_density,
     format_rows,
@@ -47,15 +50,86 @@ def test_titles_and_captions_are_not_wrapped_to_the_tables_width(rows):
     console.print(rich_summary(rows, title=title))
     lines = console.file.getvalue().splitlines()
     assert lines[0] == title
-    assert lines[-1].endswith("standard deviation (ddof = 1) over 3 replicates")
+    assert lines[-1].startswith("test accuracy: mean ± standard deviation (ddof = 1) over 3 replicates; in brackets")
 
 
-def test_the_family_table_names_the_batch_norm_policy(rows):
-    barriers = rows.iloc[:1].assign(kind="barrier", pair="family", level=0, tolerance=0.02, metric="barrier_mean")
-    console = Console(file=io.StringIO(), width=160)
-    console.print(family_table(barriers, title="imaginary", batch_norm="interpolate"))
-    last = console.file.getvalue().splitlines()[-1]
-    assert last == "means over replicates; connected: barrier of at most 0.02 nats; BatchNorm: interpolate"
+def printed(table):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_under_every_mean_stands_its_interval_and_beside_the_arm_the_number_of_replicates(rows):
+    lines = [line for line in printed(rich_summary(rows)).splitlines() if "k=0" in line or "[0.8" in line]
+    assert lines[0].split("│")[2].split() == ["3"]
+    low, high = stats.ttest_1samp([0.90, 0.92, 0.91], 0).confidence_interval()
+    assert f"[{low:.3f}, {high:.3f}]" in lines[1]
+
+
+def test_the_number_of_replicates_may_differ_between_levels_and_one_has_no_interval(rows):
+    text = printed(rich_summary(rows[(rows["replicate"] == 0) | (rows["level"] == 0)]))
+    assert "1 to 3" in text
+    assert text.count("[0.") == 2
+    assert "in brackets" not in printed(rich_summary(rows[rows["replicate"] == 0]))
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_no_number_of_the_summary_is_cut_in_a_narrow_terminal(make_rows, width):
+    rows = make_rows({"easiest256@20": [[0.99, 0.98, 0.97], [0.98, 0.95, 0.97]]})
+    wide = pd.concat([rows.assign(level=rows["level"] + 3 * i, density=rows["density"] / 8**i) for i in range(4)])
+    console = Console(file=io.StringIO(), width=width)
+    console.print(rich_summary(wide))
+    text = console.file.getvalue()
+    assert "…" not in text
+    lines = [line for line in text.splitlines() if "easiest256@20" in line]
+    assert len(lines) == 2  # six densities each
+    assert all(line.startswith("│easiest256@20 │2 │") for line in lines)
+
+
+def barrier_rows(make_rows):
+    found = {("barrier_mean", "train"): (0.5, 0.1, 0.3), ("barrier_mean", "test"): (0.6, 0.2, 0.4)}
+    found[("connected_share", "train")] = (0.38, 0.77, 0.99)
+    return pd.concat(
+        [
+            make_rows({"a": [[value] for value in values]}, kind="barrier", pair="family", tolerance=0.02).assign(
+                metric=metric, split=split
+            )
+            for (metric, split), values in found.items()
+        ]
+    )
+
+
+def test_the_family_table_has_a_spread_and_an_interval_beside_every_mean(make_rows):
+    text = printed(family_table(barrier_rows(make_rows)))
+    for part in ("│ 3 │", "0.300 ± 0.200", "0.400 ± 0.200", "71 ± 31", "95 % t-interval"):
+        assert part in text
+    low, high = stats.ttest_1samp([0.5, 0.1, 0.3], 0).confidence_interval()
+    assert f"[{low:.3f}, {high:.3f}]" in text
+    assert "[0, 100]" in text  # cut to what a share can be
+
+
+def test_a_study_whose_families_cannot_be_read_has_a_line_instead_of_their_table(rows):
+    assert "no dense family can be read" in printed(family_table(rows.assign(kind="level"), title="imaginary"))
+
+
+def test_the_family_table_names_the_batch_norm_policy(make_rows):
+    table = family_table(barrier_rows(make_rows), title="imaginary", batch_norm="interpolate")
+    last = printed(table).splitlines()[-1]
+    assert last.startswith("mean ± standard deviation (ddof = 1) over 3 replicates")
+    assert last.endswith("connected: barrier of at most 0.02 nats; BatchNorm: interpolate")
+
+
+def test_a_comparison_shows_differences_with_sign_interval_n_and_p(rows):
+    text = printed(comparison_table(compare(rows, arm="all@20", baseline="k=0"), metric="accuracy", split="test"))
+    for part in (
+        "+0.0900 ± 0.0100",
+        "[+0.0652, +0.1148]",
+        "no interval: the 3 differences are equal",
+        "0.25 for n = 3",
+    ):
+        assert part in text
+    few = compare(rows[rows["replicate"] < 2], arm="all@20", baseline="k=0")
+    assert "sign-flip" not in printed(comparison_table(few, metric="accuracy", split="test"))
 
 
 @pytest.mark.parametrize(

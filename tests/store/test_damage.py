@@ -13,12 +13,18 @@ import uuid
 import pytest
 import torch
 
+from ticketdiet.core.addresses import address_of
 from ticketdiet.core.errors import DamagedResult, StoreError
 from ticketdiet.store import folder as folder_module
 from ticketdiet.store.results import ResultStore
 
-ADDRESS = "0123456789abcdef01234567"
-OTHER = "fedcba987654321001234567"
+
+def identity(number):
+    return {"kind": "level", "version": 1, "spec": {"number": number}, "inputs": {}}
+
+
+IDENTITIES = {address_of(**identity(number)): identity(number) for number in range(3)}
+ADDRESS, OTHER, THIRD = sorted(IDENTITIES)
 
 
 @pytest.fixture
@@ -31,7 +37,7 @@ def store(tmp_path):
 
 def put(store, address, value=1.0):
     tensors = {"weights": {"w": torch.full((50,), value)}}
-    store.write(address, kind="level", spec={}, inputs={}, tensors=tensors, documents={"metrics": {"value": value}})
+    store.write(address, **IDENTITIES[address], tensors=tensors, documents={"metrics": {"value": value}})
 
 
 def path_of(store, name, address=ADDRESS):
@@ -82,11 +88,16 @@ def test_a_damaged_result_is_noticed_named_and_made_anew(store, damage):
     assert store.tensors(OTHER, "weights")["w"][0] == 1.0
 
 
-def test_a_byte_that_rots_without_a_trace_in_the_time_is_found_by_verify_and_by_reading(store):
-    path = path_of(store, "weights.safetensors")
-    before = os.stat(path)
-    rewrite(path, flip)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+def test_a_byte_that_rots_without_a_trace_in_the_times_is_found_by_verify_and_by_reading(store, monkeypatch):
+    # The disk changed it and no program did: the file system still tells the times from before.
+    before = store._place.stats(f"results/{ADDRESS[:2]}/{ADDRESS}")
+    rewrite(path_of(store, "weights.safetensors"), flip)
+    honest = folder_module.Folder.stats
+    monkeypatch.setattr(
+        folder_module.Folder,
+        "stats",
+        lambda place, where: before if where.endswith(ADDRESS) else honest(place, where),
+    )
     assert store.check(ADDRESS).state == "done"
     assert [(p.address, p.reason) for p in store.verify()] == [
         (ADDRESS, "weights.safetensors does not match its checksum")
@@ -110,13 +121,14 @@ def test_a_manifest_of_a_newer_format_says_so(store):
 
 
 def test_foreign_files_and_folders_are_ignored_and_kept(store):
-    for name in ("results/zz", "results/01/notes", "tmp/mine", f"results/ff/{ADDRESS}"):
+    own, foreign = (ADDRESS[:2], OTHER[:2]), f"{255 - int(ADDRESS[:2], 16):02x}"
+    for name in ("results/zz", f"results/{own[0]}/notes", "tmp/mine", f"results/{foreign}/{ADDRESS}"):
         os.makedirs(os.path.join(store.url, name))
     with open(f"{store.url}/results/readme.txt", "w") as file:
         file.write("hello")
     assert store.addresses() == [ADDRESS, OTHER]
     store.collect(set(), dry_run=False, older_than=-10)
-    assert sorted(os.listdir(f"{store.url}/results")) == ["01", "fe", "ff", "readme.txt", "zz"]
+    assert sorted(os.listdir(f"{store.url}/results")) == sorted([*own, foreign, "readme.txt", "zz"])
     assert os.listdir(f"{store.url}/tmp") == ["mine"]
 
 
@@ -132,7 +144,7 @@ def test_an_unfinished_upload_to_an_object_store_is_not_a_result():
     store = ResultStore.open(f"memory://{uuid.uuid4().hex}")
     put(store, ADDRESS)
     files = store._place._files
-    files.rm(f"{store._place._root}/results/01/{ADDRESS}/manifest.json")
+    files.rm(f"{store._place._root}/results/{ADDRESS[:2]}/{ADDRESS}/manifest.json")
     assert store.check(ADDRESS).state == "missing"
     assert store.verify() == []
     put(store, ADDRESS)
@@ -165,8 +177,8 @@ def test_a_full_disk_is_explained_and_leaves_nothing(store, monkeypatch):
         real(handle)
 
     monkeypatch.setattr(folder_module.os, "fsync", fail_at_the_second_file)
-    address = "a" * 24
-    with pytest.raises(StoreError, match=r"disk full: cannot write result a+ at (.|\n)*bytes of free space(.|\n)*gc"):
+    address = THIRD
+    with pytest.raises(StoreError, match=r"disk full: cannot write result \w+ at (.|\n)*bytes of free space(.|\n)*gc"):
         put(store, address)
     assert store.check(address).state == "missing"
     assert os.listdir(f"{store.url}/tmp") == []
@@ -192,12 +204,13 @@ def test_any_other_failure_of_the_file_system_is_wrapped(store, monkeypatch):
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(folder_module.os, "fsync", fail)
-    with pytest.raises(StoreError, match=r"cannot write result a+ at .*: Input/output error"):
-        put(store, "a" * 24)
+    with pytest.raises(StoreError, match=r"cannot write result \w+ at .*: Input/output error"):
+        put(store, THIRD)
 
 
 WRITER = """
 import sys, torch
+from ticketdiet.core.addresses import address_of
 from ticketdiet.store.results import ResultStore
 store = ResultStore.open(sys.argv[1])
 print("ready", flush=True)
@@ -205,7 +218,8 @@ number = 0
 while True:
     tensors = {"weights": {"w": torch.full((20000,), float(number))}}
     store.save_partial(f"{number % 3:024x}", tensors["weights"], {"number": number})
-    store.write(f"{number + 100:024x}", kind="x", spec={}, inputs={}, tensors=tensors, documents={"n": number})
+    identity = {"kind": "x", "version": 1, "spec": {"number": number}, "inputs": {}}
+    store.write(address_of(**identity), **identity, tensors=tensors, documents={"n": number})
     print(number, flush=True)
     number += 1
 """
@@ -273,7 +287,7 @@ def _check_all_whole(url, at_least):
     assert len(addresses) >= at_least
     for address in addresses:
         number = store.document(address, "n")
-        assert f"{number + 100:024x}" == address
+        assert address_of("x", 1, {"number": number}, {}) == address
         assert torch.equal(store.tensors(address, "weights")["w"], torch.full((20000,), float(number)))
     for index in range(3):
         partial = store.load_partial(f"{index:024x}")
@@ -283,13 +297,14 @@ def _check_all_whole(url, at_least):
 
 RACER = """
 import sys, torch
+from ticketdiet.core.addresses import address_of
 from ticketdiet.store.results import ResultStore
 store, value = ResultStore.open(sys.argv[1]), float(sys.argv[2])
 print("ready", flush=True)
 for line in sys.stdin:
     tensors = {"weights": {"w": torch.full((50,), value)}}
-    address = line.strip()
-    store.write(address, kind="x", spec={}, inputs={}, tensors=tensors, documents={"metrics": {"value": value}})
+    identity = {"kind": "x", "version": 1, "spec": {"number": int(line)}, "inputs": {}}
+    store.write(address_of(**identity), **identity, tensors=tensors, documents={"metrics": {"value": value}})
     print("written", flush=True)
 """
 
@@ -302,7 +317,7 @@ def test_writers_of_the_same_addresses_at_the_same_time_leave_one_whole_result_e
         assert racer.stdout.readline() == "ready\n"
     for number in range(8):
         for racer in racers:
-            print(f"{number:024x}", file=racer.stdin, flush=True)
+            print(number, file=racer.stdin, flush=True)
         assert [racer.stdout.readline() for racer in racers] == ["written\n"] * 3
     for racer in racers:
         racer.communicate()

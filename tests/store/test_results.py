@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import pickle
@@ -14,11 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors import safe_open
 
+from ticketdiet.core.addresses import address_of
 from ticketdiet.core.errors import DamagedResult, StoreError, UserError
 from ticketdiet.store.results import ResultStore
 
-ADDRESS = "0123456789abcdef01234567"
 OTHER = "fedcba987654321001234567"
+PLAIN = {"kind": "x", "version": 1, "spec": {}, "inputs": {}}
+LEVEL = {"kind": "level", "version": 1, "spec": {"lr": 0.1}, "inputs": {"rewind": OTHER}}
+ADDRESS = address_of(**LEVEL)
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -32,12 +36,10 @@ def folder(tmp_path):
     return ResultStore.open(tmp_path / "store")
 
 
-def put(store, address=ADDRESS, value=1.0, kind="level"):
+def put(store, address=ADDRESS, value=1.0, identity=LEVEL):
     store.write(
         address,
-        kind=kind,
-        spec={"lr": 0.1},
-        inputs={"rewind": OTHER},
+        **identity,
         tensors={"weights": {"fc.weight": torch.full((4, 3), value), "steps": torch.tensor(7)}},
         documents={"metrics": {"accuracy": 0.5}},
         provenance={"device": "cpu"},
@@ -103,8 +105,8 @@ def test_weights_are_plain_safetensors_that_other_tools_read(folder):
     ids=["0-dim", "bool", "empty", "transposed", "channels-last", "uint8", "nan", "bfloat16", "grad", "expanded"],
 )
 def test_dtype_shape_and_bits_of_a_tensor_are_kept(store, tensor):
-    store.write(ADDRESS, kind="x", spec={}, inputs={}, tensors={"arrays": {"t": tensor}})
-    assert same_bits(store.tensors(ADDRESS, "arrays")["t"], tensor.detach())
+    store.write(address_of(**PLAIN), **PLAIN, tensors={"arrays": {"t": tensor}})
+    assert same_bits(store.tensors(address_of(**PLAIN), "arrays")["t"], tensor.detach())
 
 
 ARRAYS = st.dictionaries(
@@ -122,11 +124,12 @@ ARRAYS = st.dictionaries(
 def test_any_tensors_and_documents_come_back(arrays, document):
     store = ResultStore.open(f"memory://{uuid.uuid4().hex}")
     tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    store.write(ADDRESS, kind="x", spec={}, inputs={}, tensors={"a": tensors}, documents={"d": document})
-    found = store.tensors(ADDRESS, "a")
+    address = address_of(**PLAIN)
+    store.write(address, **PLAIN, tensors={"a": tensors}, documents={"d": document})
+    found = store.tensors(address, "a")
     assert found.keys() == tensors.keys()
     assert all(same_bits(found[name], tensors[name]) for name in tensors)
-    assert store.document(ADDRESS, "d") == document
+    assert store.document(address, "d") == document
     store.save_partial(OTHER, tensors, document)
     partial = store.load_partial(OTHER)
     assert partial.document == document
@@ -135,8 +138,9 @@ def test_any_tensors_and_documents_come_back(arrays, document):
 
 def test_tensors_that_share_memory_are_stored_each_on_its_own(store):
     base = torch.arange(6.0)
-    store.write(ADDRESS, kind="x", spec={}, inputs={}, tensors={"w": {"all": base, "head": base[:2], "twin": base}})
-    assert store.tensors(ADDRESS, "w", ["head"])["head"].tolist() == [0.0, 1.0]
+    address = address_of(**PLAIN)
+    store.write(address, **PLAIN, tensors={"w": {"all": base, "head": base[:2], "twin": base}})
+    assert store.tensors(address, "w", ["head"])["head"].tolist() == [0.0, 1.0]
 
 
 def test_only_the_named_tensors_come_back(store):
@@ -172,13 +176,22 @@ def test_what_is_not_an_address_never_becomes_a_path(store, address):
 
 
 def test_the_first_digits_find_a_result_when_they_fit_one_only(store):
-    put(store, "aa" + "0" * 22)
-    put(store, "aa" + "1" * 22)
-    assert store.resolve("AA0") == "aa" + "0" * 22
-    with pytest.raises(UserError, match="2 stored results begin with 'aa'"):
-        store.resolve("aa")
-    with pytest.raises(UserError, match="no stored results begin with 'bb'"):
-        store.resolve("bb")
+    identities = {address_of(**found): found for found in (LEVEL | {"version": number} for number in range(40))}
+    twins = next(pair for pair in itertools.combinations(identities, 2) if pair[0][:2] == pair[1][:2])
+    for address in twins:
+        put(store, address, identity=identities[address])
+    shared = twins[0][: next(n for n in range(24) if twins[0][n] != twins[1][n])]
+    assert store.resolve(twins[0][: len(shared) + 1].upper()) == twins[0]
+    with pytest.raises(UserError, match=f"2 stored results begin with '{shared}'"):
+        store.resolve(shared)
+    with pytest.raises(UserError, match="no stored results begin with 'zz'"):
+        store.resolve("zz")
+
+
+def test_an_address_is_the_hash_of_what_is_kept_at_it(store):
+    with pytest.raises(UserError, match=f"cannot be kept at {OTHER}(.|\\n)*{ADDRESS}"):
+        put(store, OTHER)
+    assert store.addresses() == []
 
 
 def test_a_discarded_result_is_missing_and_can_be_written_again(store):

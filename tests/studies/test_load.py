@@ -19,6 +19,18 @@ def test_every_recipe_is_legal_and_names_itself():
         assert study.description
 
 
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_trains_in_float32_as_the_paper_did(name):
+    study = load_study(name)
+    trainings = [study.training, *map(study.arm_training, study.arms), *map(study.score_training, study.scores)]
+    assert {recipe.precision for recipe in trainings} == {"float32"}
+
+
+def test_a_study_that_names_no_precision_trains_in_float32(tiny_text):
+    assert parse_study(tiny_text.replace(", precision: float32", "")).training.precision == "float32"
+    assert parse_study(tiny_text, ["training.precision=bfloat16"]).training.precision == "bfloat16"
+
+
 def test_mini_cifar_is_the_setting_the_paper_notes_measured():
     study = load_study("mini-cifar")
     assert (study.dataset.name, study.dataset.resolution, study.model.name) == ("cifar10", 16, "resnet14")

@@ -42,10 +42,12 @@ arms:
   one_shot: {pretrain: {steps: 4}, ticket: {mask: magnitude}}
   chance: {pretrain: {steps: 4}, ticket: {mask: random}}
   erk: {pretrain: {steps: 4}, ticket: {mask: erk}}
-  snip: {pretrain: {steps: 4}, ticket: {mask: snip}}
+  snip: {pretrain: {steps: 4}, ticket: {mask: snip, snip_images: 20}}
   synflow: {pretrain: {steps: 4}, ticket: {mask: synflow}}
   rates: {pretrain: {steps: 4}, ticket: {restart: learning_rate}}
   tuned: {pretrain: {steps: 4}, ticket: {restart: fine_tune}}
+  tuned_at:
+    {pretrain: {steps: 4}, training: {schedule: cosine}, ticket: {restart: fine_tune, fine_tune_lr: 0.02}}
   hard_dealt: {pretrain: {steps: 4, subset: {kind: hardest, size: 32, score: dealt}}}
   hard: {pretrain: {steps: 4, evaluate_every: 2, subset: {kind: hardest, size: 32, score: el2n}}}
   like_hard: {pretrain: {steps: 4, subset: {kind: random, like: hard}}}
@@ -202,6 +204,41 @@ def test_other_restarts_share_level_0_and_differ_after(finished):
     for arm in ("rates", "tuned"):
         assert stage_of(plan, "level", arm, 0).address == stage_of(plan, "level", "plain", 0).address
         assert stage_of(plan, "level", arm, 1).address != stage_of(plan, "level", "plain", 1).address
+
+
+def test_the_snip_control_looks_at_as_many_images_as_the_study_says(finished):
+    from ticketdiet.models.build import build_model
+    from ticketdiet.tickets.sensitivity import snip_mask
+
+    plan, store, train = finished
+    stage = stage_of(plan, "control", "snip", 1)
+    model = build_model("resnet8", width=4, in_channels=1, image_size=8)
+    model.load_state_dict(weights_of(plan, store, "pretrain", "snip"))
+    found = store.tensors(stage.address, "mask")
+    share = stage.spec["kept"] / sum(kept.numel() for kept in found.values())
+    expected = snip_mask(model, share, train, num_images=20, seed=stage.spec["control_seed"])
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_fine_tuning_trains_at_the_rate_that_is_given(finished):
+    from ticketdiet.core.seeds import RunSeeds
+    from ticketdiet.models.build import build_model
+    from ticketdiet.tickets.rewinding import rewind
+    from ticketdiet.training.loop import train as train_network
+    from ticketdiet.training.recipe import Recipe
+
+    plan, store, train = finished
+    mask = store.tensors(stage_of(plan, "level", "tuned_at", 1).address, "mask")
+    model = rewind(
+        build_model("resnet8", width=4, in_channels=1, image_size=8),
+        weights_of(plan, store, "level", "tuned_at", 0),
+        mask,
+    )
+    options = {"crop_padding": 1, "flip": False, "precision": "float32"}
+    recipe = Recipe(steps=10, batch_size=16, lr=0.02, schedule="constant", **options)
+    own = train_network(model, train, recipe, seeds=RunSeeds.of(0, 0), start_step=4, mask=mask).weights
+    stored = weights_of(plan, store, "level", "tuned_at", 1)
+    assert all(torch.equal(stored[name], own[name]) for name in own)
 
 
 def test_a_random_subset_like_another_has_its_class_counts(finished):

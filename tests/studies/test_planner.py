@@ -50,15 +50,15 @@ def test_golden_addresses(plan_tiny):
     assert first == GOLDEN
 
 
-GOLDEN_ALL = "6c4e5474e7e2f677"
+GOLDEN_ALL = "693c783f77ce979b"
 GOLDEN: dict[str, str] = {
     "pretrain": "b6c8d076558bcbf31ce3b65f",
-    "level": "981ec31f6df56fe7531818a3",
-    "child": "a3ce69913e5de692e198fe0c",
-    "barrier": "f206734ab2765c5fa43b6fb6",
-    "score_model": "376d5b60fe94a2d07e58a823",
-    "score": "410960250946c523b485a011",
-    "subset": "02b0cb9618cb6a5b81b03413",
+    "level": "73b56eb2aed131ac5ac95b12",
+    "child": "77dfa710610940dba8a7a292",
+    "barrier": "2c4d81ad786635232bd65410",
+    "score_model": "b79fbac93270c0af99129dee",
+    "score": "30ff85fb2a64ce42c2ed804a",
+    "subset": "0efcfb06a819780fbd7ad2cf",
 }
 
 
@@ -87,6 +87,59 @@ def test_what_can_change_a_number_changes_the_addresses(plan_tiny, setting):
 @pytest.mark.parametrize("setting", ["study=other", "description=words", "training.milestones=[6, 9]"])
 def test_what_cannot_change_a_number_does_not(plan_tiny, setting):
     assert list(plan_tiny(setting).stages) == list(plan_tiny().stages)
+
+
+SNIP = "arms.all@4.ticket={mask: snip%s}"
+
+
+def control(plan):
+    return next(stage for stage in plan.stages.values() if stage.kind == "control")
+
+
+def test_the_images_of_snip_are_part_of_its_own_stages_alone(plan_tiny):
+    default, named, few, every = (
+        control(plan_tiny(SNIP % more))
+        for more in ("", ", snip_images: 128", ", snip_images: 40", ", snip_images: all")
+    )
+    assert default.address == named.address == every.address != few.address
+    assert (default.spec["snip_images"], few.spec["snip_images"]) == (96, 40)  # there are 96
+    assert "snip_images" not in control(plan_tiny("arms.all@4.ticket={mask: synflow}")).spec
+
+
+def test_the_default_number_of_images_of_snip_is_that_of_the_python_function():
+    from ticketdiet.studies.parts import TicketSpec
+    from ticketdiet.tickets.sensitivity import SNIP_IMAGES
+
+    assert TicketSpec().snip_images == SNIP_IMAGES
+
+
+def test_a_rate_of_fine_tuning_is_part_of_the_levels_that_it_trains(plan_tiny):
+    def levels(more):
+        plan = plan_tiny("training.schedule=cosine", f"arms.all@4.ticket={{restart: fine_tune{more}}}")
+        return [by_use(plan, "level", "all@4", level=number).address for number in range(3)]
+
+    slow, fast = levels(", fine_tune_lr: 0.001"), levels(", fine_tune_lr: 0.01")
+    assert slow[0] == fast[0]
+    assert not set(slow[1:]) & set(fast[1:])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["training.schedule=cosine", "arms.all@4.ticket={restart: fine_tune}"], "give arms.all@4.ticket.fine_tune_lr"),
+        (["arms.all@4.ticket={fine_tune_lr: 0.1}"], "fine_tune_lr has no effect under restart 'weights'"),
+        (["arms.all@4.ticket={restart: fine_tune, fine_tune_lr: 0}"], "fine_tune_lr"),
+        (["arms.all@4.ticket={mask: erk, snip_images: 40}"], "snip_images has no effect on mask 'erk'"),
+        ([SNIP % ", snip_images: 1"], r"snip_images: expected a whole number of images, .* \(came: 1\)"),
+        ([SNIP % ", snip_images: some"], r"snip_images: expected a whole number of images, .* or all"),
+        (["training.milestones=[0.5, 6]"], "both step 6"),
+        (["training.milestones=[3000.0]"], "has a point"),
+    ],
+)
+def test_keys_of_tickets_and_milestones_that_mean_nothing_are_refused(plan_tiny, settings, message):
+    with pytest.raises(StudyError, match=message) as caught:
+        plan_tiny(*settings)
+    assert caught.value.exit_code == 2
 
 
 def test_more_levels_keep_the_first(plan_tiny):

@@ -122,7 +122,7 @@ def test_learning_rate_rewinding_keeps_what_was_trained_and_the_schedule_from_k(
     assert (start.start_step, start.recipe) == (2, RECIPE)
 
 
-@pytest.mark.parametrize("schedule", ["multistep", "cosine", "constant"])
+@pytest.mark.parametrize("schedule", ["multistep", "constant"])
 def test_fine_tuning_goes_at_the_last_learning_rate_throughout(ticket, schedule):
     point, trained, mask = ticket
     recipe = RECIPE.model_copy(update={"schedule": schedule, "warmup_steps": 3})
@@ -133,6 +133,24 @@ def test_fine_tuning_goes_at_the_last_learning_rate_throughout(ticket, schedule)
     kept = {"schedule", "lr", "warmup_steps"}
     assert start.recipe.model_dump(exclude=kept) == recipe.model_dump(exclude=kept)
     assert torch.equal(start.weights["1.running_mean"], trained["1.running_mean"])
+
+
+def test_fine_tuning_after_a_cosine_has_no_last_rate_and_goes_at_the_one_that_is_given(ticket):
+    point, trained, mask = ticket
+    cosine = Recipe(steps=120, batch_size=8, lr=0.1, schedule="cosine", warmup_steps=3)
+    with pytest.raises(UserError, match=r"whose last rate is 1\.7e-05 of a first rate of 0\.1[\s\S]*fine_tune_lr"):
+        restart("fine_tune", point, trained, mask, cosine, 2)
+    start = restart("fine_tune", point, trained, mask, cosine, 2, fine_tune_lr=0.02)
+    assert {learning_rate(start.recipe, step) for step in range(120)} == {0.02}
+    assert restart("learning_rate", point, trained, mask, cosine, 2).recipe == cosine
+    assert restart("fine_tune", point, None, mask, cosine, 2).recipe == cosine  # the first level trains as ever
+
+
+@pytest.mark.parametrize("lr", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_rate_of_fine_tuning_that_is_none_is_refused(ticket, lr):
+    point, trained, mask = ticket
+    with pytest.raises(UserError, match="a learning rate above 0"):
+        restart("fine_tune", point, trained, mask, RECIPE, 2, fine_tune_lr=lr)
 
 
 @pytest.mark.parametrize("policy", RESTART_POLICIES)

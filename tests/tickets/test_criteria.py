@@ -128,6 +128,21 @@ def test_an_unknown_criterion_lists_those_known(make_model):
         find_mask("snap", MaskSubject(make_model(), 0.5))
 
 
+def test_snip_by_name_draws_its_images_with_the_seed_of_the_subject(make_model):
+    from ticketdiet.tickets.sensitivity import snip_mask
+
+    generator = torch.Generator().manual_seed(0)
+    pixels, labels = torch.randn(90, 3, 8, 8, generator=generator), torch.arange(90) % 4
+    images, model = Images(pixels, labels, tuple("abcd")), make_model()
+    found = find_mask("snip", MaskSubject(model, 0.3, seed=5, images=images, num_images=20))
+    expected = snip_mask(model, 0.3, images, num_images=20, seed=5)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    others = [
+        find_mask("snip", MaskSubject(model, 0.3, seed=s, images=images, num_images=n)) for s, n in ((6, 20), (5, 80))
+    ]
+    assert all(any(not torch.equal(found[name], other[name]) for name in found) for other in others)
+
+
 @pytest.mark.parametrize("name", ["snip", "synflow"])
 def test_what_a_criterion_needs_and_lacks_is_said(name, make_model):
     with pytest.raises(UserError, match="give images="):

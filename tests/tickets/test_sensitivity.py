@@ -73,9 +73,49 @@ def test_snip_does_not_stumble_over_a_last_batch_of_one():
     assert snip_scores(model, float_images(count=9), batch_size=8)["0.weight"].shape == (6, 5)
 
 
-def test_snip_refuses_no_images():
-    with pytest.raises(UserError, match="no images"):
-        snip_mask(plain_network((5, 3)), 0.5, float_images().take([]))
+def test_snip_refuses_no_images_and_a_single_one_that_batch_norm_cannot_normalise():
+    plain, normed = plain_network((5, 3)), nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
+    with pytest.raises(UserError, match="0 images"):
+        snip_mask(plain, 0.5, float_images().take([]))
+    with pytest.raises(UserError, match="-3 images"):
+        snip_mask(plain, 0.5, float_images(), num_images=-3)
+    with pytest.raises(UserError, match=r"1 images[\s\S]*two for a network with BatchNorm"):
+        snip_mask(normed, 0.5, float_images(), num_images=1)
+    assert snip_scores(plain, float_images(), num_images=1)
+
+
+def images_seen(model, images, **options):
+    """Rows that a first layer was given, as tuples."""
+    seen = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.extend(map(tuple, inputs[0].tolist())))
+    snip_scores(model, images, **options)
+    return seen
+
+
+def test_snip_draws_one_batch_with_a_seed_and_all_images_when_asked():
+    images = float_images(count=400)
+    rows = set(map(tuple, images.pixels.tolist()))
+    drawn = [images_seen(plain_network((5, 3)), images, seed=seed) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(len(one) == len(set(one)) == 128 and set(one) < rows for one in drawn)
+    assert set(images_seen(plain_network((5, 3)), images, num_images=None)) == rows
+    assert len(images_seen(plain_network((5, 3)), images.take(range(50)))) == 50
+
+
+def test_snip_on_images_sorted_by_class_finds_nearly_the_mask_of_mixed_ones():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(600) % 3
+    pixels = torch.randn(600, 5, generator=generator) * (1 + 2 * labels)[:, None] + 3 * labels[:, None]
+    mixed = Images(pixels, labels, tuple("abc"))
+    first, second, head = (plain_network(widths, seed=seed) for seed, widths in enumerate([(5, 30), (30, 30), (30, 3)]))
+    model = nn.Sequential(first, nn.BatchNorm1d(30), nn.ReLU(), second, nn.BatchNorm1d(30), nn.ReLU(), head)
+    by_class = mixed.take(labels.argsort(stable=True))
+    plain, of_sorted = (
+        torch.cat([kept.flatten() for kept in snip_mask(model, 0.2, images, num_images=None, batch_size=100).values()])
+        for images in (mixed, by_class)
+    )
+    # In the order of the data set the two masks share 59 % of their weights.
+    assert int((plain & of_sorted).sum()) > 0.9 * int(plain.sum())
 
 
 @settings(max_examples=20)

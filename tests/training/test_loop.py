@@ -161,17 +161,27 @@ def test_a_subset_smaller_than_a_batch_is_refused(images, make_model):
         train(make_model(), images, RECIPE, seeds=SEEDS, examples=np.arange(3))
 
 
-def test_golden_thirty_steps_in_float32_to_the_bit(images, make_model):
+def golden_weights(images, make_model):
     torch.set_num_threads(1)
-    weights = train(make_model(), images, RECIPE, seeds=SEEDS).weights
+    return train(make_model(), images, RECIPE, seeds=SEEDS).weights
+
+
+def test_golden_thirty_steps_in_float32_on_every_machine(images, make_model):
+    weights = golden_weights(images, make_model)
     torch.testing.assert_close(weights["5.bias"], torch.tensor(GOLDEN_BIAS), rtol=1e-3, atol=1e-4)
-    capability = torch.backends.cpu.get_cpu_capability()
-    if capability not in GOLDEN_TRAINING:
-        pytest.skip(f"no golden bits for kernels of {capability}; the values above hold everywhere")
+
+
+def test_golden_thirty_steps_in_float32_to_the_bit_with_known_kernels(images, make_model):
+    kernels = torch.backends.cpu.get_cpu_capability(), torch.__version__.partition("+")[0]
+    if kernels not in GOLDEN_TRAINING:
+        pytest.skip(f"no golden bits for kernels of {kernels}; the test above holds everywhere")
+    weights = golden_weights(images, make_model)
     digest = hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()
-    assert digest[:16] == GOLDEN_TRAINING[capability]
+    assert digest[:16] == GOLDEN_TRAINING[kernels]
 
 
-# Bits depend on the vector instructions that PyTorch's kernels find.
-GOLDEN_TRAINING = {"AVX512": "734a36d4fcf5bb71"}
+# Everywhere, to rounding: thirty steps are too few for a last bit to grow.
 GOLDEN_BIAS = [-0.067418, -0.138185, -0.058503, 0.029719]
+# Bits, by the vector instructions of PyTorch's kernels and its version. This network is so small that AVX2 and AVX-512
+# sum alike; a ResNet-8 of width 16 differs between them. AVX2 was measured with AVX-512 capped, not on a CPU without.
+GOLDEN_TRAINING = {("AVX512", "2.14.1"): "734a36d4fcf5bb71", ("AVX2", "2.14.1"): "734a36d4fcf5bb71"}

@@ -46,6 +46,46 @@ def test_milestones_as_shares_or_steps_have_one_identity():
     assert Recipe(steps=100, milestones=(0.5, 0.75)).identity() == Recipe(steps=100, milestones=(50, 75)).identity()
 
 
+def test_a_whole_number_is_a_step_and_a_number_with_a_point_a_fraction_up_to_the_end():
+    assert Recipe(steps=120, milestones=(0.5, 1.0)).milestone_steps() == (60, 120)
+    assert Recipe(steps=120, milestones=(1, 60)).milestone_steps() == (1, 60)
+    assert Recipe(steps=120, milestones=(90, 0.5)).milestone_steps() == (60, 90)
+
+
+def test_the_end_as_a_milestone_is_never_reached():
+    recipe = Recipe(steps=120, lr=0.1, milestones=(0.5, 1.0), gamma=0.1)
+    assert [learning_rate(recipe, step) for step in (0, 1, 59)] == [0.1] * 3
+    assert [learning_rate(recipe, step) for step in (60, 119)] == pytest.approx([0.01] * 2)
+
+
+@pytest.mark.parametrize(
+    ("milestones", "says"),
+    [
+        ((3000.0,), r"3000\.0 has a point.*above 1"),
+        ((0.001,), r"0\.001 of 120 steps is step 0"),
+        ((0.5, 60), "0.5 and 60 of 120 steps are both step 60"),
+        ((0.5, 0.502), "both step 60"),
+        ((30, 30), "both step 30"),
+        ((float("inf"),), "finite"),
+    ],
+)
+def test_milestones_that_say_nothing_clear_are_refused(milestones, says):
+    with pytest.raises(ValidationError, match=says):
+        Recipe(steps=120, milestones=milestones)
+
+
+def test_milestones_are_not_judged_where_the_schedule_has_none():
+    assert Recipe(steps=120, schedule="cosine", milestones=(0.5, 60)).identity()["schedule"] == "cosine"
+
+
+@given(st.integers(1, 60))
+def test_the_default_milestones_fit_any_number_of_steps_and_so_does_their_identity(steps):
+    recipe = Recipe(steps=steps)
+    again = Recipe.model_validate(recipe.identity())
+    assert [learning_rate(again, step) for step in range(steps)] == [learning_rate(recipe, s) for s in range(steps)]
+    assert recipe.milestone_steps()[0] >= 1
+
+
 @given(st.integers(1, 500), st.integers(0, 499))
 def test_rates_never_exceed_the_learning_rate(steps, step):
     recipe = Recipe(steps=steps, batch_size=1, lr=0.1, warmup_steps=7)

@@ -71,5 +71,9 @@ def data_show(
     for name, images in (("train", splits.train), ("test", splits.test)):
         counts = images.labels.bincount(minlength=images.num_classes).tolist()
         typer.echo(f"{name}: {len(images):,} images, by class {counts}")
-    stem = out.with_suffix("") if out else Path("figures") / "".join(c if c.isalnum() else "-" for c in source)
+    stem = (
+        out.with_suffix("")
+        if out and out.name
+        else Path("figures") / "".join(c if c.isalnum() else "-" for c in source)[:100]
+    )
     typer.echo(f"sheet: {save_figure(sample_sheet(splits.train), stem)[0]}")

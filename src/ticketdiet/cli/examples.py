@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ticketdiet.cli.options import DEFAULT_STORE, LimitArms, Settings, StoreUrl, Study, Tolerance, open_plan, open_store
+from ticketdiet.cli.completeness import Strict, end_with, say_what_is_left_out
+from ticketdiet.cli.options import (
+    DEFAULT_STORE,
+    LimitArms,
+    RowsFormat,
+    Settings,
+    StoreUrl,
+    Study,
+    Tolerance,
+    open_plan,
+    open_store,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ticketdiet.reports.completeness import SoundResults, StudyState
+    from ticketdiet.reports.table import Format
+    from ticketdiet.studies.planner import Plan
+
+DRAWN_OF_EXAMPLES = ("score", "barrier")
+NETWORKS = ("pretrain", "level", "control", "child", "barrier")
 
 
 class By(enum.StrEnum):
@@ -20,17 +41,9 @@ class By(enum.StrEnum):
     step = "step"
 
 
-class Format(enum.StrEnum):
-    """How rows are printed."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-
-
-PrintAs = Annotated[Format, typer.Option(help="How to print the rows.")]
+PrintAs = Annotated[RowsFormat | None, typer.Option(help="How to print the rows; default table.")]
 Out = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write .parquet, .csv or .json instead of printing the rows.")
+    Path | None, typer.Option(metavar="FILE", help="Write .csv, .json, .parquet or .txt instead of printing the rows.")
 ]
 
 
@@ -56,14 +69,15 @@ def per_example(
     score: Annotated[str | None, typer.Option(help="With --by quantile: this score; default all.")] = None,
     quantiles: Annotated[int, typer.Option(min=1, help="With --by quantile: groups of equal size.")] = 10,
     tolerance: Tolerance = None,
-    format: PrintAs = Format.table,
+    format: PrintAs = None,
     out: Out = None,
+    strict: Strict = False,
 ) -> None:
     """Print or write single examples of a study: label, scores, barrier, connected; or which are connected."""
     from ticketdiet.reports.per_example_report import example_rows, first_rows, group_rows
 
-    _check(out)
-    plan, results = open_plan(study, settings, limit_arms), open_store(store)
+    kind, plan = _format(format, out), open_plan(study, settings, limit_arms)
+    results, state = _open_sound(plan, store, DRAWN_OF_EXAMPLES)
     if by is By.example:
         rows = example_rows(plan, results, split=split, tolerance=tolerance)
     elif by is By.step:
@@ -72,7 +86,8 @@ def per_example(
         rows = group_rows(plan, results, "class", tolerance=tolerance)
     else:
         rows = group_rows(plan, results, "quantile", score=score, quantiles=quantiles, tolerance=tolerance)
-    _give(rows, format, out)
+    _give(rows, kind, out)
+    end_with(state, strict)
 
 
 def geometry(
@@ -81,32 +96,36 @@ def geometry(
     settings: Settings = None,
     limit_arms: LimitArms = None,
     by_tensor: Annotated[bool, typer.Option("--by-tensor", help="Signs and overlaps also of each tensor.")] = False,
-    format: PrintAs = Format.table,
+    format: PrintAs = None,
     out: Out = None,
+    strict: Strict = False,
 ) -> None:
     """Print how far networks of a study went, the angles between children, and the overlap of masks."""
     from ticketdiet.reports.geometry_report import geometry_rows
 
-    _check(out)
-    plan, results = open_plan(study, settings, limit_arms), open_store(store)
-    _give(geometry_rows(plan, results, by_tensor=by_tensor), format, out)
+    kind, plan = _format(format, out), open_plan(study, settings, limit_arms)
+    results, state = _open_sound(plan, store, NETWORKS)
+    _give(geometry_rows(plan, results, by_tensor=by_tensor), kind, out)
+    end_with(state, strict)
 
 
-def _check(out: Path | None) -> None:
-    if out is not None:
-        from ticketdiet.reports.writing import check_suffix
+def _open_sound(plan: Plan, store: str, kinds: tuple[str, ...]) -> tuple[SoundResults, StudyState]:
+    """Open what is sound of these kinds of stage, and say what is left out."""
+    from ticketdiet.reports.completeness import SoundResults, study_state
 
-        check_suffix(out)
+    results = open_store(store)
+    state = study_state(plan, results, kinds=kinds, whole=kinds)
+    say_what_is_left_out(plan, state)
+    return SoundResults(results, state), state
 
 
-def _give(rows: Any, format: Format, out: Path | None) -> None:
-    """Print a table of rows, or write it and say where."""
-    if out is None:
-        from ticketdiet.cli.summary import print_rows
+def _format(format: RowsFormat | None, out: Path | None) -> Format:
+    from ticketdiet.reports.writing import choose_format
 
-        print_rows(rows, format.value, None)
-        return
-    from ticketdiet.reports.writing import write_rows
+    return choose_format(format.value if format else None, out)
 
-    write_rows(rows, out)
-    typer.echo(f"{len(rows):,} rows: {out}")
+
+def _give(rows: pd.DataFrame, kind: Format, out: Path | None) -> None:
+    from ticketdiet.cli.summary import give_rows
+
+    give_rows(rows, kind, out)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
 import typer
 
 from ticketdiet import __version__
-from ticketdiet.cli import data, diets, examples, landscape, rewinding, store, study
+from ticketdiet.cli import barrier, border, comparing, curvature, data, diets, examples, rewinding, store, study
 from ticketdiet.cli.stopping import StoppableGroup
 
 app = typer.Typer(
@@ -38,21 +37,24 @@ def _root(
     pass
 
 
-for module in (study, landscape, rewinding, examples, diets, data, store):
+for module in (study, comparing, barrier, curvature, rewinding, examples, diets, data, store):
     module.add_to(app)
 
 
 def main() -> None:
     """Run the command line; exit codes: 0 done, 2 the user's mistake, 1 anything else."""
+    border.prepare_output()
     try:
-        app()
+        border.check_arguments(sys.argv[1:])
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # a full disk shows here, and not when the process has ended
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        border.forsake_output()
         sys.exit(1)
     except Exception as error:
-        from ticketdiet.core.errors import TicketDietError
-
-        if not isinstance(error, TicketDietError):
+        code = border.exit_code_of(error)
+        if code is None:
             raise
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(code)

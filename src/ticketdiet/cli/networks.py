@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,16 +20,31 @@ if TYPE_CHECKING:
     from ticketdiet.studies.parts import DatasetSpec
     from ticketdiet.studies.stored import StoredNetwork
 
+NetworkA = Annotated[str, typer.Argument(metavar="A", help="Address of a result that holds weights, or its beginning.")]
 FromStudy = Annotated[
     str | None,
     typer.Option("--study", metavar="STUDY", help="Study the networks come from; it says where their images lie."),
 ]
 Dataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Name of their images, instead.")]
-Resolution = Annotated[int | None, typer.Option(min=1, help="With --dataset: as the networks were trained.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="With --dataset: as the networks were trained.")]
+Resolution = Annotated[
+    int | None, typer.Option(min=1, max=10_000, help="With --dataset: as the networks were trained.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, max=10**9, help="With --dataset: as the networks were trained.")]
 Root = Annotated[str | None, typer.Option(help="With --dataset: where the images lie.")]
 Split = Annotated[str, typer.Option(help="train, test or validation.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")]
+
+
+class Precision(enum.StrEnum):
+    """Precision of the forward passes."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+def statistics_in_words(batch_norm: str) -> str:
+    """Name a BatchNorm policy, and for ``recalibrate`` the images that its statistics come from."""
+    return batch_norm + (" on train images" if batch_norm == "recalibrate" else "")
 
 
 def choose_dataset(

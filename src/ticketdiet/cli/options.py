@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import enum
+import errno
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ticketdiet.core.errors import StoreError, TicketDietError, UserError, shown
+
 if TYPE_CHECKING:
     from ticketdiet.store.results import ResultStore
     from ticketdiet.studies.planner import Plan
+
+
+class RowsFormat(enum.StrEnum):
+    """How rows are printed or written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
 
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="A recipe's name, or a YAML file.", show_default=False)]
 StoreUrl = Annotated[
@@ -44,7 +58,31 @@ def open_plan(study: str, settings: list[str] | None, limit_arms: str | None = N
 
 
 def open_store(url: str, *, create: bool = False) -> ResultStore:
-    """Open the store for a command."""
+    """Open the store for a command.
+
+    Raises:
+        UserError: When its name is none, or whatever stands behind a URL refuses it.
+    """
     from ticketdiet.store.results import ResultStore
 
-    return ResultStore.open(url, create=create)
+    try:
+        return ResultStore.open(url, create=create)
+    except Exception as error:
+        if not _is_name_of_user(error) and not (_is_url(url) and not isinstance(error, TicketDietError)):
+            raise
+        reason = error.__cause__ or error
+        raise UserError(
+            f"the store {shown(url)} cannot be opened: {getattr(reason, 'strerror', None) or reason!r}.",
+            expected="a folder, or a URL of a protocol that fsspec knows, with what it needs to be reached",
+            way_out="correct --store or TICKETDIET_STORE",
+        ) from error
+
+
+def _is_url(text: str) -> bool:
+    return "://" in text or "::" in text
+
+
+def _is_name_of_user(error: BaseException) -> bool:
+    """Say whether the store failed for its name: too long, or through something that is no folder."""
+    cause = error.__cause__ if isinstance(error, StoreError) else error
+    return isinstance(cause, OSError) and cause.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)

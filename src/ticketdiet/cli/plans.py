@@ -11,7 +11,9 @@ from rich.table import Table
 from ticketdiet.cli.options import open_store
 from ticketdiet.core.errors import UserError
 from ticketdiet.reports.table import whole_lines
+from ticketdiet.studies.executors import choose_device
 from ticketdiet.studies.planner import Plan
+from ticketdiet.studies.precision_advice import precision_advice
 from ticketdiet.studies.run import stages_left
 from ticketdiet.studies.stages import Cost, Stage
 
@@ -36,6 +38,9 @@ def print_plan(plan: Plan, store_url: str, *, as_json: bool) -> None:
         f"{len(plan.stages)} stages, {len(plan.stages) - len(left)} done, {len(left)} left: {remaining.steps:,} steps, "
         f"{remaining.examples:,} examples, {remaining.flops:.3g} floating-point operations."
     )
+    advice = precision_advice(plan, left, device=choose_device("auto"))
+    if advice:
+        typer.echo(advice, err=True)
 
 
 def _left(plan: Plan, store_url: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
 
@@ -19,9 +19,17 @@ LEAST_SHARE_TO_FORETELL = 0.02  # of the steps: before it, the time left is a gu
 
 
 class RunView(RunObserver):
-    """Bars on a terminal; a line now and then elsewhere."""
+    """Bars on a terminal; a line now and then elsewhere.
 
-    def __init__(self, console: Console | None = None) -> None:
+    Args:
+        console: Where it is shown, by default standard error.
+        advise: Says a line more before the work begins, of the plan and the addresses left; or nothing.
+    """
+
+    def __init__(
+        self, console: Console | None = None, advise: Callable[[Plan, Collection[str]], str] = lambda plan, left: ""
+    ) -> None:
+        self._advise = advise
         self._console = console or Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -57,6 +65,9 @@ class RunView(RunObserver):
         if not left:
             return
         self._say(f"{plan.study.study}: {len(left)} of {len(plan.stages)} stages to do")
+        advice = self._advise(plan, left)
+        if advice:
+            self._say(advice)
         if self._live:
             self._overall = self._bars.add_task(plan.study.study, total=self._total, left="")
             self._bars.start()
@@ -87,6 +98,16 @@ class RunView(RunObserver):
         for warning in warnings:
             self._say(f"warning: {warning}")
         self._show_overall()
+
+    def adopted(self, stage: Stage) -> None:
+        """Count what another run has made."""
+        self._finished += 1
+        self._end(stage)
+        self._show_overall()
+
+    def waiting(self, stage: Stage, holder: str) -> None:
+        """Say why nothing moves."""
+        self._say(f"waiting for {stage.label} ({stage.address}), which {holder} makes")
 
     def failed(self, stage: Stage, error: BaseException) -> None:
         """Say what failed; the error at the end of the run says the rest."""

@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def verify(store: StoreUrl = DEFAULT_STORE) -> None:
-    """Check every stored result against its checksums."""
+    """Check every stored result: its files against their checksums, its address against what it says it is."""
     from rich.console import Console
     from rich.progress import track
 
@@ -41,13 +41,18 @@ def gc(
     settings: Settings = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove results that none of the given studies reaches, by run or find-rewind; asks first."""
+    """Remove results that none of the given studies and no running command reaches; asks first."""
     from ticketdiet.studies.rewinding_point import searched_addresses
 
     results = open_store(store)
     plans = [open_plan(study, settings) for study in studies]
     keep = {address for plan in plans for address in {*plan.stages, *searched_addresses(plan.study, results)}}
     found = results.collect(keep)
+    if found.drivers:
+        typer.echo(
+            f"{', '.join(found.drivers)} {'is' if len(found.drivers) == 1 else 'are'} at work on {results.url}; "
+            f"{found.spared} results stay that only {'it needs' if len(found.drivers) == 1 else 'they need'}."
+        )
     count = len(found.addresses) + len(found.leftovers)
     if not count:
         typer.echo("Nothing to remove.")
@@ -59,5 +64,5 @@ def gc(
     if not yes and not typer.confirm("Remove them?"):
         typer.echo("Nothing was removed.")
         raise typer.Exit(1)
-    results.collect(keep, dry_run=False)
-    typer.echo("Removed.")
+    found = results.collect(keep, dry_run=False)
+    typer.echo(f"Removed {len(found.addresses)} results and {len(found.leftovers)} leftovers.")

@@ -1,7 +1,8 @@
-"""Addresses: the identity of a result is the hash of everything that can change a number in it.
+"""Addresses: the identity of a result is the hash of everything in its study that can change a number in it.
 
-Fields that cannot change a number (workers, device, where the data lie) stay out; defaults are written out in full, so
-that changing a default never reuses an old result.
+Where and how it is computed (workers, threads, CPU, device, where the data lie) stays out, although threads and CPU
+change the last bit of a sum, which training amplifies: equal addresses promise equal bits on one kind of machine, and
+the same distribution on others. Defaults are written out in full, so that changing one never reuses an old result.
 """
 
 from __future__ import annotations

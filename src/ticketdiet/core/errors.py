@@ -43,6 +43,13 @@ class TicketDietError(Exception):
         return _rebuild, (type(self), self.came, self.expected, self.way_out)
 
 
+def shown(value: object, most: int = 200) -> str:
+    """Return ``repr(value)``, cut in the middle where it is longer than ``most`` characters."""
+    text = repr(value)
+    half = (most - 5) // 2
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
+
+
 def _rebuild(kind: type[TicketDietError], came: str, expected: str, way_out: str) -> TicketDietError:
     return kind(came, expected=expected, way_out=way_out)
 
@@ -66,7 +73,7 @@ class UnknownName(UserError):
             f", or register a {kind}" if kind.replace("_", " ") in _EXTENSIBLE else ""
         )
         return cls(
-            f"unknown {kind} {name!r}.",
+            f"unknown {kind} {shown(name)}.",
             expected=f"one of: {', '.join(names)}",
             way_out=f"did you mean {near[0]!r}?" if near else other,
         )

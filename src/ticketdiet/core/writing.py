@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ticketdiet.core.errors import UserError
+from ticketdiet.core.errors import UserError, shown
 
 
 @contextmanager
@@ -19,10 +21,21 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _refuse_pipe(path)
         yield
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written: {error.strerror or error}.",
+            f"{shown(os.fspath(path))} cannot be written: {error.strerror or error}.",
             expected="a folder that you may write to, with space left",
-            way_out="choose another file",
+            way_out="choose another file, or another folder with --out",
         ) from error
+
+
+def _refuse_pipe(path: str | os.PathLike[str]) -> None:
+    """Refuse a named pipe: opening it would wait for a reader who may never come. The shell's own are fine."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISFIFO(mode) and not os.fspath(path).startswith(("/dev/", "/proc/")):
+        raise OSError(errno.EINVAL, "It is a named pipe", os.fspath(path))

@@ -84,7 +84,7 @@ def cache_folder(cache: str | Path | bool | None = None) -> Path:
     """Folder of decoded images and downloads: ``cache``, else ``TICKETDIET_CACHE``, else ``~/.cache/ticketdiet``."""
     given = None if isinstance(cache, bool) else cache
     chosen = given or os.environ.get("TICKETDIET_CACHE") or Path.home() / ".cache" / "ticketdiet"
-    return Path(chosen).expanduser().absolute()
+    return Path(os.path.expanduser(chosen)).absolute()
 
 
 def downloads_folder(cache: str | Path | bool | None = None) -> Path:

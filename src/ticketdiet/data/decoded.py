@@ -7,6 +7,7 @@ one function that opens a request; ``sources.py`` lists the families under their
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,8 +81,8 @@ class Request:
         """The argument as an absolute path; raises DataError when it is missing or leads nowhere."""
         if not self.argument:
             raise DataError(f"{self.name!r} without a path.", expected=f"{self.name}:PATH", way_out="add the path")
-        path = Path(self.argument).expanduser().absolute()
-        if not path.exists():
+        path = Path(os.path.expanduser(self.argument)).absolute()
+        if not os.path.exists(path):  # also when the name is too long to be one
             raise DataError(
                 f"{path} does not exist.", expected=f"data for {self.name}:PATH", way_out="correct the path"
             )

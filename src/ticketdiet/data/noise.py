@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from ticketdiet.core.errors import DataError, UnknownName
+from ticketdiet.core.reading import open_regular
 from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.data.checks import as_array, check_seed, is_integer, is_number
 from ticketdiet.data.decoded import checked_labels, reason_of
@@ -125,7 +126,7 @@ def use_given_labels(
 
 def _read_npy(path: Path) -> np.ndarray:
     try:
-        with path.open("rb") as file:  # np.load leaves a file open that it cannot read
+        with open_regular(path) as file:  # np.load leaves a file open that it cannot read
             array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ticketdiet.core.errors import DataError
+from ticketdiet.core.reading import open_regular
 from ticketdiet.data.decoded import Decoded, Progress, Request, checked_labels, reason_of, stamp_files
 
 # What numpy and zipfile raise for damaged files; a RuntimeError stands for a flag that says encrypted.
@@ -56,7 +57,7 @@ class NpzFile:
 
     def _read(self) -> dict[str, np.ndarray]:
         try:
-            with self.path.open("rb") as raw:  # np.load leaves a file open that it cannot read
+            with open_regular(self.path) as raw:  # np.load leaves a file open that it cannot read
                 file = np.load(raw, allow_pickle=False)
                 if not isinstance(file, np.lib.npyio.NpzFile):
                     raise ValueError("it is a single array")

@@ -6,6 +6,7 @@ Another package adds one through an entry point in the group ``ticketdiet.datase
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,7 @@ def _request(
     cache: str | Path | bool | None,
     download: bool,
 ) -> Request:
-    folder = Path(root).expanduser().absolute() if root is not None else None
+    folder = Path(os.path.expanduser(root)).absolute() if root is not None else None
     return Request(name, argument, options, folder, downloads_folder(cache), download and folder is None)
 
 

@@ -27,6 +27,8 @@ def why_not_fused(model: nn.Module) -> str:
     """Return why ``model`` cannot take this path, or nothing when it can."""
     if type(model) is not ResNet:
         return f"{type(model).__name__} is not a built-in ResNet"
+    if any("forward" in module.__dict__ for module in model.modules()):
+        return "a module has a forward of its own"
     if any(type(block) not in (BasicBlock, Bottleneck) for block in model.blocks):
         return "its blocks are not the built-in ones"
     if any(conv.groups != 1 or conv.dilation != (1, 1) or conv.bias is not None for conv, _ in _pairs(model)):

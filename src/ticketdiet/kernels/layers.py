@@ -19,6 +19,8 @@ from ticketdiet.kernels.plans import Geometry, Plan
 
 def why_not_sparse(layer: nn.Module) -> str:
     """Return why a layer cannot be done by the sparse kernels, or nothing when it can."""
+    if "forward" in layer.__dict__:
+        return "a forward of its own"
     if type(layer) is nn.Linear:
         return ""
     if type(layer) is not nn.Conv2d:

@@ -77,16 +77,17 @@ class SparseNetwork:
     @contextmanager
     def _swapped(self) -> Iterator[None]:
         """Let the chosen layers be done by the kernels inside the block."""
-        swapped = []
+        swapped: list[tuple[nn.Module, object]] = []
         try:
             for layer, sparse in self._layers.items():
-                if "forward" not in layer.__dict__:  # somebody else has replaced it
-                    layer.__dict__["forward"] = _forward_of(layer, sparse)
-                    swapped.append(layer)
+                swapped.append((layer, layer.__dict__.get("forward")))
+                layer.__dict__["forward"] = _forward_of(layer, sparse)
             yield
         finally:
-            for layer in swapped:
+            for layer, before in swapped:
                 del layer.__dict__["forward"]
+                if before is not None:
+                    layer.__dict__["forward"] = before
 
 
 def _forward_of(layer: nn.Module, sparse: SparseLayer) -> Callable[[Tensor], Tensor]:

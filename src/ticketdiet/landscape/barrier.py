@@ -2,7 +2,7 @@
 
 Following Paul et al. (arXiv 2206.01278, section 4) and Frankle et al. (arXiv 1912.05671): cross-entropy in nats, eval
 mode, un-augmented images; negative values are kept. A network's own losses are computed once, however many pairs it is
-part of.
+part of. Of the images on which the loss is measured nothing is learned: statistics are recalibrated on training images.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from ticketdiet.core.errors import UserError
+from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.core.values import Images, Mask, Weights
 from ticketdiet.landscape.interpolation import Interpolation, midpoint_mask
+from ticketdiet.landscape.tolerance import DEFAULT_TOLERANCE as DEFAULT_TOLERANCE
 from ticketdiet.training.batch_norm import (
+    RECALIBRATION_BATCH_SIZE,
     RECALIBRATION_BATCHES,
     BatchNormPolicy,
     batch_statistics,
@@ -31,8 +34,7 @@ from ticketdiet.training.batch_norm import (
 from ticketdiet.training.evaluation import Evaluation, evaluate
 from ticketdiet.training.recipe import Precision
 
-DEFAULT_TOLERANCE = 0.1  # nats
-EVALUATION_BATCH = 250  # images; larger ones fall out of a CPU core's cache and are slower
+STATISTICS_BATCH = RECALIBRATION_BATCH_SIZE  # images per batch where the statistics of a batch are part of the number
 
 
 def heights_above_chord(values: Tensor, alphas: Sequence[float]) -> Tensor:
@@ -58,7 +60,9 @@ def connected_within(per_example: Tensor, tolerance: float) -> Tensor:
     """
     if not tolerance >= 0:
         raise UserError(
-            f"tolerance {tolerance}.", expected="a number of nats, at least 0", way_out="0.1 is the usual one"
+            f"tolerance {tolerance}.",
+            expected="a number of nats, at least 0",
+            way_out=f"{DEFAULT_TOLERANCE:g} is the usual one",
         )
     return per_example <= tolerance
 
@@ -142,7 +146,8 @@ def measure_barrier(
     *,
     mask_a: Mask | None = None,
     mask_b: Mask | None = None,
-    batch_size: int = EVALUATION_BATCH,
+    calibration: Images | None = None,
+    batch_size: int | None = None,
     precision: Precision = "float32",
     recalibration_batches: int = RECALIBRATION_BATCHES,
 ) -> Barrier:
@@ -155,11 +160,15 @@ def measure_barrier(
         images: What the loss is measured on, un-augmented.
         alphas: Points on the line; 0, 0.5 and 1 are added when they are not there.
         batch_norm: ``"interpolate"`` mixes running statistics as weights (the ends are the networks as stored);
-            ``"recalibrate"`` computes them anew at every alpha, ends included; ``"batch"`` uses those of each batch.
+            ``"recalibrate"`` computes them anew at every alpha, ends included; ``"batch"`` uses those of each batch, in
+            which the images come in a fixed pseudo-random order.
         mask_a: Mask of network a, or None when it is dense.
         mask_b: Likewise of b. In between holds the denser one.
-        batch_size: Images a forward pass. It matters for the result only under ``"batch"`` and ``"recalibrate"``, where
-            it is lowered until all batches are of about the same size.
+        calibration: Images that ``"recalibrate"`` computes statistics on; give training images when ``images`` are held
+            out. Default ``images``.
+        batch_size: Images per forward pass; default what suits the device. Under ``"batch"`` and ``"recalibrate"`` the
+            batches whose statistics are used are part of the number: their default is 250 on every device, and the size
+            is lowered until all are of about the same size.
         precision: ``"float32"`` or ``"bfloat16"``.
         recalibration_batches: Batches that ``"recalibrate"`` averages over.
 
@@ -170,7 +179,7 @@ def measure_barrier(
         UserError: For networks of different shape, weights that are not finite (both name the tensor), alphas outside
             [0, 1], no images, or an unknown policy.
     """
-    bench = _Bench(model, images, batch_norm, batch_size, precision, recalibration_batches)
+    bench = _Bench(model, images, batch_norm, calibration, batch_size, precision, recalibration_batches)
     points = sweep_points(alphas)
     line = bench.between(weights_a, weights_b, midpoint_mask(mask_a, mask_b))
     return _assemble(points, [bench.at(line, alpha) for alpha in points], batch_norm)
@@ -199,7 +208,8 @@ def measure_pairs(
     batch_norm: BatchNormPolicy = "interpolate",
     *,
     masks: Mapping[str, Mask] | None = None,
-    batch_size: int = EVALUATION_BATCH,
+    calibration: Images | None = None,
+    batch_size: int | None = None,
     precision: Precision = "float32",
     recalibration_batches: int = RECALIBRATION_BATCHES,
 ) -> Iterator[PairBarrier]:
@@ -212,14 +222,15 @@ def measure_pairs(
         alphas: Points on each line.
         batch_norm: BatchNorm policy.
         masks: Masks by name of network; one that is not there is dense.
-        batch_size: Images a forward pass.
+        calibration: Images that ``"recalibrate"`` computes statistics on.
+        batch_size: Images per forward pass.
         precision: ``"float32"`` or ``"bfloat16"``.
         recalibration_batches: Batches that ``"recalibrate"`` averages over.
 
     Raises:
         UserError: As :func:`measure_barrier`.
     """
-    bench = _Bench(model, images, batch_norm, batch_size, precision, recalibration_batches)
+    bench = _Bench(model, images, batch_norm, calibration, batch_size, precision, recalibration_batches)
     points = sweep_points(alphas)
     known_masks = masks or {}
     ends = {name: bench.at(bench.between(weights, weights, None), 0.0) for name, weights in networks.items()}
@@ -250,21 +261,24 @@ class _Bench:
         model: nn.Module,
         images: Images,
         batch_norm: BatchNormPolicy,
-        batch_size: int,
+        calibration: Images | None,
+        batch_size: int | None,
         precision: Precision,
         recalibration_batches: int,
     ) -> None:
         check_policy(batch_norm)
         if len(images) == 0:
             raise UserError("no images.", expected="at least one image to measure the loss on")
-        if min(batch_size, recalibration_batches) < 1:
+        if min(1 if batch_size is None else batch_size, recalibration_batches) < 1:
             raise UserError(
                 f"batch_size {batch_size} and recalibration_batches {recalibration_batches}.", expected="at least 1"
             )
         self._model = copy.deepcopy(model).requires_grad_(False)
         self._images, self._policy, self._precision = images, batch_norm, precision
-        self._batch_size = batch_size if batch_norm == "interpolate" else even_batches(len(images), batch_size)
-        self._recalibration_batches = recalibration_batches
+        self._calibration = images if calibration is None else calibration
+        self._batch_size, self._recalibration_batches = batch_size, recalibration_batches
+        if batch_norm == "batch":
+            self._shuffled, self._place = _shuffled(images)
 
     def between(self, weights_a: Weights, weights_b: Weights, mask: Mask | None) -> Interpolation:
         return Interpolation(self._model, weights_a, weights_b, mask=mask)
@@ -272,20 +286,28 @@ class _Bench:
     def at(self, line: Interpolation, alpha: float) -> Evaluation:
         line.write(alpha)
         if self._policy == "batch":
-            with batch_statistics(self._model):
-                return self._look()
+            return self._look_by_batch()
         if self._policy == "recalibrate":
             recalibrate(
                 self._model,
-                self._images,
+                self._calibration,
                 batches=self._recalibration_batches,
-                batch_size=self._batch_size,
+                batch_size=self._batch_size or STATISTICS_BATCH,
                 precision=self._precision,
             )
-        return self._look()
-
-    def _look(self) -> Evaluation:
         return evaluate(self._model, self._images, batch_size=self._batch_size, precision=self._precision)
+
+    def _look_by_batch(self) -> Evaluation:
+        size = even_batches(len(self._images), self._batch_size or STATISTICS_BATCH)
+        with batch_statistics(self._model):
+            found = evaluate(self._model, self._shuffled, batch_size=size, precision=self._precision)
+        return Evaluation(found.losses[self._place], found.correct[self._place])
+
+
+def _shuffled(images: Images) -> tuple[Images, Tensor]:
+    """Return the images in a fixed pseudo-random order, and the place of each image in it."""
+    order = torch.from_numpy(numpy_generator(0, "batch_statistics").permutation(len(images)))
+    return images.take(order), order.argsort()
 
 
 def _assemble(points: tuple[float, ...], looks: Sequence[Evaluation], policy: str) -> Barrier:

@@ -6,6 +6,9 @@ of other tensors all. ``spectra`` computes eigenvalues, traces and densities of 
 Products with the Gauss-Newton matrix are curvlinops' (an extra). Products with the Hessian are reverse over reverse:
 the forward-over-reverse products of ``torch.func`` are silently wrong through BatchNorm on batch statistics, LayerNorm
 and InstanceNorm (pytorch issue 198017).
+
+BatchNorm's running statistics lag behind the weights for some hundred steps, and an eigenvalue shows it tenfold; hence
+statistics are recalibrated unless something else is asked for.
 """
 
 from __future__ import annotations
@@ -25,14 +28,16 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.core.values import Images, Mask, Weights
 from ticketdiet.landscape.interpolation import check_finite, check_same_shapes
-from ticketdiet.training.batch_norm import batch_statistics, even_batches
+from ticketdiet.training.batch_norm import batch_norms, batch_statistics, even_batches, recalibrate
 from ticketdiet.training.batches import prepare
+from ticketdiet.training.convolutions import safe_convolutions
 from ticketdiet.training.evaluation import device_of
 
 Matrix = Literal["hessian", "ggn"]
-BatchNormMode = Literal["eval", "batch"]
+CurvatureBatchNorm = Literal["recalibrate", "eval", "batch"]
 Vector = NDArray[np.float64]
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -44,7 +49,8 @@ class CurvatureSetting:
     Attributes:
         matrix: ``"hessian"`` or ``"ggn"``, of the mean cross-entropy.
         num_examples: Examples that the loss is the mean of.
-        batch_norm: ``"eval"`` for running statistics, ``"batch"`` for those of each batch.
+        batch_norm: ``"recalibrate"`` for running statistics measured anew, ``"eval"`` for those that the weights came
+            with, ``"batch"`` for those of each batch.
         batch_size: Images a pass; under ``"batch"`` part of the meaning.
         dimension: Number of coordinates.
         kept_only: Whether removed weights are outside the space.
@@ -82,7 +88,8 @@ def curvature_operator(
     images: Images,
     *,
     matrix: Matrix = "hessian",
-    batch_norm: BatchNormMode = "eval",
+    batch_norm: CurvatureBatchNorm = "recalibrate",
+    calibration: Images | None = None,
     mask: Mask | None = None,
     batch_size: int = 1000,
     precision: Literal["float32", "float64"] = "float32",
@@ -94,10 +101,14 @@ def curvature_operator(
         weights: ``state_dict`` to take the curvature at.
         images: Any set of examples (``images.take(subset)`` for a subset), un-augmented.
         matrix: ``"hessian"`` or ``"ggn"``; for ``"ggn"`` the extra ``curvature`` must be installed.
-        batch_norm: ``"eval"``, or ``"batch"`` for each batch's own statistics.
+        batch_norm: ``"recalibrate"`` measures the running statistics anew and holds them fixed; ``"eval"`` takes them
+            as they are, which after a short training are not those of the weights; ``"batch"`` uses each batch's own,
+            as training does, and takes the derivative through them.
+        calibration: Training images to recalibrate on, up to 10 batches of 250; default ``images``.
         mask: Leave removed weights out of the space; None for the whole space. Coordinates follow
             ``model.named_parameters()``, each flat, removed ones skipped.
-        batch_size: Images a pass; under ``"batch"`` lowered until all batches are of about the same size.
+        batch_size: Images per pass; under ``"batch"`` lowered until all batches are of about the same size, and the
+            images are taken in a fixed pseudo-random order.
         precision: Of the products.
 
     Returns:
@@ -106,14 +117,19 @@ def curvature_operator(
     Raises:
         UnknownName: For another matrix or BatchNorm mode.
         UserError: For weights of another shape or not finite (both name the tensor), a mask that fits no parameter, no
-            images, or the extra missing.
+            images, fewer than two to recalibrate on, or the extra missing.
     """
     _check_choice("matrix", matrix, get_args(Matrix))
-    _check_choice("BatchNorm mode", batch_norm, get_args(BatchNormMode))
+    _check_choice("BatchNorm mode", batch_norm, get_args(CurvatureBatchNorm))
     if len(images) == 0 or batch_size < 1:
         raise UserError(f"{len(images)} images in batches of {batch_size}.", expected="at least one of each")
     subject = _load(model, weights, torch.float64 if precision == "float64" else torch.float32)
-    size = even_batches(len(images), batch_size) if batch_norm == "batch" else min(batch_size, len(images))
+    size = min(batch_size, len(images))
+    if batch_norm == "recalibrate":
+        _recalibrate(subject, images if calibration is None else calibration)
+    elif batch_norm == "batch":
+        size = even_batches(len(images), batch_size)
+        images = images.take(numpy_generator(0, "batch_statistics").permutation(len(images)))
     batches = _batches(images, size, subject)
     parameters = [parameter for _, parameter in subject.named_parameters()]
     space = _Space(subject, mask)
@@ -122,7 +138,7 @@ def curvature_operator(
 
     def multiply(vector: Vector) -> Vector:
         statistics: AbstractContextManager[None] = batch_statistics(subject) if batch_norm == "batch" else nullcontext()
-        with statistics:
+        with statistics, safe_convolutions(subject):
             return space.gather(product(space.scatter(vector)))
 
     kept_only = mask is not None
@@ -228,6 +244,14 @@ def _load(model: nn.Module, weights: Weights, dtype: torch.dtype) -> nn.Module:
     subject = copy.deepcopy(model)
     subject.load_state_dict(dict(weights))
     return subject.to(dtype).eval().requires_grad_(True)
+
+
+def _recalibrate(subject: nn.Module, images: Images) -> None:
+    """Measure the running statistics anew, in float32, in which images come, whatever the precision of the products."""
+    single = copy.deepcopy(subject).float()
+    recalibrate(single, images)
+    for ours, theirs in zip(batch_norms(subject), batch_norms(single), strict=True):
+        ours.load_state_dict({**ours.state_dict(), **dict(theirs.named_buffers())})
 
 
 def _batches(images: Images, size: int, model: nn.Module) -> Batches:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Images, Mask, Scores, Weights
 from ticketdiet.landscape.barrier import (
-    EVALUATION_BATCH,
     PairBarrier,
     PerExampleBarriers,
     measure_pairs,
@@ -57,6 +56,9 @@ class PairSummary(PerExampleBarriers):
 @dataclass(frozen=True, eq=False)
 class Family(PerExampleBarriers):
     """Barriers among a parent and its children.
+
+    An example is connected when its barrier, averaged over the pairs, is at most the tolerance; single pairs are not
+    counted.
 
     Attributes:
         pairs: Every pair, parent first.
@@ -116,7 +118,8 @@ def measure_family(
     batch_norm: BatchNormPolicy = "interpolate",
     *,
     mask: Mask | None = None,
-    batch_size: int = EVALUATION_BATCH,
+    calibration: Images | None = None,
+    batch_size: int | None = None,
     precision: Precision = "float32",
     recalibration_batches: int = RECALIBRATION_BATCHES,
 ) -> Family:
@@ -130,7 +133,9 @@ def measure_family(
         alphas: Points on each line; 0, 0.5 and 1 are added.
         batch_norm: BatchNorm policy, see :func:`~ticketdiet.landscape.barrier.measure_barrier`.
         mask: The mask under which all of them were trained, or None when they are dense.
-        batch_size: Images a forward pass.
+        calibration: Images that ``"recalibrate"`` computes statistics on: training images when ``images`` are held out.
+            Default ``images``.
+        batch_size: Images per forward pass; default what suits the device, and 250 where it is part of the number.
         precision: ``"float32"`` or ``"bfloat16"``.
         recalibration_batches: Batches that ``"recalibrate"`` averages over.
 
@@ -156,6 +161,7 @@ def measure_family(
         alphas,
         batch_norm,
         masks=None if mask is None else dict.fromkeys(networks, mask),
+        calibration=calibration,
         batch_size=batch_size,
         precision=precision,
         recalibration_batches=recalibration_batches,

@@ -51,14 +51,18 @@ class Overlap:
     Attributes:
         jaccard: Weights that both keep over weights that either keeps.
         share: Weights that both keep over those that the sparser keeps.
-        share_by_chance: What ``share`` would be on average if the denser mask were random: its density.
+        share_by_chance_layerwise: Mean of ``share`` when the weights of one mask are drawn at random within each layer,
+            as many as it keeps there: what layer densities alone make two masks share. The baseline to compare with.
+        share_by_chance_uniform: Mean of ``share`` when the weights of the denser mask are drawn at random over all
+            layers together: its density. Two masks of any method with uneven layers share more.
         kept_a: Weights that a keeps.
         kept_b: Weights that b keeps.
     """
 
     jaccard: float
     share: float
-    share_by_chance: float
+    share_by_chance_layerwise: float
+    share_by_chance_uniform: float
     kept_a: int
     kept_b: int
 
@@ -69,7 +73,7 @@ class MaskOverlap:
 
     Attributes:
         overall: Over all tensors together.
-        by_tensor: Of each tensor.
+        by_tensor: Of each tensor; within one both expectations by chance are the density of the denser mask there.
     """
 
     overall: Overlap
@@ -156,25 +160,38 @@ def mask_overlap(a: Mask, b: Mask) -> MaskOverlap:
     """
     check_same_shapes(_shapes(a), _shapes(b), ("mask a", "mask b"))
     counts = {name: _count(kept != 0, b[name] != 0) for name, kept in a.items()}
-    totals = [sum(column) for column in zip(*counts.values(), strict=True)] or [0, 0, 0, 0]
-    return MaskOverlap(_overlap(*totals), {name: _overlap(*each) for name, each in counts.items()})
+    return MaskOverlap(_overlap(list(counts.values())), {name: _overlap([each]) for name, each in counts.items()})
 
 
-def _count(a: Tensor, b: Tensor) -> tuple[int, int, int, int]:
-    return int(a.sum()), int(b.sum()), int((a & b.to(a.device)).sum()), a.numel()
+@dataclass(frozen=True)
+class _Count:
+    """Of one tensor: weights kept by a, by b and by both, and how many there are."""
+
+    a: int
+    b: int
+    both: int
+    total: int
 
 
-def _overlap(kept_a: int, kept_b: int, both: int, total: int) -> Overlap:
+def _count(a: Tensor, b: Tensor) -> _Count:
+    return _Count(int(a.sum()), int(b.sum()), int((a & b.to(a.device)).sum()), a.numel())
+
+
+def _overlap(layers: Sequence[_Count]) -> Overlap:
+    kept_a, kept_b, both = (sum(getattr(layer, name) for layer in layers) for name in ("a", "b", "both"))
+    # In a layer of n weights the number that both keep is hypergeometric, with mean a * b / n.
+    expected = math.fsum(layer.a * layer.b / layer.total for layer in layers if layer.total)
     return Overlap(
         jaccard=_ratio(both, kept_a + kept_b - both),
         share=_ratio(both, min(kept_a, kept_b)),
-        share_by_chance=_ratio(max(kept_a, kept_b), total),
+        share_by_chance_layerwise=_ratio(expected, min(kept_a, kept_b)),
+        share_by_chance_uniform=_ratio(max(kept_a, kept_b), sum(layer.total for layer in layers)),
         kept_a=kept_a,
         kept_b=kept_b,
     )
 
 
-def _ratio(part: int, whole: int) -> float:
+def _ratio(part: float, whole: int) -> float:
     return part / whole if whole else math.nan
 
 

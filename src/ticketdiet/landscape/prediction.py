@@ -1,33 +1,48 @@
-"""Does the barrier of a rewinding point predict the accuracy of its sparse networks? (arXiv 2206.01278, figure 5)."""
+"""Does the barrier of a rewinding point predict the accuracy of its sparse networks? (arXiv 2206.01278, figure 5).
+
+Points that belong together (the replicates of an arm) are not independent, so intervals come from leaving out whole
+arms, one at a time: the jackknife over groups (Shao and Tu 1995, *The Jackknife and Bootstrap*), on Fisher's z, with
+Student's t of arms - 1 degrees of freedom. A bootstrap over single points covers far less than it claims there, and one
+over a handful of arms still covers too little; docs/methods.md has the numbers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
+from scipy.stats import rankdata, t
 
 from ticketdiet.core.errors import DataError, UserError
-from ticketdiet.core.seeds import numpy_generator
 
 Floats = NDArray[np.float64]
+Kind = Literal["pearson", "spearman"]
+KINDS: tuple[Kind, ...] = ("pearson", "spearman")
+FEWEST_POINTS = 3
+FEWEST_ARMS = 5  # with fewer the spread between arms is hardly known
+ALMOST_ONE = 1 - 1e-12
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """A correlation coefficient with its bootstrap interval.
+    """A correlation coefficient with its interval over arms.
 
     Attributes:
-        value: In [-1, 1]; NaN when x or y is constant, for then there is none.
-        low: Lower end of the percentile interval; NaN when ``value`` is.
-        high: Upper end, likewise.
+        kind: ``"pearson"`` (of values) or ``"spearman"`` (of ranks, ties sharing their mean rank).
+        value: In [-1, 1]; NaN when x or y is constant.
+        low: Lower end of the interval, at least -1; NaN where ``reason`` says why.
+        high: Upper end, at most 1; likewise.
+        reason: Why there is no interval; empty when there is one.
     """
 
+    kind: Kind
     value: float
     low: float
     high: float
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,67 +51,122 @@ class Prediction:
 
     Attributes:
         pearson: Linear correlation.
-        spearman: Correlation of ranks, ties sharing their mean rank.
+        spearman: Correlation of ranks.
         points: Number of rewinding points.
-        resamples: Bootstrap resamples drawn.
+        arms: Number of arms that they belong to.
         confidence: Coverage that the intervals aim at.
-        seed: Seed of the resampling.
     """
 
     pearson: Correlation
     spearman: Correlation
     points: int
-    resamples: int
+    arms: int
     confidence: float
-    seed: int
+
+
+@dataclass(frozen=True)
+class Advantage:
+    """By how much the correlation of one predictor is stronger than that of another, on the same points.
+
+    Attributes:
+        kind: As in :class:`Correlation`.
+        value: Difference of the absolute correlations, in [-1, 1]: above 0 the first predictor is the stronger one.
+        low: Lower end of the interval of the difference; NaN where ``reason`` says why.
+        high: Upper end, likewise.
+        reason: Why there is no interval; empty when there is one.
+    """
+
+    kind: Kind
+    value: float
+    low: float
+    high: float
+    reason: str = ""
 
 
 def predict(
-    x: ArrayLike, y: ArrayLike, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0
+    x: ArrayLike, y: ArrayLike, *, arms: Sequence[object] | None = None, confidence: float = 0.95
 ) -> Prediction:
-    """Correlate x with y over points, with seeded percentile bootstrap intervals over the points.
-
-    Resamples in which x or y is constant have no correlation and are left out of the interval.
+    """Correlate x with y over rewinding points, with intervals over arms.
 
     Args:
         x: (points,): for example the mean barrier of each rewinding point.
         y: (points,): for example accuracy at a density.
-        resamples: Bootstrap resamples.
+        arms: (points,): the arm of each point; points of one arm are left out together. By default every point is an
+            arm of its own, that is, all are independent.
         confidence: Coverage of the intervals, in (0, 1).
-        seed: Seed of the resampling; equal calls give equal numbers.
 
     Returns:
-        Both correlations; NaN throughout when x or y is constant.
+        Both correlations. There is no interval for fewer than 5 arms, for points that lie exactly on a line (or in one
+        order), or when leaving out an arm makes x or y constant; the reason is in the result.
 
     Raises:
         DataError: When lengths differ, there are fewer than 3 points, or a value is not finite.
-        UserError: For a confidence outside (0, 1) or no resamples.
+        UserError: For a confidence outside (0, 1).
     """
-    if not 0 < confidence < 1 or resamples < 1:
-        raise UserError(
-            f"confidence {confidence} with {resamples} resamples.", expected="a confidence in (0, 1), resamples >= 1"
-        )
     xs, ys = _points(x, y)
-    draws = numpy_generator(seed, "bootstrap").integers(0, len(xs), size=(resamples, len(xs)))
+    groups = _groups(arms, len(xs), confidence)
 
-    def correlate(transform: Callable[[Floats], Floats]) -> Correlation:
-        value = float(_pearson(transform(xs[None]), transform(ys[None]))[0])
-        resampled = _pearson(transform(xs[draws]), transform(ys[draws]))
-        resampled = resampled[np.isfinite(resampled)]
-        if not np.isfinite(value) or not len(resampled):
-            return Correlation(value, float("nan"), float("nan"))
-        low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
-        return Correlation(value, float(low), float(high))
+    def correlate(kind: Kind) -> Correlation:
+        value, without = _leaving_out(groups, lambda kept: _correlation(kind, xs[kept], ys[kept]))
+        reason = _unsure(value, without)
+        if reason:
+            return Correlation(kind, value, np.nan, np.nan, reason)
+        low, high = np.tanh(_jackknife(_fisher(np.array(value)), _fisher(without), confidence))
+        return Correlation(kind, value, float(low), float(high))
 
-    return Prediction(correlate(lambda rows: rows), correlate(_ranks), len(xs), resamples, confidence, seed)
+    return Prediction(correlate("pearson"), correlate("spearman"), len(xs), len(groups), confidence)
+
+
+def compare_predictors(
+    first: ArrayLike,
+    second: ArrayLike,
+    y: ArrayLike,
+    *,
+    kind: Kind = "pearson",
+    arms: Sequence[object] | None = None,
+    confidence: float = 0.95,
+) -> Advantage:
+    """Ask whether one predictor correlates more strongly with y than another does, paired by rewinding point.
+
+    Each arm is left out of both correlations at once, so what the two have in common cancels.
+
+    Args:
+        first: (points,): a predictor.
+        second: (points,): another one, of the same points.
+        y: (points,): what both predict.
+        kind: Which correlation.
+        arms: As in :func:`predict`.
+        confidence: As in :func:`predict`.
+
+    Returns:
+        The difference of the absolute correlations; without an interval in the same cases as :func:`predict`.
+
+    Raises:
+        DataError: As :func:`predict`, for either predictor.
+        UserError: For a confidence outside (0, 1).
+    """
+    one, ys = _points(first, y)
+    other, _ = _points(second, y)
+    groups = _groups(arms, len(ys), confidence)
+
+    def advantage(kept: NDArray[np.bool_]) -> float:
+        strengths = [abs(_correlation(kind, values[kept], ys[kept])) for values in (one, other)]
+        return strengths[0] - strengths[1]
+
+    value, without = _leaving_out(groups, advantage)
+    reason = _unsure(value, without, spread_needed=True)
+    if reason:
+        return Advantage(kind, value, np.nan, np.nan, reason)
+    low, high = np.clip(_jackknife(np.array(value), without, confidence), -1, 1)
+    return Advantage(kind, value, float(low), float(high))
 
 
 def _points(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
     xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if xs.ndim != 1 or xs.shape != ys.shape or len(xs) < 3:
+    if xs.ndim != 1 or xs.shape != ys.shape or len(xs) < FEWEST_POINTS:
         raise DataError(
             f"x of shape {xs.shape} and y of shape {ys.shape}.",
-            expected="one of each for at least 3 rewinding points",
+            expected=f"one of each for at least {FEWEST_POINTS} rewinding points",
             way_out="add arms or replicates to the study",
         )
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
@@ -104,25 +174,64 @@ def _points(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
     return xs, ys
 
 
-def _ranks(rows: Floats) -> Floats:
-    ranks: Floats = rankdata(rows, axis=1)
-    return ranks
+def _groups(arms: Sequence[object] | None, points: int, confidence: float) -> list[NDArray[np.bool_]]:
+    """Return which points each arm has, bool (points,) each."""
+    if not 0 < confidence < 1:
+        raise UserError(f"confidence {confidence}.", expected="a number in (0, 1)", way_out="0.95 is the usual one")
+    names = list(range(points)) if arms is None else list(arms)
+    if len(names) != points:
+        raise DataError(f"{len(names)} arms for {points} points.", expected="the arm of every point")
+    return [np.array([name == arm for name in names]) for arm in dict.fromkeys(names)]
 
 
-def _pearson(xs: Floats, ys: Floats) -> Floats:
-    """Correlate row by row; NaN where a row is constant."""
-    constant = (np.ptp(xs, axis=1) == 0) | (np.ptp(ys, axis=1) == 0)
-    # Scaling first keeps squares of tiny or huge values from leaving the range of floats.
-    x, y = (_standardise(rows) for rows in (xs, ys))
-    value: Floats = np.clip((x * y).sum(axis=1), -1.0, 1.0)
-    value[constant] = np.nan
-    return value
+def _leaving_out(
+    groups: list[NDArray[np.bool_]], statistic: Callable[[NDArray[np.bool_]], float]
+) -> tuple[float, Floats]:
+    """Return the statistic of all points, and (arms,) that of the points without each arm."""
+    value = statistic(np.ones_like(groups[0]))
+    if len(groups) < FEWEST_ARMS:
+        return value, np.full(len(groups), np.nan)
+    return value, np.array([statistic(~group) for group in groups])
 
 
-def _standardise(rows: Floats) -> Floats:
-    centred = rows - rows.mean(axis=1, keepdims=True)
-    scale = np.abs(centred).max(axis=1, keepdims=True)
-    centred = centred / np.where(scale > 0, scale, 1)
-    norm = np.sqrt((centred**2).sum(axis=1, keepdims=True))
-    unit: Floats = centred / np.where(norm > 0, norm, 1)
+def _unsure(value: float, without: Floats, *, spread_needed: bool = False) -> str:
+    """Say why there is no interval, if so."""
+    if not np.isfinite(value):
+        return "x or y is constant"
+    if len(without) < FEWEST_ARMS:
+        return f"{len(without)} arms: an interval needs at least {FEWEST_ARMS}"
+    if not np.isfinite(without).all():
+        return "without one of the arms, x or y is constant"
+    if spread_needed and np.ptp(without) <= 1 - ALMOST_ONE:
+        return "leaving out an arm changes nothing"
+    if not spread_needed and abs(value) >= ALMOST_ONE:
+        return "the points lie exactly on one line or in one order"
+    return ""
+
+
+def _jackknife(value: NDArray[np.float64], without: Floats, confidence: float) -> Floats:
+    """Return both ends of the interval around ``value`` from the values without each arm."""
+    arms = len(without)
+    error = np.sqrt((arms - 1) / arms * ((without - without.mean()) ** 2).sum())
+    reach = float(t.ppf((1 + confidence) / 2, arms - 1)) * error
+    return np.array([value - reach, value + reach])
+
+
+def _fisher(correlations: Floats) -> Floats:
+    return np.arctanh(np.clip(correlations, -ALMOST_ONE, ALMOST_ONE))
+
+
+def _correlation(kind: Kind, x: Floats, y: Floats) -> float:
+    """Correlate; NaN for fewer than 3 points, and where x or y is constant."""
+    if len(x) < FEWEST_POINTS or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    if kind == "spearman":
+        x, y = rankdata(x), rankdata(y)
+    return float(np.clip(_standardise(x) @ _standardise(y), -1.0, 1.0))
+
+
+def _standardise(values: Floats) -> Floats:
+    centred = values - values.mean()
+    centred = centred / np.abs(centred).max()  # squares of tiny or huge values would leave the range of floats
+    unit: Floats = centred / np.sqrt((centred**2).sum())
     return unit

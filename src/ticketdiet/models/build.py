@@ -19,7 +19,7 @@ from ticketdiet.core.seeds import derive_seed
 from ticketdiet.models.feedforward import VGG, LeNet300100
 from ticketdiet.models.initialisation import INITIALISATIONS, initialise
 from ticketdiet.models.own import call_factory, import_factory
-from ticketdiet.models.resnet import cifar_resnet, is_cifar_depth, lowres_resnet18, lowres_resnet50
+from ticketdiet.models.resnet import MOST_CIFAR_LAYERS, cifar_resnet, is_cifar_depth, lowres_resnet18, lowres_resnet50
 
 ModelFactory = Callable[..., nn.Module]
 
@@ -29,8 +29,8 @@ MODELS.register("lenet_300_100")(LeNet300100)
 MODELS.register("lowres_resnet18")(lowres_resnet18)
 MODELS.register("lowres_resnet50")(lowres_resnet50)
 
-_CIFAR_NAME = re.compile(r"resnet[-_]?(\d+)")
-CIFAR_FAMILY = "resnetN (N = 8, 14, 20, ..., 6n+2)"
+_CIFAR_NAME = re.compile(r"resnet[-_]?(\d{1,6})")
+CIFAR_FAMILY = f"resnetN (N = 6n+2: 8, 14, 20, ..., {MOST_CIFAR_LAYERS})"
 OWN_MODULES = "package.module:function"
 
 
@@ -69,13 +69,15 @@ def find_model(name: str) -> ModelFactory:
 
 def _no_such_depth(name: str, depth: int) -> UnknownName:
     other = f"lowres_resnet{depth}"
-    below = max(8, depth - (depth - 2) % 6)
+    below = min(max(8, depth - (depth - 2) % 6), MOST_CIFAR_LAYERS - 6)
     neighbours = f"'resnet{below}' or 'resnet{below + 6}'"
     way_out = f"use {neighbours}"
     if other in MODELS:
         way_out = f"use {other!r} for the ImageNet shape with a 3x3 stem, or {neighbours} of the CIFAR family"
     return UnknownName(
-        f"unknown model {name!r}: {depth} is not 6n+2.", expected=f"one of: {', '.join(model_names())}", way_out=way_out
+        f"unknown model {name!r}: {depth} is not 6n+2 from 8 to {MOST_CIFAR_LAYERS}.",
+        expected=f"one of: {', '.join(model_names())}",
+        way_out=way_out,
     )
 
 

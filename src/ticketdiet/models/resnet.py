@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 CIFAR_WIDTH = 16
+MOST_CIFAR_LAYERS = 1202
 LOW_RESOLUTION_WIDTH = 64
 
 
@@ -117,8 +118,8 @@ class ResNet(nn.Module):
 
 
 def is_cifar_depth(depth: int) -> bool:
-    """Say whether a CIFAR ResNet of ``depth`` exists: 8, 14, 20, ..., 6n+2."""
-    return depth >= 8 and depth % 6 == 2
+    """Say whether a CIFAR ResNet of ``depth`` exists: 8, 14, 20, ..., 6n+2, up to the deepest that was published."""
+    return 8 <= depth <= MOST_CIFAR_LAYERS and depth % 6 == 2
 
 
 def cifar_resnet(depth: int, *, num_classes: int = 10, in_channels: int = 3, width: int | None = None) -> ResNet:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from ticketdiet.core.values import Images, Scores
 from ticketdiet.data.sheet import sample_sheet
 from ticketdiet.data.subsets import choose_subset
+from ticketdiet.reports.completeness import Results
 from ticketdiet.reports.diet_report import (
     ChosenSubset,
     score_stages,
@@ -23,7 +24,6 @@ from ticketdiet.reports.diet_report import (
 )
 from ticketdiet.reports.score_figures import image_sheet, rank_stability_figure, score_figure
 from ticketdiet.reports.style import save_figure
-from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.planner import Plan
 
 MOST_DIETS = 6  # more lines over one distribution cannot be told apart
@@ -57,7 +57,7 @@ def _stability_and_sheet(scores: Scores, images: Images, name: str, size: int) -
     return figures
 
 
-def diet_figures(plan: Plan, store: ResultStore) -> dict[str, Figure]:
+def diet_figures(plan: Plan, store: Results) -> dict[str, Figure]:
     """Draw every finished score of a study with what the arms are fed, replicate 0.
 
     Returns:
@@ -86,7 +86,7 @@ def diet_figures(plan: Plan, store: ResultStore) -> dict[str, Figure]:
     return figures
 
 
-def _fed(plan: Plan, store: ResultStore) -> dict[str, np.ndarray]:
+def _fed(plan: Plan, store: Results) -> dict[str, np.ndarray]:
     """Subset by arm of those that pre-train on part of the study's own data, in the order of the study."""
     found = {
         use.arm: store.tensors(stage.inputs["subset"], "subset")["indices"].numpy()

@@ -12,9 +12,11 @@ from ticketdiet.core.errors import UnknownName, UserError
 from ticketdiet.core.values import Images, Scores
 from ticketdiet.data.images import load_images
 from ticketdiet.data.subsets import choose_subset
+from ticketdiet.reports.completeness import Results
+from ticketdiet.reports.writing import check_suffix
 from ticketdiet.scores.files import export_scores, save_scores
 from ticketdiet.scores.stability import StabilityRow, rank_stability
-from ticketdiet.store.results import ResultStore
+from ticketdiet.store.layout import damaged
 from ticketdiet.studies.parts import DatasetSpec
 from ticketdiet.studies.planner import Plan
 from ticketdiet.studies.stages import Stage
@@ -73,7 +75,7 @@ def _train_of(dataset: DatasetSpec) -> Images:
     return load_images(dataset.name, **dataset.model_dump(exclude={"name"})).train
 
 
-def read_scores(plan: Plan, store: ResultStore, name: str, replicate: int = 0) -> Scores:
+def read_scores(plan: Plan, store: Results, name: str, replicate: int = 0) -> Scores:
     """Read the score that a study calls ``name``.
 
     Args:
@@ -85,6 +87,7 @@ def read_scores(plan: Plan, store: ResultStore, name: str, replicate: int = 0) -
     Raises:
         UnknownName: When the study has none of that name.
         UserError: For a replicate that it does not have, or when no arm needs the score or it is not finished yet.
+        DamagedResult: When it does not match its checksums.
     """
     if name not in plan.study.scores:
         raise UnknownName.of("score", name, plan.study.scores)
@@ -114,7 +117,7 @@ def _check_replicate(plan: Plan, replicate: int) -> None:
         )
 
 
-def stored_scores(plan: Plan, store: ResultStore, stage: Stage, name: str) -> Scores:
+def stored_scores(plan: Plan, store: Results, stage: Stage, name: str) -> Scores:
     """Read the score of a finished stage, one of whose names in the study is ``name``."""
     _require(plan, store, stage, f"score {name!r}")
     matrix = store.tensors(stage.address, "scores")["matrix"].numpy()
@@ -127,7 +130,7 @@ def stored_scores(plan: Plan, store: ResultStore, stage: Stage, name: str) -> Sc
     return Scores(matrix, stage.spec["kind"], stage.spec["data"], recipe)
 
 
-def read_subset(plan: Plan, store: ResultStore, arm: str, replicate: int = 0) -> ChosenSubset:
+def read_subset(plan: Plan, store: Results, arm: str, replicate: int = 0) -> ChosenSubset:
     """Read which examples the pre-training of an arm sees.
 
     Raises:
@@ -159,7 +162,7 @@ def read_subset(plan: Plan, store: ResultStore, arm: str, replicate: int = 0) ->
     return ChosenSubset(arm, images, indices, stored_scores(plan, store, by, name), name)
 
 
-def _scores_at_hand(plan: Plan, store: ResultStore, images: Images, replicate: int) -> tuple[Scores | None, str]:
+def _scores_at_hand(plan: Plan, store: Results, images: Images, replicate: int) -> tuple[Scores | None, str]:
     for name, stage in score_stages(plan, replicate).items():
         if stage.spec["data"] == images.fingerprint and store.has(stage.address):
             return stored_scores(plan, store, stage, name), name
@@ -170,8 +173,11 @@ def _used(stage: Stage, arm: str, replicate: int) -> bool:
     return any(use.arm == arm and use.replicate == replicate for use in stage.uses)
 
 
-def _require(plan: Plan, store: ResultStore, stage: Stage, what: str) -> None:
-    if not store.has(stage.address):
+def _require(plan: Plan, store: Results, stage: Stage, what: str) -> None:
+    status = store.check(stage.address)
+    if status.state == "damaged":
+        raise damaged(stage.address, f"{what}: {status.reason}", store.url)
+    if status.state == "missing":
         raise UserError(
             f"{what} of {plan.study.study} is not in {store.url} yet.",
             expected=f"the finished result {stage.address}",
@@ -236,12 +242,7 @@ def check_export(path: Path) -> None:
     Raises:
         UserError: When it ends in none of ``EXPORT_ENDINGS``.
     """
-    if path.suffix.lower() not in EXPORT_ENDINGS:
-        raise UserError(
-            f"the file {path} ends in {path.suffix or 'nothing'!r}.",
-            expected=f"a name that ends in {', '.join(EXPORT_ENDINGS)}",
-            way_out=f"--out {path.with_suffix('.csv')}, say",
-        )
+    check_suffix(path, EXPORT_ENDINGS)
 
 
 def export(path: Path, scores: Scores, images: Images) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from ticketdiet.store.results import ResultStore
+from ticketdiet.reports.completeness import Results
 from ticketdiet.studies.planner import Plan
 from ticketdiet.studies.stages import Stage
 
@@ -43,12 +43,12 @@ class FamilyResult:
         return barriers
 
 
-def read_families(plan: Plan, store: ResultStore) -> list[FamilyResult]:
+def read_families(plan: Plan, store: Results) -> list[FamilyResult]:
     """Read the finished families of children at level 0, once for each arm and replicate that uses them."""
     return [family for stage in plan.stages.values() for family in _families_of(stage, plan, store)]
 
 
-def _families_of(stage: Stage, plan: Plan, store: ResultStore) -> list[FamilyResult]:
+def _families_of(stage: Stage, plan: Plan, store: Results) -> list[FamilyResult]:
     uses = [use for use in stage.uses if use.level == 0]
     if stage.kind != "barrier" or not stage.spec["family"] or not uses or not store.has(stage.address):
         return []

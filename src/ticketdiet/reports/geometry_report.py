@@ -15,7 +15,7 @@ import pandas as pd
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Mask, Weights
 from ticketdiet.landscape.geometry import MaskOverlap, angle_between, distance, mask_overlap, sign_changes
-from ticketdiet.store.results import ResultStore
+from ticketdiet.reports.completeness import Results
 from ticketdiet.studies.planner import Plan
 from ticketdiet.studies.stages import Stage, Use
 from ticketdiet.studies.stored import build_stored
@@ -26,19 +26,21 @@ WITH_WEIGHTS = ("pretrain", "level", "control")
 Row = dict[str, Any]
 
 
-def geometry_rows(plan: Plan, store: ResultStore, *, by_tensor: bool = False) -> pd.DataFrame:
+def geometry_rows(plan: Plan, store: Results, *, by_tensor: bool = False) -> pd.DataFrame:
     """Measure the geometry of the finished networks of a study.
 
     Metrics are ``distance`` (Euclidean), ``relative_distance`` (over the norm of where it started), ``cosine`` and
     ``sign_changes`` (a share) of rewinding points and levels against ``initialisation``, and of levels also against
     their rewinding ``point``, over the kept weights and all other parameters; ``angle`` in degrees between the ways of
     two members of a family from their point; ``mask_overlap`` (share of the sparser mask's weights that the other keeps
-    too), ``mask_overlap_by_chance`` (what it would be for a random mask) and ``mask_jaccard`` of a level against the
-    same level of another replicate or arm.
+    too), ``mask_overlap_by_chance_layerwise`` (what it would be on average for random masks that keep as many weights
+    in each layer), ``mask_overlap_by_chance_uniform`` (for a mask that is random over the whole network) and
+    ``mask_jaccard`` of a level against the same level of another replicate or arm.
 
     Args:
         plan: The study's stages.
-        store: Where their results are; unfinished ones are passed over.
+        store: Where their results are; networks that are not finished, or whose rewinding point or family is not, are
+            passed over.
         by_tensor: Sign changes and overlaps also of each tensor.
 
     Returns:
@@ -50,7 +52,7 @@ def geometry_rows(plan: Plan, store: ResultStore, *, by_tensor: bool = False) ->
         DamagedResult: When a result does not match its checksums.
     """
     report = _Report(plan, store, by_tensor)
-    done = {address: stage for address, stage in plan.stages.items() if store.has(address)}
+    done = {address: stage for address, stage in plan.stages.items() if report.can_read(stage)}
     levels = [stage for stage in done.values() if stage.kind == "level"]
     if not levels:
         raise UserError(
@@ -65,9 +67,15 @@ def geometry_rows(plan: Plan, store: ResultStore, *, by_tensor: bool = False) ->
 
 
 class _Report:
-    def __init__(self, plan: Plan, store: ResultStore, by_tensor: bool) -> None:
+    def __init__(self, plan: Plan, store: Results, by_tensor: bool) -> None:
         self._plan, self._store, self._by_tensor = plan, store, by_tensor
         self._beginnings: dict[tuple[str, int], Weights] = {}
+
+    def can_read(self, stage: Stage) -> bool:
+        """Whether a stage is finished, and so is what it is measured against."""
+        networks = stage.inputs.values() if stage.kind == "barrier" else [stage.address]
+        points = [self._plan.stages[network].inputs.get("point", network) for network in networks]
+        return all(map(self._store.has, {stage.address, *networks, *points}))
 
     def ways(self, stage: Stage) -> Iterator[Row]:
         """Distances and signs of one network against where it started."""
@@ -123,7 +131,8 @@ class _Report:
             for tensor, part in parts.items()
             for metric, value in (
                 ("mask_overlap", part.share),
-                ("mask_overlap_by_chance", part.share_by_chance),
+                ("mask_overlap_by_chance_layerwise", part.share_by_chance_layerwise),
+                *([] if tensor else [("mask_overlap_by_chance_uniform", part.share_by_chance_uniform)]),
                 ("mask_jaccard", part.jaccard),
             )
         }

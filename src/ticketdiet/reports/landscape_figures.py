@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.reports.statistics import correlate
+from ticketdiet.landscape.prediction import KINDS, Advantage, Correlation, compare_predictors, predict
+from ticketdiet.landscape.tolerance import DEFAULT_TOLERANCE
 from ticketdiet.reports.style import GREY, INK, arm_styles, caption, house_style, new_figure, side_legend
+from ticketdiet.reports.table import span
 
-TOLERANCE = 0.1
 SMALLEST_UNIT = 1e-3  # nats: a tolerance of 0 needs a linear part too
 
 
@@ -57,7 +58,7 @@ def alpha_figure(
         left.set_ylabel(f"{split} loss (nats)")
         right.set_ylabel(f"{split} error (%)")
         pairs = [len(np.atleast_2d(np.asarray(curve))) for curve in losses.values()]
-        caption(left, f"mean, band from lowest to highest of {_span(pairs)} pairs" if max(pairs) > 1 else "one pair")
+        caption(left, f"mean, band from lowest to highest of {span(pairs)} pairs" if max(pairs) > 1 else "one pair")
         side_legend(figure, left, legend)
     return figure
 
@@ -65,7 +66,7 @@ def alpha_figure(
 def barrier_histogram(
     barriers: Mapping[str, npt.ArrayLike],
     *,
-    tolerance: float = TOLERANCE,
+    tolerance: float = DEFAULT_TOLERANCE,
     split: str = "train",
     title: str = "",
     legend: str = "arm",
@@ -73,21 +74,22 @@ def barrier_histogram(
     """Draw how the barriers of examples are distributed, with the tolerance below which an example is connected.
 
     Args:
-        barriers: By arm, per-example barriers in nats, any shape (pairs and examples are pooled).
+        barriers: By arm, the barrier of each example in nats, shape (n,), or (families, n) of several families, whose
+            connected shares are averaged. In a family the barrier of an example is its mean over all pairs.
         tolerance: In nats.
         split: Split they were measured on.
         title: Title of the figure.
         legend: What the lines are.
     """
-    pooled = {arm: np.asarray(values, dtype=np.float64).ravel() for arm, values in barriers.items()}
-    everything = np.concatenate(list(pooled.values()))
+    families = {arm: np.atleast_2d(np.asarray(values, dtype=np.float64)) for arm, values in barriers.items()}
+    everything = np.concatenate([values.ravel() for values in families.values()])
     edges = _barrier_edges(everything, tolerance)
-    styles = arm_styles(pooled)
+    styles = arm_styles(families)
     with house_style():
         figure = new_figure(title or f"Barriers of single examples, {split}", width=7.4, height=3.8)
         axes = figure.add_subplot()
-        for arm, values in pooled.items():
-            share = 100 * np.histogram(values, edges)[0] / len(values)
+        for arm, values in families.items():
+            share = 100 * np.histogram(values, edges)[0] / values.size
             label = f"{arm}: {100 * np.mean(values <= tolerance):.0f} % connected"
             color, line = styles[arm].color, styles[arm].linestyle
             axes.stairs(share, edges, color=color, linestyle=line, linewidth=1.5, label=label)
@@ -98,10 +100,18 @@ def barrier_histogram(
         axes.set_ylabel("share of examples (%)")
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(bottom=0)
-        count = max(len(values) for values in pooled.values())
-        caption(axes, f"connected: barrier at most {tolerance:g} nats; {count:,} barriers (pairs x examples) each")
+        caption(axes, _connected_caption(list(barriers.values()), tolerance))
         side_legend(figure, axes, legend)
     return figure
+
+
+def _connected_caption(barriers: Sequence[npt.ArrayLike], tolerance: float) -> str:
+    shapes = [np.shape(values) for values in barriers]
+    counts = [shape[0] for shape in shapes if len(shape) > 1]
+    number = span(counts) if counts else ""
+    families = f"{number} famil{'y' if number == '1' else 'ies'} of " if counts else ""
+    whose = ", mean over the pairs of a family" if counts else ""
+    return f"connected: barrier at most {tolerance:g} nats{whose}\n{families}{shapes[0][-1]:,} examples"
 
 
 def barrier_against_score(
@@ -109,13 +119,14 @@ def barrier_against_score(
     scores: npt.ArrayLike,
     *,
     score_name: str = "EL2N",
-    tolerance: float = TOLERANCE,
+    tolerance: float = DEFAULT_TOLERANCE,
     title: str = "",
 ) -> Figure:
     """Draw the joint histogram of barrier and score, and above it the connected share by tenth of the score.
 
     Args:
-        barriers: Per-example barriers in nats, shape (n,) or (pairs, n), averaged over pairs.
+        barriers: The barrier of each example in nats, shape (n,), or (families, n) of several families, which are
+            pooled. In a family the barrier of an example is its mean over all pairs.
         scores: Shape (n,). Examples whose score is infinite are left out, and the caption counts them.
         score_name: Name of the score, for the axis.
         tolerance: In nats.
@@ -130,23 +141,25 @@ def barrier_against_score(
         raise UserError(
             f"all {len(whole)} scores are infinite.", expected="some finite score", way_out="draw another score"
         )
-    x, y = whole[finite], np.atleast_2d(np.asarray(barriers, dtype=np.float64)).mean(0)[finite]
+    x, y = whole[finite], np.atleast_2d(np.asarray(barriers, dtype=np.float64))[:, finite]
     lost = f"; {len(whole) - len(x)} infinite, not drawn" if len(x) < len(whole) else ""
+    several = f" in each of {len(y)} families" if len(y) > 1 else ""
     with house_style():
         figure = new_figure(title or f"Barrier against {score_name}", width=6.2, height=5.2)
         top, main = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.6))
-        _joint_histogram(figure, main, x, y, tolerance)
+        _joint_histogram(figure, main, np.tile(x, len(y)), y.ravel(), tolerance)
         main.set_xlabel(f"{score_name} (high: hard)")
         main.set_ylabel("barrier at the midpoint (nats)")
-        centres, shares = _connected_by_tenth(x, y <= tolerance)
+        centres, shares = _connected_by_tenth(x, (y <= tolerance).mean(0))
         top.plot(centres, 100 * shares, color=INK, marker="o", markersize=4)
         top.set_ylim(-4, 104)
         top.set_ylabel("connected (%)")
-        caption(top, f"connected: barrier at most {tolerance:g} nats; one point a tenth of {len(x)} examples{lost}")
+        text = f"connected: barrier at most {tolerance:g} nats; one point per tenth of {len(x)} examples"
+        caption(top, text + several + lost)
     return figure
 
 
-def connected_share_figure(shares: pd.DataFrame, *, tolerance: float = TOLERANCE, title: str = "") -> Figure:
+def connected_share_figure(shares: pd.DataFrame, *, tolerance: float = DEFAULT_TOLERANCE, title: str = "") -> Figure:
     """Draw the connected share over pre-training steps: mean and range over replicates, one line an arm.
 
     Args:
@@ -169,37 +182,48 @@ def connected_share_figure(shares: pd.DataFrame, *, tolerance: float = TOLERANCE
         axes.set_ylim(-3, 103)
         axes.set_ylabel("connected examples (%)")
         counts = shares.groupby(["arm", "pretrain_steps"]).size()
-        caption(
-            axes, f"barrier at most {tolerance:g} nats; mean, band from lowest to highest of {_span(counts)} values"
-        )
+        caption(axes, f"barrier at most {tolerance:g} nats; mean, band from lowest to highest of {span(counts)} values")
         side_legend(figure, axes, "arm")
     return figure
 
 
-def prediction_figure(points: pd.DataFrame, *, x_label: str, y_label: str, title: str = "", seed: int = 0) -> Figure:
+def prediction_figure(points: pd.DataFrame, *, x_label: str, y_label: str, title: str = "", rival: str = "") -> Figure:
     """Draw what a measurement at the rewinding point says about the sparse network: one marker an arm.
 
     Args:
-        points: Columns ``arm``, ``x`` and ``y``; one row a replicate of an arm.
+        points: Columns ``arm``, ``x`` and ``y``, and ``rival`` for another predictor of the same ``y``; one row a
+            rewinding point.
         x_label: What ``x`` is, with its unit.
         y_label: What ``y`` is, with its unit.
         title: Title of the figure.
-        seed: Seed of the bootstrap intervals.
+        rival: What to call the other predictor; empty for no comparison.
     """
-    kinds = ("pearson", "spearman")
+    arms = list(points["arm"])
+    found = predict(points["x"], points["y"], arms=arms)
+    lines = ["     ".join(map(_describe, (found.pearson, found.spearman)))]
+    if rival:
+        gains = [compare_predictors(points["x"], points["rival"], points["y"], kind=k, arms=arms) for k in KINDS]
+        lines += [f"stronger than {rival} by", "     ".join(map(_describe, gains))]
+    reasons = dict.fromkeys(one.reason for one in (found.pearson, found.spearman) if one.reason)
+    lines.append(f"{found.points} rewinding points of {found.arms} arms; 95 % intervals over arms (jackknife)")
+    if reasons:
+        lines[-1] = f"{found.points} rewinding points; no interval: {'; '.join(reasons)}"
     with house_style():
-        figure = new_figure(title or "What the rewinding point predicts", width=7.0, height=4.2)
+        figure = new_figure(title or "What the rewinding point predicts", width=7.0, height=4.6)
         axes = figure.add_subplot()
         for arm, style in arm_styles(points["arm"]).items():
             own = points[points["arm"] == arm]
             axes.plot(own["x"], own["y"], linestyle="", color=style.color, marker=style.marker, alpha=0.85, label=arm)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        found = [correlate(points["x"], points["y"], kind=kind, seed=seed) for kind in kinds]  # type: ignore[arg-type]
-        texts = [f"{c.kind.capitalize()} {c.value:+.2f} [{c.low:+.2f}, {c.high:+.2f}]" for c in found]
-        caption(axes, f"{'     '.join(texts)}\n{len(points)} points; 95 % bootstrap intervals over points")
+        caption(axes, "\n".join(lines))
         side_legend(figure, axes, "arm")
     return figure
+
+
+def _describe(found: Correlation | Advantage) -> str:
+    text = f"{found.kind.capitalize()} {found.value:+.2f}"
+    return text if found.reason else f"{text} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
 def eigenvalue_figure(
@@ -287,8 +311,3 @@ def step_axis(axes: Axes, steps: np.ndarray) -> None:
         axes.xaxis.set_major_locator(FixedLocator(steps.tolist()))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("k: pre-training steps")
-
-
-def _span(counts: npt.ArrayLike) -> str:
-    low, high = int(np.min(counts)), int(np.max(counts))
-    return str(low) if low == high else f"{low} to {high}"

@@ -13,18 +13,17 @@ from ticketdiet.core.values import Images
 from ticketdiet.data.images import load_images
 from ticketdiet.landscape.per_example import NEVER, ConnectedByGroup, connected_by_class, connected_by_quantile
 from ticketdiet.landscape.per_example import first_connected as first_steps
+from ticketdiet.landscape.tolerance import DEFAULT_TOLERANCE
+from ticketdiet.reports.completeness import Results
 from ticketdiet.reports.diet_report import score_stages
 from ticketdiet.reports.families import FamilyResult, pretrained_on, read_families
-from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.planner import Plan
 
 Grouping = Literal["example", "quantile", "class", "step"]
 GROUPINGS: tuple[str, ...] = get_args(Grouping)
 
 
-def example_rows(
-    plan: Plan, store: ResultStore, *, split: str = "train", tolerance: float | None = None
-) -> pd.DataFrame:
+def example_rows(plan: Plan, store: Results, *, split: str = "train", tolerance: float | None = None) -> pd.DataFrame:
     """Return one row an example and dense family.
 
     Args:
@@ -59,7 +58,7 @@ def example_rows(
 
 def group_rows(
     plan: Plan,
-    store: ResultStore,
+    store: Results,
     by: Literal["quantile", "class"],
     *,
     score: str | None = None,
@@ -100,7 +99,7 @@ def group_rows(
     return pd.DataFrame(rows)
 
 
-def first_rows(plan: Plan, store: ResultStore, *, tolerance: float | None = None) -> pd.DataFrame:
+def first_rows(plan: Plan, store: Results, *, tolerance: float | None = None) -> pd.DataFrame:
     """Return which examples are connected first: over the steps of arms that were pre-trained on the same.
 
     Args:
@@ -145,7 +144,7 @@ def first_rows(plan: Plan, store: ResultStore, *, tolerance: float | None = None
     return pd.DataFrame(rows).astype({"pretrain_steps": "Int64"})
 
 
-def read_scores(plan: Plan, store: ResultStore, replicate: int) -> dict[str, np.ndarray]:
+def read_scores(plan: Plan, store: Results, replicate: int) -> dict[str, np.ndarray]:
     """Read the finished scores that a replicate uses: name to mean over models, float64 (n,), in the images' order."""
     return {
         name: store.tensors(stage.address, "scores")["matrix"].double().mean(0).numpy()
@@ -187,11 +186,15 @@ def _family_columns(family: FamilyResult, split: str, tolerance: float) -> dict[
 def _tolerance(plan: Plan, tolerance: float | None) -> float:
     within = plan.study.measure.tolerance if tolerance is None else tolerance
     if not within >= 0:
-        raise UserError(f"tolerance {within}.", expected="a number of nats, at least 0", way_out="0.1 is the usual one")
+        raise UserError(
+            f"tolerance {within}.",
+            expected="a number of nats, at least 0",
+            way_out=f"{DEFAULT_TOLERANCE:g} is the usual one",
+        )
     return within
 
 
-def _families(plan: Plan, store: ResultStore) -> list[FamilyResult]:
+def _families(plan: Plan, store: Results) -> list[FamilyResult]:
     families = read_families(plan, store)
     if not families:
         raise UserError(
@@ -212,7 +215,7 @@ def _by_class(plan: Plan, tolerance: float) -> dict[str, _Maker]:
 
 
 def _by_quantile(
-    plan: Plan, store: ResultStore, replicate: int, score: str | None, quantiles: int, tolerance: float
+    plan: Plan, store: Results, replicate: int, score: str | None, quantiles: int, tolerance: float
 ) -> dict[str, _Maker]:
     scores = read_scores(plan, store, replicate)
     if not scores:

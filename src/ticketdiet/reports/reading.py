@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from ticketdiet.core.errors import TicketDietError
+from ticketdiet.reports.completeness import SoundResults, StudyState, study_state
 from ticketdiet.reports.rows import COLUMNS
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.planner import Plan
 from ticketdiet.studies.stages import Stage
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResults:
+    """What a store holds of a study.
+
+    Attributes:
+        rows: Tidy rows, as :func:`read_rows` returns them.
+        state: Which stages they are of, and which are missing or damaged.
+        store: The store, without what is damaged.
+    """
+
+    rows: pd.DataFrame
+    state: StudyState
+    store: SoundResults
+
+
+def read_study(plan: Plan, store: ResultStore, *, whole: Collection[str] = ()) -> StudyResults:
+    """Read the measurements of a study, and what is missing of them.
+
+    A result that turns out to be damaged is left out and named in the state; the others are read all the same.
+
+    Args:
+        plan: The study's stages.
+        store: Where their results are.
+        whole: Kinds of stage of which every byte is checked, for whoever goes on to read their arrays.
+    """
+    state = study_state(plan, store, whole=whole)
+    rows: list[dict[str, Any]] = []
+    damage: dict[str, str] = {}
+    for address, stage in plan.stages.items():
+        if address not in state.sound:
+            continue
+        try:
+            rows += list(_rows_of(stage, store, plan))
+        except TicketDietError as error:
+            damage[address] = store.inspect(address).reason or error.came.removesuffix(".")
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "kind", *_extra_columns(rows)])
+    table = table.astype({"replicate": "Int64", "level": "Int64", "step": "Int64", "density": "float64"})
+    state = state.with_damage(damage)
+    return StudyResults(table, state, SoundResults(store, state))
 
 
 def read_rows(plan: Plan, store: ResultStore) -> pd.DataFrame:
@@ -18,18 +63,19 @@ def read_rows(plan: Plan, store: ResultStore) -> pd.DataFrame:
 
     Args:
         plan: The study's stages.
-        store: Where their results are; unfinished ones are passed over.
+        store: Where their results are; unfinished ones are passed over. Damaged ones are too, with a warning that
+            names them.
 
     Returns:
         Columns ``study arm replicate level density step metric split value address kind`` and what single metrics add
         (``tolerance``, ``pair``). ``level`` and ``density`` are missing where they have no meaning.
-
-    Raises:
-        DamagedResult: When a result does not match its checksums.
     """
-    rows = [row for stage in plan.stages.values() if store.has(stage.address) for row in _rows_of(stage, store, plan)]
-    table = pd.DataFrame(rows, columns=[*COLUMNS, "kind", *_extra_columns(rows)])
-    return table.astype({"replicate": "Int64", "level": "Int64", "step": "Int64", "density": "float64"})
+    found = read_study(plan, store)
+    for address, reason in found.state.damaged.items():
+        warnings.warn(
+            f"the rows leave out a damaged result: {plan.stages[address].label} ({address}): {reason}", stacklevel=2
+        )
+    return found.rows
 
 
 def _rows_of(stage: Stage, store: ResultStore, plan: Plan) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from ticketdiet.core.errors import UserError
 
 COLUMNS = ("study", "arm", "replicate", "level", "density", "step", "metric", "split", "value", "address")
 SPARSE_TRAININGS = ("level", "control")
+FAMILY = "family"  # the pair of what was measured over all pairs of a family
 
 
 def select_rows(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "test") -> pd.DataFrame:
@@ -41,12 +42,14 @@ def select_rows(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "t
 def final_rows(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "test") -> pd.DataFrame:
     """Return one row an arm, replicate and level: the last step that was measured.
 
-    Rows without a level (pre-training, families of children) are left out, and where a column ``kind`` tells levels
-    from other networks, only levels are taken. Raises as ``select_rows`` does.
+    Rows without a level (pre-training) are left out, and where a column ``kind`` tells levels from other networks, only
+    levels are taken. Of barriers, those over all pairs of a family are taken. Raises as ``select_rows`` does.
     """
     leveled = select_rows(rows, metric=metric, split=split).dropna(subset=["level", "value"])
     if "kind" in leveled and leveled["kind"].isin(SPARSE_TRAININGS).any():
         leveled = leveled[leveled["kind"].isin(SPARSE_TRAININGS)]
+    if "pair" in leveled and (leveled["pair"] == FAMILY).any():
+        leveled = leveled[leveled["pair"] == FAMILY]
     in_order = leveled.sort_values("step", kind="stable", na_position="first")
     last = in_order.drop_duplicates(["study", "arm", "replicate", "level"], keep="last")
     if last.empty:

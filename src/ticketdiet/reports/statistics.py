@@ -1,14 +1,15 @@
-"""What replicates say: means, spreads, intervals, paired differences and correlations.
+"""What replicates say: means, spreads, intervals and paired differences.
 
 Spreads are sample standard deviations (ddof = 1, the unbiased variance): with two to four replicates the population
-formula (ddof = 0) that published bands use is 13 to 29 % too narrow. Intervals of means are Student's t. Where a number
-needs more replicates than there are it is NaN, never 0.
+formula (ddof = 0) that published bands use is 13 to 29 % too narrow. Intervals of means are Student's t, cut to the
+values that the metric can have. p-values are those of an exact sign-flip test, which assumes no distribution. Where a
+number needs more, or more varied, replicates than there are it is NaN, never 0, and a reason stands beside it.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,19 @@ import pandas as pd
 from scipy import stats
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.landscape.prediction import predict
+from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.reports.rows import arm_order, final_rows
+
+Bounds = tuple[float, float]
+UNBOUNDED: Bounds = (-np.inf, np.inf)
+BOUNDS: dict[str, Bounds] = {
+    **dict.fromkeys(("accuracy", "error", "connected_share", "noise_auroc", "noise_precision"), (0.0, 1.0)),
+    **dict.fromkeys(("error_barrier", "gradient_cosine"), (-1.0, 1.0)),
+    "loss": (0.0, np.inf),
+}
+FEWEST_FOR_P = 3  # two replicates cannot get below p = 1/2
+MOST_ENUMERATED = 16  # replicates: 2^15 patterns of signs; of more as many are drawn
+EQUAL = 1e-9  # relative: values nearer than this differ by rounding alone
 
 
 @dataclass(frozen=True)
@@ -28,8 +40,9 @@ class Estimate:
         mean: The mean.
         std: Sample standard deviation (ddof = 1), NaN for one value.
         n: Number of values.
-        low: Lower end of the t-interval of the mean, NaN for one value.
-        high: Upper end.
+        low: Lower end of the t-interval of the mean; NaN where ``reason`` says why.
+        high: Upper end, likewise.
+        reason: Why there is no interval; empty when there is one.
     """
 
     mean: float
@@ -37,42 +50,61 @@ class Estimate:
     n: int
     low: float
     high: float
+    reason: str = ""
 
 
-@dataclass(frozen=True)
-class Correlation:
-    """A correlation coefficient with a bootstrap interval.
-
-    Attributes:
-        kind: ``"pearson"`` (of values) or ``"spearman"`` (of ranks).
-        value: The coefficient, NaN when it is undefined.
-        low: Lower end of the percentile bootstrap interval.
-        high: Upper end.
-        n: Number of points.
-    """
-
-    kind: str
-    value: float
-    low: float
-    high: float
-    n: int
+def bounds_of(metric: str) -> Bounds:
+    """Return the least and the greatest value that a metric can have, infinite where it has no bound."""
+    return BOUNDS.get(metric.removesuffix("_recalibrated"), UNBOUNDED)
 
 
-def estimate(values: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
-    """Estimate a mean from independent values, shape (n,).
+def estimate(values: npt.ArrayLike, confidence: float = 0.95, *, bounds: Bounds = UNBOUNDED) -> Estimate:
+    """Estimate a mean from independent values.
+
+    The interval is Student's t, cut to ``bounds``: the mean that it is about cannot lie outside them, so cutting
+    loses no coverage. Equal values give no interval: accuracies are counts of test images, so that two or three
+    replicates agree by chance, and their agreement does not say that the mean is known exactly.
+
+    Args:
+        values: (n,), n at least 1.
+        confidence: Coverage that the interval aims at, in (0, 1).
+        bounds: Least and greatest value that there can be, (0, 1) for fractions.
 
     Raises:
-        UserError: When there is no value.
+        UserError: When there is no value, one is outside ``bounds``, or for a confidence outside (0, 1).
     """
     sample = np.asarray(values, dtype=np.float64).ravel()
+    _check(sample, confidence, bounds)
+    return _estimate(sample, confidence, bounds, scale=float(np.abs(sample).max()))
+
+
+def _estimate(sample: np.ndarray, confidence: float, bounds: Bounds, scale: float) -> Estimate:
+    n = int(sample.size)
+    if not np.isfinite(sample).all():
+        return Estimate(np.nan, np.nan, n, np.nan, np.nan, "a value is not finite")
+    mean = float(sample.mean())
+    if n == 1:
+        return Estimate(mean, np.nan, n, np.nan, np.nan, "one value has no interval")
+    if np.ptp(sample) <= EQUAL * scale:
+        return Estimate(mean, 0.0, n, np.nan, np.nan, f"no interval: the {n} values are equal")
+    std = float(sample.std(ddof=1))
+    reach = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * std / float(np.sqrt(n))
+    return Estimate(mean, std, n, max(mean - reach, bounds[0]), min(mean + reach, bounds[1]))
+
+
+def _check(sample: np.ndarray, confidence: float, bounds: Bounds) -> None:
     if sample.size == 0:
         raise UserError("a mean of no values.", expected="at least one replicate", way_out="run the study first")
-    mean = float(sample.mean())
-    if sample.size == 1:
-        return Estimate(mean, float("nan"), 1, float("nan"), float("nan"))
-    std = float(sample.std(ddof=1))
-    reach = float(stats.t.ppf((1 + confidence) / 2, sample.size - 1)) * std / float(np.sqrt(sample.size))
-    return Estimate(mean, std, int(sample.size), mean - reach, mean + reach)
+    if not 0 < confidence < 1:
+        raise UserError(f"confidence {confidence}.", expected="a number in (0, 1)", way_out="0.95 is the usual one")
+    outside = sample[np.isfinite(sample)]
+    outside = outside[(outside < bounds[0] - EQUAL) | (outside > bounds[1] + EQUAL)]
+    if outside.size:
+        raise UserError(
+            f"the value {outside[0]:g} outside [{bounds[0]:g}, {bounds[1]:g}].",
+            expected="values within the bounds",
+            way_out="give fractions, not percent, or other bounds",
+        )
 
 
 def summarise(
@@ -87,94 +119,139 @@ def summarise(
         confidence: Of the t-interval.
 
     Returns:
-        Columns ``arm level density mean std n low high``; ``density`` is the mean over replicates, because the
-        threshold rule removes slightly different numbers of weights.
+        Columns ``arm level density mean std n low high reason``, the last five as in :class:`Estimate`; ``density`` is
+        the mean over replicates, because the threshold rule removes slightly different numbers of weights.
+
+    Raises:
+        UserError: When nothing of it has been measured, or for a confidence outside (0, 1).
     """
     final = final_rows(rows, metric=metric, split=split)
     order = {arm: place for place, arm in enumerate(arm_order(final))}
     records = []
     for _, group in final.groupby(["arm", "level"]):
         first, density = group.iloc[0], float(group["density"].mean())
-        found = estimate(group["value"], confidence)
+        found = estimate(group["value"], confidence, bounds=bounds_of(metric))
         records.append({"arm": first["arm"], "level": int(first["level"]), "density": density, **vars(found)})
     records.sort(key=lambda record: (order[record["arm"]], record["level"]))
     return pd.DataFrame.from_records(records)
 
 
+COMPARED = (
+    *("arm", "baseline", "level", "density", "mean", "baseline_mean", "difference", "std", "n", "low", "high"),
+    *("p_value", "smallest_p", "reason"),
+)
+
+
 def compare(
-    rows: pd.DataFrame, *, baseline: str, metric: str = "accuracy", split: str = "test", confidence: float = 0.95
+    rows: pd.DataFrame,
+    *,
+    baseline: str,
+    arm: str | None = None,
+    metric: str = "accuracy",
+    split: str = "test",
+    level: int | None = None,
+    confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Compare every arm with a baseline, replicate by replicate: the same replicate shares its initialisation.
+    """Compare arms with a baseline, replicate by replicate: the same replicate shares its initialisation and order.
 
     Args:
         rows: Tidy rows.
         baseline: Arm to subtract.
+        arm: Arm to subtract it from; by default every other one.
         metric: Which metric.
         split: Which split.
+        level: Only this level; by default all.
         confidence: Of the t-interval of the mean difference.
 
     Returns:
-        Columns ``arm baseline level density difference std n low high p_value``: the mean of the paired differences,
-        and the two-sided p-value of the paired t-test, not corrected for the number of comparisons. Only replicates
-        that both arms have enter.
+        One row an arm and level, columns ``arm baseline level density mean baseline_mean difference std n low high
+        p_value smallest_p reason``. Only replicates that both arms have enter, in both means too. ``difference``,
+        ``std``, ``low`` and ``high`` are of the paired differences, as :func:`estimate` gives them. ``p_value`` is that
+        of :func:`sign_flip_test`, not corrected for the number of comparisons, and NaN for fewer than 3 replicates;
+        ``smallest_p`` is the least that n replicates can reach. ``reason`` says why a number is NaN.
 
     Raises:
-        UserError: When the baseline is no arm of the rows.
+        UserError: When an arm is not in the rows, both are the same, no replicate has both, or as :func:`summarise`.
     """
     final = final_rows(rows, metric=metric, split=split)
     arms = arm_order(final)
-    if baseline not in arms:
-        raise UserError(f"no arm {baseline!r}.", expected=f"one of: {', '.join(arms)}", way_out="choose one of these")
-    keys = ["replicate", "level"]
-    base = final[final["arm"] == baseline].set_index(keys)["value"]
+    for name in (baseline, arm):
+        if name is not None and name not in arms:
+            raise UserError(
+                f"no arm {name!r} in the rows.", expected=f"one of: {', '.join(arms)}", way_out="choose one of these"
+            )
+    if arm == baseline:
+        raise UserError(f"arm {arm!r} against itself.", expected="two arms", way_out=f"one of: {', '.join(arms)}")
+    if level is not None:
+        final = _only_level(final, level)
+    keys = ["study", "replicate", "level"]
+    base = final[final["arm"] == baseline].set_index(keys)["value"].rename("base")
     records = []
-    for arm in (arm for arm in arms if arm != baseline):
-        own = final[final["arm"] == arm].set_index(keys)
-        own = own.assign(difference=own["value"] - base).dropna(subset=["difference"]).reset_index()
-        for _, group in own.groupby("level"):
-            found, level = estimate(group["difference"], confidence), int(group["level"].iloc[0])
-            record = {"arm": arm, "baseline": baseline, "level": level, "density": float(group["density"].mean())}
-            numbers = {"difference": found.mean, "std": found.std, "n": found.n, "low": found.low, "high": found.high}
-            records.append({**record, **numbers, "p_value": _p_value(found)})
-    columns = ["arm", "baseline", "level", "density", "difference", "std", "n", "low", "high", "p_value"]
-    return pd.DataFrame.from_records(records, columns=columns)
+    for name in [arm] if arm is not None else [name for name in arms if name != baseline]:
+        pairs = final[final["arm"] == name].join(base, on=keys).dropna(subset=["base"])
+        for number, group in pairs.groupby("level"):
+            who = {"arm": name, "baseline": baseline, "level": int(str(number)), "density": group["density"].mean()}
+            values, others = group["value"].to_numpy(np.float64), group["base"].to_numpy(np.float64)
+            records.append({**who, **_difference(values, others, bounds_of(metric), confidence)})
+    if arm is not None and not records:
+        raise UserError(
+            f"no replicate has {metric} on {split} of both {arm} and {baseline} at a level.",
+            expected="at least one level of one replicate that both arms have finished",
+            way_out="run the study further",
+        )
+    return pd.DataFrame.from_records(records, columns=list(COMPARED))
 
 
-def correlate(
-    x: npt.ArrayLike,
-    y: npt.ArrayLike,
-    *,
-    kind: Literal["pearson", "spearman"] = "pearson",
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Correlation:
-    """Correlate two measurements of the same points.
+def _only_level(final: pd.DataFrame, level: int) -> pd.DataFrame:
+    chosen = final[final["level"] == level]
+    if chosen.empty:
+        known = ", ".join(str(number) for number in sorted(final["level"].unique()))
+        raise UserError(f"no rows of level {level}.", expected=f"one of: {known}", way_out="choose one of these")
+    return chosen
+
+
+def _difference(values: np.ndarray, others: np.ndarray, bounds: Bounds, confidence: float) -> dict[str, object]:
+    with np.errstate(invalid="ignore"):  # infinite losses
+        differences, (least, most) = values - others, bounds
+    _check(differences, confidence, UNBOUNDED)
+    # A difference of two sums is rounded on the scale of the sums: equal differences do not come out equal to the bit.
+    scale = float(max(np.abs(values).max(), np.abs(others).max()))
+    found = _estimate(differences, confidence, (least - most, most - least), scale)
+    refused = found.reason if np.isnan(found.mean) else ""
+    too_few = f"no p-value: fewer than {FEWEST_FOR_P} replicates" if found.n < FEWEST_FOR_P else ""
+    return {
+        "mean": float(values.mean()),
+        "baseline_mean": float(others.mean()),
+        "difference": found.mean,
+        "std": found.std,
+        "n": found.n,
+        "low": found.low,
+        "high": found.high,
+        "p_value": np.nan if refused or too_few else sign_flip_test(differences, scale=scale),
+        "smallest_p": np.nan if too_few else 2.0 ** (1 - found.n),
+        "reason": "; ".join(filter(None, (found.reason.replace("value", "difference"), too_few))),
+    }
+
+
+def sign_flip_test(differences: npt.ArrayLike, *, scale: float | None = None, seed: int = 0) -> float:
+    """Return the two-sided p-value of the sign-flip test of a mean of 0 (Fisher 1935).
+
+    When an arm makes no difference, the sign of each paired difference is a toss of a coin. The p-value is the share of
+    all patterns of signs whose mean is at least as far from 0 as the one seen: exact, and at least 2^(1 - n) for n
+    differences. For more than 16 differences 2^15 patterns are drawn, and the one seen is counted with them.
 
     Args:
-        x: Shape (points,).
-        y: Shape (points,).
-        kind: ``"pearson"`` or ``"spearman"`` (ranks, ties averaged).
-        confidence: Of the percentile bootstrap interval, which resamples points.
-        resamples: Bootstrap samples; those in which a coefficient is undefined are left out.
-        seed: Seed of the resampling.
-
-    Raises:
-        UserError: When the shapes differ.
+        differences: (n,), n at least 1.
+        scale: Size of the numbers that were subtracted, for what counts as equal; by default of the differences.
+        seed: Seed of the drawing.
     """
-    a, b = np.asarray(x, dtype=np.float64).ravel(), np.asarray(y, dtype=np.float64).ravel()
-    if a.shape != b.shape:
-        raise UserError(f"{a.size} x values with {b.size} y values.", expected="one pair a point", way_out="match them")
-    if a.size < 3:
-        return Correlation(kind, float("nan"), float("nan"), float("nan"), int(a.size))
-    found = predict(a, b, resamples=resamples, confidence=confidence, seed=seed)
-    one = found.pearson if kind == "pearson" else found.spearman
-    return Correlation(kind, one.value, one.low, one.high, found.points)
-
-
-def _p_value(found: Estimate) -> float:
-    if found.n < 2:
-        return float("nan")
-    if found.std == 0:
-        return 1.0 if found.mean == 0 else 0.0
-    return float(2 * stats.t.sf(abs(found.mean) / (found.std / np.sqrt(found.n)), found.n - 1))
+    sample = np.asarray(differences, dtype=np.float64).ravel()
+    slack = EQUAL * (float(np.abs(sample).max()) if scale is None else scale) * sample.size
+    seen = abs(sample.sum()) - slack
+    if sample.size <= MOST_ENUMERATED:
+        # The first sign may stay: turning all of them gives the same distance from 0.
+        signs = np.array([(1, *others) for others in itertools.product((1, -1), repeat=sample.size - 1)])
+        return float(np.mean(np.abs(signs @ sample) >= seen))
+    shape = (2 ** (MOST_ENUMERATED - 1), sample.size)
+    signs = numpy_generator(seed, "sign_flip").integers(0, 2, size=shape) * 2 - 1
+    return float((1 + np.sum(np.abs(signs @ sample) >= seen)) / (1 + len(signs)))

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ticketdiet.landscape.prediction import FEWEST_POINTS
+from ticketdiet.reports.completeness import Results
 from ticketdiet.reports.diet_figures import diet_figures
 from ticketdiet.reports.diet_report import score_stages
 from ticketdiet.reports.families import FamilyResult, pretrained_on, read_families
@@ -17,18 +19,15 @@ from ticketdiet.reports.landscape_figures import (
     connected_share_figure,
     prediction_figure,
 )
-from ticketdiet.reports.rows import final_rows
+from ticketdiet.reports.rows import FAMILY, final_rows
 from ticketdiet.reports.table import format_density
-from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.planner import Plan
 
-FAMILY = "family"
 # Running statistics lag far behind after a few steps, and would decide the number.
 RECALIBRATED = "accuracy_recalibrated"
-FEWEST_POINTS_TO_PREDICT = 3
 
 
-def study_figures(plan: Plan, store: ResultStore, rows: pd.DataFrame) -> dict[str, Figure]:
+def study_figures(plan: Plan, store: Results, rows: pd.DataFrame) -> dict[str, Figure]:
     """Draw every figure that the finished results of a study allow.
 
     Args:
@@ -49,7 +48,7 @@ def study_figures(plan: Plan, store: ResultStore, rows: pd.DataFrame) -> dict[st
     if families:
         figures |= _family_figures(plan, families)
         figures |= _score_figures(plan, store, families)
-        figures |= _prediction(name, rows, plan.study.measure.predict_level)
+        figures |= _prediction(plan, rows)
     return figures
 
 
@@ -64,6 +63,12 @@ def _by_arm(families: list[FamilyResult], split: str, what: str) -> dict[str, np
     return {arm: np.concatenate([f.stack(split, what) for f in families if f.arm == arm]) for arm in arms}
 
 
+def _barriers_by_arm(families: list[FamilyResult]) -> dict[str, np.ndarray]:
+    """Arm -> (families, n): the barrier of each training example, averaged over the pairs of its family."""
+    arms = dict.fromkeys(family.arm for family in families)
+    return {arm: np.stack([f.per_example("train") for f in families if f.arm == arm]) for arm in arms}
+
+
 def _family_figures(plan: Plan, families: list[FamilyResult]) -> dict[str, Figure]:
     name, tolerance = plan.study.study, plan.study.measure.tolerance
     alphas = families[0].arrays["alphas"].numpy()
@@ -75,7 +80,7 @@ def _family_figures(plan: Plan, families: list[FamilyResult]) -> dict[str, Figur
             title=f"{name}: along the line between dense children, train",
         ),
         "barrier_histogram": barrier_histogram(
-            _by_arm(families, "train", "per_example"),
+            _barriers_by_arm(families),
             tolerance=tolerance,
             title=f"{name}: barriers of single training examples",
         ),
@@ -98,7 +103,7 @@ def _shares(plan: Plan, families: list[FamilyResult]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _score_figures(plan: Plan, store: ResultStore, families: list[FamilyResult]) -> dict[str, Figure]:
+def _score_figures(plan: Plan, store: Results, families: list[FamilyResult]) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     for name, stage in score_stages(plan, replicate=0).items():
         if stage.spec["kind"] != "barrier" and store.has(stage.address):
@@ -125,37 +130,72 @@ def _against(plan: Plan, name: str, scores: np.ndarray, families: list[FamilyRes
     return barrier_against_score(np.stack(own), scores, score_name=kind, tolerance=tolerance, title=title)
 
 
-def _prediction(name: str, rows: pd.DataFrame, level: int | None) -> dict[str, Figure]:
-    """Draw what is known at each rewinding point against the accuracy at ``level``, or at the sparsest."""
-    accuracy = final_rows(rows)
+def _prediction(plan: Plan, rows: pd.DataFrame) -> dict[str, Figure]:
+    """Draw what is known at each rewinding point against the accuracy at a level, by default the sparsest."""
+    points, density = prediction_points(plan, rows)
+    tolerance = f"{plan.study.measure.tolerance:g}"
+    known = {
+        "prediction": ("barrier_mean", 1, "mean barrier of dense children, train (nats)"),
+        "prediction_connected": ("connected_share", 100, f"training examples connected within {tolerance} nats (%)"),
+        "prediction_pretraining": (
+            RECALIBRATED,
+            100,
+            "test accuracy at the rewinding point, BatchNorm recalibrated (%)",
+        ),
+    }
+    figures: dict[str, Figure] = {}
+    for stem, (column, scale, label) in known.items():
+        drawn = points.dropna(subset=[column, "sparse"])
+        if len(drawn) < FEWEST_POINTS or drawn[column].nunique() == 1 or drawn["sparse"].nunique() == 1:
+            continue
+        drawn = drawn.assign(x=scale * drawn[column], y=100 * drawn["sparse"], rival=drawn[RECALIBRATED])
+        has_rival = column != RECALIBRATED and drawn["rival"].notna().all() and drawn["rival"].nunique() > 1
+        figures[stem] = prediction_figure(
+            drawn,
+            x_label=label,
+            y_label=f"test accuracy at density {format_density(density)} (%)",
+            title=f"{plan.study.study}: what predicts sparse accuracy?",
+            rival="accuracy at the rewinding point" if has_rival else "",
+        )
+    return figures
+
+
+def prediction_points(plan: Plan, rows: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Collect what predicts and what is predicted, once for each rewinding point.
+
+    Arms whose sparse training is a control, or restarts from anything but the rewinding point, are left out: they would
+    count a point again, with an accuracy that is not of its ticket. When several other arms share a point, the first
+    of the study stands for it.
+
+    Returns:
+        Columns ``arm replicate address`` (of the rewinding point), ``barrier_mean``, ``connected_share``,
+        ``accuracy_recalibrated`` and ``sparse``, NaN where not measured; and the density of ``sparse``.
+    """
+    arms = {n: arm for n, arm in plan.study.arms.items() if not arm.ticket.is_control}
+    arms = {name: arm for name, arm in arms.items() if arm.ticket.restart == "weights"}
+    points = pd.DataFrame(
+        [
+            {"arm": use.arm, "replicate": use.replicate, "address": stage.address}
+            for stage in plan.stages.values()
+            if stage.kind == "pretrain"
+            for use in stage.uses
+            if use.arm in arms
+        ],
+        columns=["arm", "replicate", "address"],
+    )
+    points = points.sort_values("arm", key=lambda names: names.map(list(arms).index), kind="stable")
+    points = points.drop_duplicates("address")
+    accuracy, level = final_rows(rows), plan.study.measure.predict_level
     sparse = accuracy[accuracy["level"] == (accuracy["level"].max() if level is None else level)]
     family = rows[(rows["split"] == "train") & (rows["pair"] == FAMILY) & (rows["level"] == 0)]
     pretrained = rows[(rows["kind"] == "pretrain") & (rows["split"] == "test") & (rows["metric"] == RECALIBRATED)]
-    pretrained = pretrained.sort_values("step", kind="stable").drop_duplicates(["arm", "replicate"], keep="last")
-    tolerance = family["tolerance"].max()
-    known = {
-        "prediction": (family[family["metric"] == "barrier_mean"], 1, "mean barrier of dense children, train (nats)"),
-        "prediction_connected": (
-            family[family["metric"] == "connected_share"],
-            100,
-            f"training examples connected within {tolerance:g} nats (%)",
-        ),
-        "prediction_pretraining": (pretrained, 100, "test accuracy at the rewinding point, BatchNorm recalibrated (%)"),
+    found = {
+        "barrier_mean": family[family["metric"] == "barrier_mean"],
+        "connected_share": family[family["metric"] == "connected_share"],
+        RECALIBRATED: pretrained.sort_values("step", kind="stable"),
+        "sparse": sparse,
     }
-    figures = {stem: _predict(name, found, scale, label, sparse) for stem, (found, scale, label) in known.items()}
-    return {stem: figure for stem, figure in figures.items() if figure is not None}
-
-
-def _predict(name: str, known: pd.DataFrame, scale: float, label: str, sparse: pd.DataFrame) -> Figure | None:
-    points = known.merge(sparse, on=["arm", "replicate"], suffixes=("_x", "_y"))
-    points = points.rename(columns={"value_x": "x", "value_y": "y"})[["arm", "x", "y"]]
-    if len(points) < FEWEST_POINTS_TO_PREDICT or points["x"].nunique() == 1 or points["y"].nunique() == 1:
-        return None
-    points["x"] *= scale
-    points["y"] *= 100
-    return prediction_figure(
-        points,
-        x_label=label,
-        y_label=f"test accuracy at density {format_density(float(sparse['density'].mean()))} (%)",
-        title=f"{name}: what predicts sparse accuracy?",
-    )
+    for name, measured in found.items():
+        values = measured.drop_duplicates(["arm", "replicate"], keep="last")[["arm", "replicate", "value"]]
+        points = points.merge(values.rename(columns={"value": name}), on=["arm", "replicate"], how="left")
+    return points, float(sparse["density"].mean())

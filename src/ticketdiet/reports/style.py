@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ticketdiet.core.errors import UserError
+from ticketdiet.core.writing import writing
 
 # Okabe and Ito's palette, told apart under the common kinds of colour blindness; its yellow is too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
@@ -107,15 +107,7 @@ def save_figure(figure: Figure, stem: str | os.PathLike[str]) -> list[Path]:
     """
     base = Path(stem)
     files = [base.parent / f"{base.name}.{kind}" for kind in ("png", "svg")]
-    try:
-        base.parent.mkdir(parents=True, exist_ok=True)
-        with house_style():
-            figure.savefig(files[0], format="png", dpi=150, metadata={"Software": None})
-            figure.savefig(files[1], format="svg", metadata={"Date": None, "Creator": None})
-    except OSError as error:
-        raise UserError(
-            f"the figure {base} cannot be written: {error.strerror or error}.",
-            expected="a folder that you may write to, with space left",
-            way_out="choose another folder with --out",
-        ) from error
+    with writing(files[0]), writing(files[1]), house_style():
+        figure.savefig(files[0], format="png", dpi=150, metadata={"Software": None})
+        figure.savefig(files[1], format="svg", metadata={"Date": None, "Creator": None})
     return files

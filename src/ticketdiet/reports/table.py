@@ -5,17 +5,22 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.reports.statistics import summarise
+from ticketdiet.reports.rows import FAMILY
+from ticketdiet.reports.statistics import bounds_of, estimate, summarise
 
 Format = Literal["table", "csv", "json", "parquet"]
+MOST_DENSITIES_ACROSS = 6  # in 80 columns
 
 
 def format_density(density: float) -> str:
@@ -51,53 +56,133 @@ def summary_caption(rows: pd.DataFrame, *, metric: str = "accuracy", split: str 
 
 def describe_replicates(counts: pd.Series) -> str:
     """Say over how many replicates a summary goes, as in "mean ± std (ddof = 1) over 2 to 4 replicates"."""
-    low, high = int(counts.min()), int(counts.max())
-    if high == 1:
+    if counts.max() == 1:
         return "one replicate, no spread"
-    number = str(high) if low == high else f"{low} to {high}"
-    return f"mean ± standard deviation (ddof = 1) over {number} replicates"
+    return f"mean ± standard deviation (ddof = 1) over {span(counts)} replicates"
+
+
+def span(counts: npt.ArrayLike) -> str:
+    """Write a range of whole numbers, as in "3" or "2 to 4"."""
+    low, high = int(np.min(counts)), int(np.max(counts))
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def rich_summary(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "test", title: str = "") -> Group:
-    """Return the summary as a table for the terminal, between its title and its caption."""
-    cells = summary_table(rows, metric=metric, split=split)
-    caption = summary_caption(rows, metric=metric, split=split)
-    table = Table()
+    """Return the summary as a table for the terminal, between its title and its caption.
+
+    Beside the arm stands the number of replicates, under each mean and spread the 95 % interval of the mean.
+    """
+    summary = summarise(rows, metric=metric, split=split)
+    density = summary.groupby("level")["density"].mean()
+    starts = range(0, len(density), MOST_DENSITIES_ACROSS)
+    tables = [_summary_part(summary, density.iloc[start : start + MOST_DENSITIES_ACROSS]) for start in starts]
+    return _titled(tables, title, summary_caption(rows, metric=metric, split=split) + _interval_caption(summary["n"]))
+
+
+def _summary_part(summary: pd.DataFrame, density: pd.Series) -> Table:
+    """Return the columns of some levels."""
+    table = Table(padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("arm \\ density", no_wrap=True)
-    for column in cells.columns:
-        table.add_column(str(column), justify="right")
-    for arm, values in cells.iterrows():
-        table.add_row(str(arm), *values)
-    return _titled(table, title, caption)
+    table.add_column("n", justify="right", no_wrap=True)
+    for level in density.index:
+        table.add_column(format_density(density[level]), justify="right")
+    for arm in dict.fromkeys(summary["arm"]):
+        own = summary[summary["arm"] == arm].set_index("level")
+        cells = [_interval_cell(own.loc[level]) if level in own.index else "" for level in density.index]
+        table.add_row(str(arm), span(own["n"]), *cells)
+    return table
 
 
 def family_table(rows: pd.DataFrame, *, title: str = "", batch_norm: str = "") -> Group:
-    """Return the barriers of the dense families as a table for the terminal: one line an arm, means over replicates.
+    """Return the barriers of the dense families as a table for the terminal: one line an arm, over its replicates.
 
     Args:
         rows: Tidy rows of a study.
         title: Line above the table.
         batch_norm: Policy by which the BatchNorm statistics between two networks were had; "": not said.
     """
-    families = rows[(rows["kind"] == "barrier") & (rows.get("pair") == "family") & (rows["level"] == 0)]
+    families = rows[(rows["kind"] == "barrier") & (rows.get("pair") == FAMILY) & (rows["level"] == 0)]
+    if families.empty:
+        return _titled([], title, "no dense family can be read")
     tolerance = families["tolerance"].max()
+    counts = families.groupby("arm")["replicate"].nunique()
+    caption = describe_replicates(counts) + _interval_caption(counts)
+    caption += f"; connected: barrier of at most {tolerance:g} nats" + (f"; BatchNorm: {batch_norm}" * bool(batch_norm))
     table = Table()
-    caption = f"means over replicates; connected: barrier of at most {tolerance:g} nats"
-    caption += f"; BatchNorm: {batch_norm}" if batch_norm else ""
-    columns = [("barrier_mean", split) for split in ("train", "test")] + [("connected_share", "train")]
-    for heading in ("arm", "barrier, train (nats)", "barrier, test (nats)", "connected, train"):
+    for heading in ("arm", "n", "barrier, train (nats)", "barrier, test (nats)", "connected, train (%)"):
         table.add_column(heading, justify="left" if heading == "arm" else "right")
     for arm in dict.fromkeys(families["arm"]):
         own = families[families["arm"] == arm]
-        means = [own[(own["metric"] == m) & (own["split"] == s)]["value"].mean() for m, s in columns]
-        table.add_row(str(arm), f"{means[0]:.3f}", f"{means[1]:.3f}", f"{100 * means[2]:.0f} %")
-    return _titled(table, title, caption)
+        cells = [_family_cell(own, "barrier_mean", split) for split in ("train", "test")]
+        table.add_row(str(arm), str(counts[arm]), *cells, _family_cell(own, "connected_share", "train", 100, 0))
+    return _titled([table], title, caption)
 
 
-def _titled(table: Table, title: str, caption: str) -> Group:
+def _family_cell(rows: pd.DataFrame, metric: str, split: str, scale: float = 1, digits: int = 3) -> str:
+    values = rows[(rows["metric"] == metric) & (rows["split"] == split)]["value"]
+    if values.empty:
+        return ""
+    return _interval_cell(pd.Series(vars(estimate(values, bounds=bounds_of(metric)))), scale, digits)
+
+
+def _interval_cell(found: pd.Series, scale: float = 1, digits: int = 3) -> str:
+    """Write mean and spread, and under them the interval of the mean, if there is one."""
+    cell = _format_cell(scale * found["mean"], scale * found["std"], digits)
+    if found["reason"]:
+        return cell
+    return f"{cell}\n[{scale * found['low']:.{digits}f}, {scale * found['high']:.{digits}f}]"
+
+
+def _interval_caption(counts: pd.Series) -> str:
+    if counts.max() < 2:
+        return ""
+    return "; in brackets the 95 % t-interval of the mean, none where all values are equal"
+
+
+def comparison_table(compared: pd.DataFrame, *, metric: str, split: str, title: str = "", digits: int = 4) -> Group:
+    """Return the comparison of two arms as a table for the terminal: one line a level.
+
+    Args:
+        compared: What :func:`~ticketdiet.reports.statistics.compare` returns for two arms.
+        metric: What was compared, for the caption.
+        split: On which split.
+        title: Line above the table.
+        digits: Digits after the point.
+    """
+    arm, baseline = compared["arm"].iloc[0], compared["baseline"].iloc[0]
+    table = Table()
+    for heading in ("level", "density", arm, baseline, "difference", "95 % interval", "n", "p"):
+        table.add_column(str(heading), justify="right", no_wrap=heading in ("level", "n", "p"))
+    for row in compared.to_dict("records"):
+        interval = "" if math.isnan(row["low"]) else f"[{row['low']:+.{digits}f}, {row['high']:+.{digits}f}]"
+        difference = _format_cell(row["difference"], row["std"], digits, sign="+")
+        means = [f"{row[name]:.{digits}f}" for name in ("mean", "baseline_mean")]
+        p_value = "" if math.isnan(row["p_value"]) else f"{row['p_value']:.3g}"
+        where = [str(row["level"]), format_density(row["density"])]
+        table.add_row(*where, *means, difference, interval, str(row["n"]), p_value)
+    text = f"{split} {metric}, paired by replicate: mean difference ± standard deviation (ddof = 1), t-interval"
+    tested = compared.dropna(subset=["p_value"])
+    if not tested.empty:
+        smallest = tested.drop_duplicates("n").sort_values("n")
+        least = ", ".join(f"{p:.3g} for n = {n}" for n, p in zip(smallest["n"], smallest["smallest_p"], strict=True))
+        text += f"; p: exact sign-flip test, two-sided, not corrected for {len(tested)} comparison"
+        text += f"{'s' * (len(tested) > 1)}; the smallest p there can be is {least}"
+    return _titled([table], title, "\n".join([text, *_remarks(compared)]))
+
+
+def _remarks(compared: pd.DataFrame) -> list[str]:
+    """Say of which levels an interval or a p-value is missing, and why; one line a reason."""
+    levels: dict[str, list[str]] = {}
+    for row in compared.to_dict("records"):
+        for reason in filter(None, row["reason"].split("; ")):
+            levels.setdefault(reason, []).append(str(row["level"]))
+    return [f"level{'s' * (len(at) > 1)} {', '.join(at)}: {reason}" for reason, at in levels.items()]
+
+
+def _titled(tables: Sequence[Table], title: str, caption: str) -> Group:
     # As lines of their own: rich wraps the title and caption of a table to the table's width.
     lines = [Text(title, style="table.title")] if title else []
-    return Group(*lines, table, Text(caption, style="table.caption"))
+    return Group(*lines, *tables, Text(caption, style="table.caption"))
 
 
 def format_rows(rows: pd.DataFrame, kind: Format) -> str:
@@ -138,8 +223,8 @@ def parquet_rows(rows: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _format_cell(mean: float, std: float, digits: int) -> str:
-    return f"{mean:.{digits}f}" + ("" if math.isnan(std) else f" ± {std:.{digits}f}")
+def _format_cell(mean: float, std: float, digits: int, sign: str = "-") -> str:
+    return f"{mean:{sign}.{digits}f}" + ("" if math.isnan(std) else f" ± {std:.{digits}f}")
 
 
 def _json_rows(rows: pd.DataFrame) -> str:

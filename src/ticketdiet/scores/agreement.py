@@ -21,6 +21,7 @@ from ticketdiet.core.errors import DataError, UnknownName
 from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.core.values import Images
 from ticketdiet.training.batch_norm import recalibrated
+from ticketdiet.training.convolutions import safe_convolutions
 from ticketdiet.training.evaluation import autocast, device_of, evaluating, prepared_chunks
 from ticketdiet.training.recipe import Precision
 
@@ -99,7 +100,7 @@ def gradient_agreement(
     rounds = -(-batches // disjoint)
     results = []
     statistics = recalibrated(model, images, precision=precision) if batch_norm == "recalibrate" else nullcontext()
-    with statistics, evaluating(model), autocast(device_of(model), precision):
+    with statistics, evaluating(model), safe_convolutions(model), autocast(device_of(model), precision):
         for name, subset in subsets.items():
             draws = numpy_generator(seed, "agreement")
             cosines, norms = [], list[float]()

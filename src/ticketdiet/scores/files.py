@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ticketdiet.core.errors import DataError
+from ticketdiet.core.reading import open_regular
 from ticketdiet.core.values import Images, Scores
 from ticketdiet.core.writing import writing
 from ticketdiet.data.decoded import reason_of
@@ -122,6 +123,7 @@ def read_values(path: str | os.PathLike[str], count: int, *, column: str | None 
     """
     ending = _ending(path, (".npy", ".csv", ".parquet"))
     try:
+        open_regular(path).close()  # a pipe or a device would be waited for
         values = _read_npy(path) if ending == ".npy" else _read_column(path, ending, column)
     except DataError:
         raise

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 from ticketdiet.core.errors import DataError
+from ticketdiet.training.convolutions import is_at_risk, places_read, safe_convolutions
 from ticketdiet.training.evaluation import autocast, device_of, evaluating
 from ticketdiet.training.recipe import Precision
 
@@ -84,7 +85,7 @@ _Way = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def _in_chunks(way: _Way, model: nn.Module, inputs: Tensor, labels: Tensor, precision: Precision, chunk: int) -> Tensor:
-    with evaluating(model), autocast(device_of(model), precision):
+    with evaluating(model), safe_convolutions(model), autocast(device_of(model), precision):
         parts = zip(torch.split(inputs, chunk), torch.split(labels, chunk), strict=True)
         return torch.cat([way(model, x, y).sqrt() for x, y in parts])
 
@@ -222,14 +223,18 @@ def _patches(layer: nn.Conv2d, entered: Tensor) -> Tensor:
 def _grouped(layer: nn.Conv2d, entered: Tensor, at_output: Tensor) -> Tensor:
     """Examples as groups of one convolution: the gradient of its weight is then that of each, (chunk, numel)."""
     n, g = len(entered), at_output
+    groups, stride = n * layer.groups, layer.stride
+    # This is a backward pass of its own, and a chunk of one example is one group.
+    if is_at_risk(layer.weight.shape, stride, layer.padding, groups):
+        entered, stride = places_read(entered, stride), (1, 1)
     gradients: Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
         entered.to(g.dtype).reshape(1, -1, *entered.shape[2:]),
         (n * layer.out_channels, *layer.weight.shape[1:]),
         g.reshape(1, -1, *g.shape[2:]),
-        stride=layer.stride,
+        stride=stride,
         padding=layer.padding,
         dilation=layer.dilation,
-        groups=n * layer.groups,
+        groups=groups,
     )
     return gradients.view(n, -1)
 

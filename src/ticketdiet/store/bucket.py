@@ -6,14 +6,15 @@ of one address never overwrite each other's files, and whichever manifest lands 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from ticketdiet.store.failures import unwritable
-from ticketdiet.store.manifest import MANIFEST, FileRecord
-from ticketdiet.store.place import Entry, FileStat, Seal, sha256
+from ticketdiet.store.manifest import MANIFEST, FileRecord, prefixed
+from ticketdiet.store.place import Entry, FileStat, Misplaced, Seal, sha256
 
 PIECE = 1 << 24
 TIMES = ("LastModified", "last_modified", "created", "mtime", "updated")
@@ -26,6 +27,7 @@ class Bucket:
 
     def __init__(self, url: str, filesystem: Any, root: str) -> None:
         self.url = url
+        self.shared = not _is_memory(filesystem)
         self._files = filesystem
         self._root = root.rstrip("/")
 
@@ -37,9 +39,12 @@ class Bucket:
         except OSError as error:
             raise unwritable(self.url, error) from error
 
-    def read(self, path: str) -> bytes:
-        """Return the content of a file."""
-        return bytes(self._files.cat_file(self._full(path)))
+    def read(self, path: str, limit: int | None = None) -> bytes:
+        """Return the content of a file; more than ``limit`` bytes are refused only once they were fetched."""
+        data = bytes(self._files.cat_file(self._full(path)))
+        if limit is not None and len(data) > limit:
+            raise Misplaced(f"{path} has more than {limit} bytes")
+        return data
 
     def digest(self, path: str) -> str:
         """Return the SHA-256 of a file, read piece by piece."""
@@ -54,7 +59,7 @@ class Bucket:
         found = self._list(directory)
         if not found:
             return None
-        return {_name(info): FileStat(int(info["size"]), None) for info in found if info["type"] == "file"}
+        return {_name(info): FileStat(int(info["size"] or 0), None, regular=info["type"] == "file") for info in found}
 
     def children(self, directory: str) -> list[Entry]:
         """List a directory, sorted by name."""
@@ -67,6 +72,24 @@ class Bucket:
         self._files.makedirs(full.rpartition("/")[0], exist_ok=True)
         self._files.pipe_file(full, data)
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write an object that is not there yet, and look whose it is: few object stores refuse a second writer."""
+        full = self._full(path)
+        self._files.invalidate_cache()
+        if self._files.exists(full):
+            return False
+        self.replace(path, data)
+        try:
+            return self.read(path) == data
+        except FileNotFoundError:
+            return False
+
+    def touch(self, path: str, data: bytes) -> float | None:
+        """Write the object again; the place gives it the time."""
+        self.replace(path, data)
+        self._files.invalidate_cache()
+        return _modified(self._files.info(self._full(path)))
+
     def publish(self, directory: str, files: Mapping[str, bytes], seal: Seal) -> bool:
         """Upload the files and then the manifest; ``False`` when a manifest is already there."""
         if self._files.exists(self._full(f"{directory}/{MANIFEST}")):
@@ -74,7 +97,7 @@ class Bucket:
         records = {}
         for name, data in files.items():
             checksum = sha256(data)
-            path = f"{checksum[:16]}-{name}"
+            path = prefixed(name, checksum)
             self.replace(f"{directory}/{path}", data)
             records[name] = FileRecord(path=path, bytes=len(data), sha256=checksum)
         self.replace(f"{directory}/{MANIFEST}", seal(records))
@@ -88,8 +111,9 @@ class Bucket:
         """Remove the manifest first, so that nobody believes a half-removed result."""
         full = self._full(path)
         for victim in (f"{full}/{MANIFEST}", full):
-            if self._files.exists(victim):
-                self._files.rm(victim, recursive=True)
+            with contextlib.suppress(FileNotFoundError):  # another run removes it at the same time
+                if self._files.exists(victim):
+                    self._files.rm(victim, recursive=True)
         self._files.invalidate_cache()
 
     def size(self, path: str) -> int:
@@ -106,6 +130,15 @@ class Bucket:
             return list(self._files.ls(self._full(directory), detail=True))
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+
+def _is_memory(filesystem: Any) -> bool:
+    """Whether the files lie in the memory of this process, however many layers of caches are above it."""
+    while filesystem is not None:
+        if "memory" in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)):
+            return True
+        filesystem = getattr(filesystem, "fs", None)
+    return False
 
 
 def _name(info: Mapping[str, Any]) -> str:

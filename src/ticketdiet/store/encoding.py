@@ -49,8 +49,15 @@ def encode_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | Non
 
 
 def decode_tensors(data: bytes) -> dict[str, Tensor]:
-    """Read what ``encode_tensors`` wrote, on the CPU, sorted by name: the library's order changes from call to call."""
-    return dict(sorted(load(data).items()))
+    """Read what ``encode_tensors`` wrote, on the CPU, sorted by name: the library's order changes from call to call.
+
+    Raises:
+        ValueError: When it cannot be read as tensors.
+    """
+    try:
+        return dict(sorted(load(data).items()))
+    except (SafetensorError, KeyError, TypeError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"it holds no tensors: {error}") from error
 
 
 def encode_document(document: object) -> bytes:
@@ -59,32 +66,39 @@ def encode_document(document: object) -> bytes:
 
 
 def decode_document(data: bytes) -> Any:
-    """Read what ``encode_document`` wrote."""
-    return json.loads(data)
+    """Read what ``encode_document`` wrote.
+
+    Raises:
+        ValueError: When it is not JSON, or is nested so deeply that it cannot be read.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
-def encode_partial(partial: Partial) -> bytes:
-    """Write an interrupted stage's state as one safetensors file that carries its own checksum."""
+def encode_partial(partial: Partial, address: str) -> bytes:
+    """Write the state of the interrupted stage ``address`` as one safetensors file that carries its own checksum."""
     text = json.dumps(partial.document)
-    checksum = _checksum(partial.tensors, text)
+    checksum = _checksum(partial.tensors, text, address)
     return encode_tensors(partial.tensors, {"document": text, "checksum": checksum})
 
 
-def decode_partial(data: bytes) -> Partial | None:
-    """Read what ``encode_partial`` wrote; None for anything cut or altered."""
+def decode_partial(data: bytes, address: str) -> Partial | None:
+    """Read what ``encode_partial`` wrote; None for anything cut, altered, or of another stage."""
     try:
         tensors = decode_tensors(data)
         size = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + size])["__metadata__"]
-        if metadata["checksum"] != _checksum(tensors, metadata["document"]):
+        if metadata["checksum"] != _checksum(tensors, metadata["document"], address):
             return None
-        return Partial(tensors, json.loads(metadata["document"]))
-    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError):
+        return Partial(tensors, decode_document(metadata["document"].encode()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
-    digest = hashlib.sha256(text.encode())
+def _checksum(tensors: Mapping[str, Tensor], text: str, address: str) -> str:
+    digest = hashlib.sha256(f"{address}\x1f{text}".encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"\x1f{name}\x1f{tensor.dtype}\x1f{tuple(tensor.shape)}\x1f".encode())

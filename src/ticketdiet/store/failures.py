@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ticketdiet.core.errors import StoreError, UserError
+from ticketdiet.store.place import Misplaced
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -23,10 +24,16 @@ def explained(action: str, where: str, bytes_needed: int = 0) -> Iterator[None]:
 
     Raises:
         UserError: When the place may not be written.
-        StoreError: For a full disk and everything else.
+        StoreError: For a full disk, a link or a device in the store, and everything else.
     """
     try:
         yield
+    except Misplaced as error:
+        raise StoreError(
+            f"cannot {action} at {where}: {error}.",
+            expected="folders and plain files; the whole store may lie behind a link, but nothing in it",
+            way_out="move that out of the store, or put what it points to in its place, and run again",
+        ) from error
     except OSError as error:
         if error.errno in FULL:
             raise StoreError(

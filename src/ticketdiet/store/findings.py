@@ -35,8 +35,12 @@ class Collected:
         addresses: Results that nothing keeps.
         leftovers: Paths of interrupted writes, damaged results and partial states.
         bytes: Size of both together.
+        drivers: Running drivers on the store, in words.
+        spared: Number of results that stay only because one of them reaches them.
     """
 
     addresses: tuple[str, ...]
     leftovers: tuple[str, ...]
     bytes: int
+    drivers: tuple[str, ...] = ()
+    spared: int = 0

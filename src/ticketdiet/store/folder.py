@@ -2,6 +2,9 @@
 
 A crash at any instant leaves either nothing at an address or the whole result; what it was writing stays under ``tmp/``
 until it is collected. ``os`` is used directly, because checking a thousand results must not take seconds.
+
+The folder itself may lie behind a symbolic link; inside it no link is ever followed, so that nothing outside is read,
+written or removed.
 """
 
 from __future__ import annotations
@@ -10,22 +13,27 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.store.failures import unwritable
 from ticketdiet.store.manifest import MANIFEST, FileRecord
-from ticketdiet.store.place import Entry, FileStat, Seal, sha256
+from ticketdiet.store.place import Entry, FileStat, Misplaced, Seal, sha256
 
 TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
+# Opening a FIFO would wait for a writer; a link in the last place would be followed.
+CAREFULLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 class Folder:
     """A place in a local folder; see ``Place`` for its methods."""
 
     atomic = True
+    shared = True
 
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
@@ -37,63 +45,94 @@ class Folder:
             probe = self._beside("probe")
             probe.touch()
             probe.unlink()
-            _make_synced(Path(self.root, "results"))
+            _make_synced(Path(self._locate("results/")))
+        except Misplaced:
+            raise
         except (FileExistsError, NotADirectoryError) as error:
             raise self._not_a_folder() from error
         except OSError as error:
             raise unwritable(self.root, error) from error
 
-    def read(self, path: str) -> bytes:
-        """Return the content of a file."""
-        try:
-            with open(f"{self.root}/{path}", "rb") as file:
+    def read(self, path: str, limit: int | None = None) -> bytes:
+        """Return the content of a plain file of at most ``limit`` bytes."""
+        with self._open(path) as file:
+            if limit is None:
                 return file.read()
-        except NotADirectoryError as error:
-            raise self._not_a_folder() from error
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise Misplaced(f"{path} has more than {limit} bytes")
+        return data
 
     def digest(self, path: str) -> str:
-        """Return the SHA-256 of a file."""
-        with open(f"{self.root}/{path}", "rb") as file:
+        """Return the SHA-256 of a plain file."""
+        with self._open(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def stats(self, directory: str) -> dict[str, FileStat] | None:
-        """Return size and modification time of each file in a directory."""
+        """Return size and times of each entry of a directory."""
         try:
-            with os.scandir(f"{self.root}/{directory}") as found:
-                stats = [(entry.name, entry.stat()) for entry in found if entry.is_file()]
-        except (FileNotFoundError, NotADirectoryError):
+            with os.scandir(self._locate(f"{directory}/")) as found:
+                stats = [(entry.name, entry.stat(follow_symlinks=False)) for entry in found]
+        except FileNotFoundError:
             return None
-        return {name: FileStat(stat.st_size, stat.st_mtime_ns) for name, stat in stats}
+        return {
+            name: FileStat(info.st_size, info.st_mtime_ns, info.st_ctime_ns, stat.S_ISREG(info.st_mode))
+            for name, info in stats
+        }
 
     def children(self, directory: str) -> list[Entry]:
         """List a directory, sorted by name."""
         try:
-            with os.scandir(f"{self.root}/{directory}") as found:
+            with os.scandir(self._locate(f"{directory}/")) as found:
                 entries = [_entry(entry) for entry in found]
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return []
         return sorted(filter(None, entries), key=lambda entry: entry.name)
 
     def replace(self, path: str, data: bytes) -> None:
         """Write a file beside, sync it and rename it into place."""
-        target = Path(self.root, path)
+        target = Path(self._locate(path))
         beside = self._beside(target.stem)
         try:
             _write_synced(beside, data)
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(beside, target)
+            try:
+                os.replace(beside, target)
+            except IsADirectoryError:
+                self.remove(path)
+                os.replace(beside, target)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
         _sync_directory(target.parent)
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file that is not there yet; not synced, for it need not outlive a crash of the machine."""
+        target = Path(self._locate(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(target, "xb") as file:
+                file.write(data)
+        except FileExistsError:
+            return False
+        return True
+
+    def touch(self, path: str, data: bytes) -> float | None:
+        """Set the time of a file to now, by the clock of the file system's own machine."""
+        target = self._locate(path)
+        try:
+            os.utime(target, follow_symlinks=False)
+        except FileNotFoundError:
+            self.replace(path, data)
+        return os.lstat(target).st_mtime
+
     def publish(self, directory: str, files: Mapping[str, bytes], seal: Seal) -> bool:
         """Write the files and then the manifest beside, sync them and rename their directory into place."""
-        target = Path(self.root, directory)
+        target = Path(self._locate(directory))
         beside = self._beside(target.name)
         try:
             beside.mkdir()
-            records = {name: self._write_file(beside / name, data) for name, data in files.items()}
+            records = {name: _write_file(beside / name, data) for name, data in files.items()}
             _write_synced(beside / MANIFEST, seal(records))
             _sync_directory(beside)
             _make_synced(target.parent)
@@ -103,10 +142,10 @@ class Folder:
 
     def set_aside(self, directory: str) -> None:
         """Move a directory under ``damaged/``, where a person can look at it until it is collected."""
-        target = Path(self.root, "damaged", f"{os.path.basename(directory)}.{uuid.uuid4().hex}")
+        target = Path(self._locate(f"damaged/{os.path.basename(directory)}.{uuid.uuid4().hex}"))
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.rename(f"{self.root}/{directory}", target)
+            os.rename(self._locate(directory), target)
         except FileNotFoundError:
             return
         _sync_directory(target.parent)
@@ -115,26 +154,48 @@ class Folder:
         """Rename under ``tmp/`` first, so that nobody ever reads a half-removed result."""
         doomed = self._beside(os.path.basename(path).split(".")[0])
         try:
-            os.rename(f"{self.root}/{path}", doomed)
+            os.rename(self._locate(path), doomed)
         except FileNotFoundError:
             return
-        if doomed.is_dir():
+        if doomed.is_dir() and not doomed.is_symlink():
             shutil.rmtree(doomed)
         else:
             doomed.unlink()
 
     def size(self, path: str) -> int:
         """Return the bytes of a file or of all files under a directory."""
-        full = Path(self.root, path)
-        files = full.rglob("*") if full.is_dir() else [full]
-        return sum(file.stat().st_size for file in files if file.is_file())
+        full = self._locate(path)
+        try:
+            if not stat.S_ISDIR(os.lstat(full).st_mode):
+                return os.lstat(full).st_size
+            return sum(os.lstat(f"{where}/{name}").st_size for where, _, names in os.walk(full) for name in names)
+        except FileNotFoundError:  # another run removed it since
+            return 0
 
-    def _write_file(self, path: Path, data: bytes) -> FileRecord:
-        mtime_ns = _write_synced(path, data)
-        return FileRecord(path=path.name, bytes=len(data), sha256=sha256(data), mtime_ns=mtime_ns)
+    def _open(self, path: str) -> BufferedReader:
+        """Open a plain file; anything else is told apart before it is opened, for that alone can hang."""
+        full = self._locate(path)
+        try:
+            mode = os.lstat(full).st_mode
+        except NotADirectoryError as error:
+            raise self._not_a_folder() from error
+        if not stat.S_ISREG(mode):
+            raise Misplaced(f"{path} is {_what(mode)}, not a file")
+        return os.fdopen(os.open(full, os.O_RDONLY | CAREFULLY), "rb")
+
+    def _locate(self, path: str) -> str:
+        """Return where ``path`` lies, once every folder on the way there is known to be one, and no link."""
+        for end in (index for index, letter in enumerate(path) if letter == "/"):
+            try:
+                mode = os.lstat(f"{self.root}/{path[:end]}").st_mode
+            except FileNotFoundError:
+                break
+            if not stat.S_ISDIR(mode):
+                raise Misplaced(f"{path[:end]} is {_what(mode)}, not a folder")
+        return f"{self.root}/{path}"
 
     def _beside(self, stem: str) -> Path:
-        path = Path(self.root, "tmp", f"{stem}.{uuid.uuid4().hex}")
+        path = Path(self._locate(f"tmp/{stem}.{uuid.uuid4().hex}"))
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -146,9 +207,20 @@ class Folder:
         )
 
 
+def _what(mode: int) -> str:
+    kinds = {
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFREG: "a file",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
 def _entry(entry: os.DirEntry[str]) -> Entry | None:
     try:
-        return Entry(entry.name, entry.is_dir(), entry.stat().st_mtime)
+        return Entry(entry.name, entry.is_dir(follow_symlinks=False), entry.stat(follow_symlinks=False).st_mtime)
     except FileNotFoundError:  # another run removed it since
         return None
 
@@ -164,12 +236,19 @@ def _take(beside: Path, target: Path) -> bool:
     return True
 
 
-def _write_synced(path: Path, data: bytes) -> int:
+def _write_file(path: Path, data: bytes) -> FileRecord:
+    info = _write_synced(path, data)
+    return FileRecord(
+        path=path.name, bytes=len(data), sha256=sha256(data), mtime_ns=info.st_mtime_ns, ctime_ns=info.st_ctime_ns
+    )
+
+
+def _write_synced(path: Path, data: bytes) -> os.stat_result:
     with open(path, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-        return os.fstat(file.fileno()).st_mtime_ns
+        return os.fstat(file.fileno())
 
 
 def _make_synced(directory: Path) -> None:

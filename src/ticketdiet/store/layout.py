@@ -5,6 +5,8 @@ Layout of a store::
     ticketdiet-store.json                      version of the layout
     results/<first two digits>/<address>/      manifest.json (written last), <stem>.safetensors, <stem>.json
     partial/<address>.safetensors              state of a stage that was interrupted
+    drivers/<driver>.json                      a process that runs a plan: what it needs; its time is the heartbeat
+    leases/<address>.<generation>              the driver that works the stage
     tmp/  damaged/                             being written; set aside. Both are collected.
 """
 
@@ -12,27 +14,34 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from ticketdiet.core.addresses import ADDRESS_DIGITS
+from ticketdiet.core.addresses import ADDRESS_DIGITS, address_of
 from ticketdiet.core.errors import DamagedResult, StoreError, UserError
 from ticketdiet.store.manifest import FORMAT
 from ticketdiet.store.place import Place
 
 STORE_FILE = "ticketdiet-store.json"
 ADDRESS = re.compile(rf"[0-9a-f]{{{ADDRESS_DIGITS}}}")
-LEFTOVER = re.compile(rf"({ADDRESS.pattern}|probe|ticketdiet-store)\.[0-9a-f]{{32}}")
+SHARD = re.compile(r"[0-9a-f]{2}")
+DRIVER = re.compile(r"([0-9a-f]{32})\.json")
+COLLECTING = "gc"  # the lease of whoever removes results
+LEASE = re.compile(rf"({ADDRESS.pattern}|{COLLECTING})\.([0-9]{{1,9}})")
+LEFTOVER = re.compile(rf"({ADDRESS.pattern}|{COLLECTING}|[0-9a-f]{{32}}|probe|ticketdiet-store)\.[0-9a-f]{{32}}")
+MOST_BYTES = 1 << 12  # of the store file
 
 
 def store_format(place: Place) -> int | None:
     """Return the version of the layout at ``place``, None when there is no store."""
     try:
-        content = place.read(STORE_FILE)
+        content = place.read(STORE_FILE, MOST_BYTES)
     except FileNotFoundError:
         return None
     try:
-        known = int(json.loads(content)["format"])
-    except (ValueError, KeyError, TypeError) as error:
+        known = json.loads(content)["format"]
+        if type(known) is not int:
+            raise TypeError(f"a format that is no whole number: {known!r}")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(
             f"{STORE_FILE} at {place.url} cannot be read.",
             expected=json.dumps({"format": FORMAT}),
@@ -41,8 +50,14 @@ def store_format(place: Place) -> int | None:
     if known > FORMAT:
         raise UserError(
             f"the store at {place.url} has format {known}, written by a newer ticketdiet.",
-            expected=f"format {FORMAT} or older",
+            expected=f"format {FORMAT}",
             way_out="pip install --upgrade ticketdiet, or choose another store with --store",
+        )
+    if known < FORMAT:
+        raise UserError(
+            f"the store at {place.url} has format {known}, written by an older ticketdiet.",
+            expected=f"format {FORMAT}, whose results name the version of the code that made them",
+            way_out="choose another store with --store, or move this one away: its studies are run anew",
         )
     return known
 
@@ -65,6 +80,20 @@ def require_address(address: str) -> None:
             f"{address!r} is not an address.",
             expected=f"{ADDRESS_DIGITS} hexadecimal digits",
             way_out="`ticketdiet results STUDY` and `ticketdiet plan STUDY` list addresses",
+        )
+
+
+def require_identity(
+    address: str, kind: str, version: int, spec: Mapping[str, object], inputs: Mapping[str, str]
+) -> None:
+    """Refuse an address that is not the hash of what is to be kept at it."""
+    require_address(address)
+    identity = address_of(kind, version, spec, inputs)
+    if identity != address:
+        raise UserError(
+            f"a result of kind {kind!r} cannot be kept at {address}.",
+            expected=f"{identity}, the address of its kind, version, spec and inputs",
+            way_out="take the address from ticketdiet.core.addresses.address_of",
         )
 
 

@@ -1,7 +1,8 @@
 """The manifest of a result: what it is, what it came from, and the checksums of its files.
 
-It is written last, so a result without one does not exist, and it carries a checksum of itself, so a manifest that was
-cut, edited or belongs elsewhere is never believed.
+It is written last, so a result without one does not exist. It is believed when three things fit: its checksum of
+itself (it was not cut or edited), its address, which is the hash of the kind, version, spec and inputs that it names
+(it is not the manifest of something else), and the form of every field.
 """
 
 from __future__ import annotations
@@ -10,10 +11,20 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
-FORMAT = 1
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from ticketdiet.core.addresses import ADDRESS_DIGITS, address_of
+
+FORMAT = 2
 MANIFEST = "manifest.json"
+MOST_BYTES = 1 << 22  # a manifest has some kilobytes; whatever is larger is not read
+
+Count = Annotated[int, Field(strict=True, ge=0)]
+Address = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{ADDRESS_DIGITS}}}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+\.(safetensors|json)$")]
 
 
 @dataclass(frozen=True)
@@ -24,13 +35,17 @@ class FileRecord:
         path: Where it lies in the result's directory; on object stores not its plain name, see ``bucket.py``.
         bytes: Its size.
         sha256: Checksum of its content, 64 hexadecimal digits.
-        mtime_ns: Its modification time on a local file system, in nanoseconds; None elsewhere.
+        mtime_ns: When its content was changed, as a local file system tells it, in nanoseconds; None elsewhere.
+        ctime_ns: When anything about it was changed, likewise; unlike ``mtime_ns`` nobody can set it.
     """
 
-    path: str
-    bytes: int
-    sha256: str
-    mtime_ns: int | None = None
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    path: FileName
+    bytes: Count
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    mtime_ns: Annotated[int, Field(strict=True)] | None = None
+    ctime_ns: Annotated[int, Field(strict=True)] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,8 +53,9 @@ class Manifest:
     """What a stored result says about itself.
 
     Attributes:
-        address: Its identity, 24 hexadecimal digits.
+        address: Its identity, 24 hexadecimal digits: the hash of the next four.
         kind: Stage kind, for example ``"level"``.
+        version: Version of the code of that kind.
         spec: Every field that could change a number in it.
         inputs: Addresses of the results it consumed, by role.
         provenance: Versions, machine and times; no part of the identity.
@@ -47,13 +63,16 @@ class Manifest:
         format: Version of this layout.
     """
 
-    address: str
-    kind: str
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    address: Address
+    kind: Name
+    version: Count
     spec: Mapping[str, Any]
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, Address]
     provenance: Mapping[str, Any]
-    files: Mapping[str, FileRecord]
-    format: int = FORMAT
+    files: Mapping[FileName, FileRecord]
+    format: Count = FORMAT
 
     @property
     def size(self) -> int:
@@ -74,25 +93,56 @@ def parse_manifest(data: bytes, address: str) -> Manifest:
     """Read the manifest of ``address``.
 
     Raises:
-        ManifestError: When it is cut, altered, of a newer format, or of another result.
+        ManifestError: When it is cut, altered, of another format, of another result, or when what it says of itself is
+            not what ``address`` is the hash of.
     """
     try:
-        body = json.loads(data)
+        body = _parse_json(data)
         claimed = body.pop("checksum")
-        if body["format"] > FORMAT:
-            raise ManifestError(f"its manifest has format {body['format']}, this version reads up to {FORMAT}")
+        if body["format"] != FORMAT:
+            raise ManifestError(f"its manifest has format {str(body['format'])[:20]}, this version reads {FORMAT}")
         if claimed != _checksum(body):
             raise ManifestError("its manifest does not match its own checksum")
-        files = {name: FileRecord(**record) for name, record in body.pop("files").items()}
-        manifest = Manifest(files=files, **body)
+        manifest: Manifest = _ADAPTER.validate_python(body)
+        identity = address_of(manifest.kind, manifest.version, manifest.spec, manifest.inputs)
     except ManifestError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ManifestError("its manifest cannot be read") from error
+    except RecursionError as error:
+        raise ManifestError("its manifest is nested too deeply") from error
     if manifest.address != address:
         raise ManifestError(f"its manifest belongs to {manifest.address}")
+    if identity != address:
+        raise ManifestError(f"the kind, version, spec and inputs in its manifest are those of {identity}")
+    for name, record in manifest.files.items():
+        if name == MANIFEST or record.path not in (name, prefixed(name, record.sha256)):
+            raise ManifestError(f"its manifest says that {name} lies at {record.path}")
     return manifest
 
 
+def prefixed(name: str, checksum: str) -> str:
+    """Return the path of a file where a directory cannot be renamed: writers of other content use another."""
+    return f"{checksum[:16]}-{name}"
+
+
+def _parse_json(data: bytes) -> Any:
+    return json.loads(data, parse_constant=_refuse, object_pairs_hook=_without_duplicates)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} in a manifest")
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key that is there twice")
+    return found
+
+
 def _checksum(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(body, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+_ADAPTER = TypeAdapter(Manifest)

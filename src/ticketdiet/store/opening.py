@@ -20,7 +20,7 @@ def open_place(url: str | os.PathLike[str]) -> Place:
     text = os.fspath(url)
     if not text.strip():
         raise UserError("the store has no name.", expected="a folder or a URL", way_out="give one with --store")
-    if text.startswith("file://") and "::" not in text:
+    if text.startswith(("file://", "local://")) and "::" not in text:
         return Folder(unquote(urlsplit(text).path))
     if "://" not in text and "::" not in text:
         return Folder(os.path.expanduser(text))

@@ -11,27 +11,57 @@ from typing import Any
 
 import torch
 
+from ticketdiet.core.cpu import cpu_model, has_bfloat16, kernel_capability, onednn_limit
+
 PACKAGES = ("ticketdiet", "torch", "numpy", "safetensors")
 
 
 def describe_run(started: datetime, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
     """Describe versions, machine and times of the run that is ending now.
 
+    The numbers of a result repeat to the bit only where ``machine`` (its CPU, the capability of the kernels, threads
+    and device) and the build of torch are equal. Elsewhere a sum is rounded otherwise in its last bit, which training
+    turns into another network of the same distribution.
+
     Args:
         started: When it began, with a time zone.
         device: What it computed on; a CUDA device is named.
-        threads: Threads it computed with, by default torch's: they can change the last bit of a sum.
+        threads: Threads it computed with, by default torch's.
+
+    Returns:
+        ``versions`` of Python and packages, ``machine`` as ``describe_machine`` gives it, ``started``, ``finished`` and
+        ``seconds``.
     """
     finished = datetime.now(UTC)
     return {
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
-        "machine": {
-            "platform": f"{sys.platform}-{platform.machine()}",
-            "cpus": os.cpu_count(),
-            "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
-            "threads": threads or torch.get_num_threads(),
-        },
+        "machine": describe_machine(device=device, threads=threads),
         "started": started.astimezone(UTC).isoformat(timespec="seconds"),
         "finished": finished.isoformat(timespec="seconds"),
         "seconds": round((finished - started).total_seconds(), 3),
+    }
+
+
+def describe_machine(*, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
+    """Describe this machine as far as it decides speed and last bits.
+
+    Args:
+        device: What is computed on; a CUDA device is named.
+        threads: Threads that compute, by default torch's.
+
+    Returns:
+        ``platform``, ``cpu`` (its model), ``cpus`` (cores), ``capability`` (vector instructions of PyTorch's kernels),
+        ``onednn_limit`` (only where the environment sets one), ``bfloat16`` (whether the CPU computes in it; None when
+        unknown), ``device`` and ``threads``.
+    """
+    limit = onednn_limit()
+    return {
+        "platform": f"{sys.platform}-{platform.machine()}",
+        "cpu": cpu_model(),
+        "cpus": os.cpu_count(),
+        "capability": kernel_capability(),
+        **({"onednn_limit": limit} if limit else {}),
+        "bfloat16": has_bfloat16(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        "threads": threads or torch.get_num_threads(),
     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from ticketdiet.core.errors import StoreError, UserError
+from ticketdiet.store.collecting import collect_garbage
+from ticketdiet.store.drivers import Driver
 from ticketdiet.store.encoding import (
     Partial,
     decode_document,
@@ -24,21 +25,23 @@ from ticketdiet.store.failures import explained
 from ticketdiet.store.findings import Collected, Problem, Status
 from ticketdiet.store.layout import (
     ADDRESS,
-    LEFTOVER,
+    SHARD,
     STORE_FILE,
     checked_stem,
     damaged,
     lacks,
     partial_path,
     require_address,
+    require_identity,
     result_path,
     store_format,
 )
-from ticketdiet.store.manifest import FORMAT, MANIFEST, FileRecord, Manifest, ManifestError, parse_manifest
+from ticketdiet.store.manifest import FORMAT, MANIFEST, MOST_BYTES, FileRecord, Manifest, ManifestError, parse_manifest
 from ticketdiet.store.opening import open_place
-from ticketdiet.store.place import FileStat, Place, sha256
+from ticketdiet.store.place import FileStat, Misplaced, Place, sha256
 
 A_DAY = 86400.0
+Decoded = TypeVar("Decoded")
 
 
 class ResultStore:
@@ -46,11 +49,17 @@ class ResultStore:
 
     def __init__(self, place: Place) -> None:
         self._place = place
+        self._hashed: dict[str, FileStat] = {}  # files that were hashed and found right, as they were then
 
     @property
     def url(self) -> str:
         """Where the store lies."""
         return self._place.url
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes that open ``url`` see the same results."""
+        return self._place.shared
 
     @classmethod
     def open(cls, url: str | os.PathLike[str], *, create: bool = True) -> ResultStore:
@@ -61,7 +70,7 @@ class ResultStore:
             create: Make the store when there is none, and prove that it can be written; otherwise only read.
 
         Raises:
-            UserError: When it was written by a newer version, cannot be written, is a file, or does not exist.
+            UserError: When it was written in another format, cannot be written, is a file, or does not exist.
         """
         place = open_place(url)
         with explained("open the store", place.url):
@@ -85,24 +94,24 @@ class ResultStore:
     def check(self, address: str) -> Status:
         """Look at a result without reading all of it.
 
-        The manifest must be sound and every file there with its size. On a local file system a file whose modification
-        time differs from the recorded one is hashed again, so that an altered byte is noticed; ``verify`` hashes
-        everything.
+        The manifest must be sound and be that of ``address``, and every file a plain file of its size. On a local file
+        system a file is hashed when one of its times is not the recorded one, as after any change, exchange or copy by
+        whatever means; on others only its size is compared. ``verify`` hashes everything, and so does reading.
         """
         require_address(address)
         with explained(f"check result {address}", self.url):
-            stats = self._place.stats(result_path(address))
-            if stats is None:
-                return Status("missing")
             try:
-                manifest = self._manifest(address)
+                stats = self._place.stats(result_path(address))
+                if stats is None:
+                    return Status("missing")
+                files = self._manifest(address).files
+                wrong = (self._fault(address, name, record, stats) for name, record in files.items())
+                reason = next((fault for fault in wrong if fault), "")
             except FileNotFoundError:
                 # Where nothing is atomic this is an upload under way or cut off, which nobody was told was finished.
                 return Status("damaged", "it has no manifest") if self._place.atomic else Status("missing")
-            except ManifestError as error:
+            except (ManifestError, Misplaced) as error:
                 return Status("damaged", str(error))
-            wrong = (self._fault(address, name, record, stats) for name, record in manifest.files.items())
-            reason = next((fault for fault in wrong if fault), "")
         return Status("damaged", reason) if reason else Status("done")
 
     def write(
@@ -110,6 +119,7 @@ class ResultStore:
         address: str,
         *,
         kind: str,
+        version: int,
         spec: Mapping[str, Any],
         inputs: Mapping[str, str],
         tensors: Mapping[str, Mapping[str, Tensor]] | None = None,
@@ -119,25 +129,27 @@ class ResultStore:
         """Keep a result; when another run was faster, theirs stays and ours is dropped.
 
         Args:
-            address: Its address.
+            address: Its address, ``address_of`` the next four.
             kind: Stage kind.
-            spec: The fields that its address was made of.
+            version: Version of that kind's code.
+            spec: The fields that can change a number in it, JSON-able.
             inputs: Addresses of what it consumed, by role.
             tensors: By file stem, tensors by name: ``<stem>.safetensors``.
             documents: By file stem, a JSON-able value: ``<stem>.json``.
             provenance: Versions, machine and times, JSON-able.
 
         Raises:
+            UserError: When ``address`` is not the address of a result of that kind, version, spec and inputs.
             StoreError: When the disk is full or the file system fails; nothing half-written is left to be believed.
         """
-        require_address(address)
+        require_identity(address, kind, version, spec, inputs)
         files = {f"{checked_stem(stem)}.safetensors": encode_tensors(group) for stem, group in (tensors or {}).items()}
         files |= {
             f"{checked_stem(stem)}.json": encode_document(document) for stem, document in (documents or {}).items()
         }
 
         def seal(records: Mapping[str, FileRecord]) -> bytes:
-            return Manifest(address, kind, spec, inputs, provenance or {}, records).to_bytes()
+            return Manifest(address, kind, version, spec, inputs, provenance or {}, records).to_bytes()
 
         self._publish(address, files, seal)
         self.drop_partial(address)
@@ -165,7 +177,7 @@ class ResultStore:
             DamagedResult: When the result is missing or does not match.
             UserError: When it holds no such file or tensor.
         """
-        found = decode_tensors(self._verified(address, f"{stem}.safetensors"))
+        found = self._decoded(address, f"{stem}.safetensors", decode_tensors)
         if names is None:
             return found
         wanted = list(names)
@@ -176,7 +188,7 @@ class ResultStore:
 
     def document(self, address: str, stem: str) -> Any:
         """Return the value of ``<stem>.json``, verified against its checksum; raises as ``tensors`` does."""
-        return decode_document(self._verified(address, f"{stem}.json"))
+        return self._decoded(address, f"{stem}.json", decode_document)
 
     def manifest(self, address: str) -> Manifest:
         """Return what the result at ``address`` says about itself.
@@ -188,15 +200,16 @@ class ResultStore:
         with explained(f"read result {address}", self.url):
             try:
                 return self._manifest(address)
-            except ManifestError as error:
+            except (ManifestError, Misplaced) as error:
                 raise damaged(address, str(error), self.url) from error
             except FileNotFoundError as error:
                 raise damaged(address, "it is not there", self.url) from error
 
     def addresses(self) -> list[str]:
         """All addresses with something at them, sorted; foreign files and folders are ignored."""
-        shards = [entry.name for entry in self._place.children("results") if entry.is_directory]
-        found = [(shard, entry.name) for shard in shards for entry in self._place.children(f"results/{shard}")]
+        with explained("list results", self.url):
+            shards = [entry.name for entry in self._place.children("results") if SHARD.fullmatch(entry.name)]
+            found = [(shard, entry.name) for shard in shards for entry in self._place.children(f"results/{shard}")]
         return sorted(name for shard, name in found if ADDRESS.fullmatch(name) and name.startswith(shard))
 
     def resolve(self, prefix: str) -> str:
@@ -244,26 +257,31 @@ class ResultStore:
         with explained(f"discard result {address}", self.url):
             self._place.set_aside(result_path(address))
 
+    def drive(self, reaches: Iterable[str] = ()) -> Driver:
+        """Announce a run that needs the results at the addresses ``reaches``: use it in a ``with`` statement.
+
+        While it lasts ``collect`` keeps them, in whatever process, and stages can be leased so that runs share work.
+        """
+        return Driver(self._place, reaches)
+
     def collect(self, keep: Collection[str], *, dry_run: bool = True, older_than: float = A_DAY) -> Collected:
         """Remove results that are not in ``keep``, and what interrupted runs left behind.
+
+        What running drivers reach stays, and their partial states; a driver that begins meanwhile waits.
 
         Args:
             keep: Addresses that studies reach. Partial states of those not finished are kept too.
             dry_run: Only say what would go.
             older_than: Seconds after which an unfinished write, or a partial state outside ``keep``, counts as left.
         """
-        unkept = tuple(address for address in self.addresses() if address not in keep)
-        leftovers = tuple(self._leftovers(set(keep), time.time() - older_than))
-        paths = [*map(result_path, unkept), *leftovers]
-        with explained("collect garbage", self.url):
-            freed = sum(map(self._place.size, paths))
-            for path in [] if dry_run else paths:
-                self._place.remove(path)
-        return Collected(unkept, leftovers, freed)
+        with self.drive() as driver:
+            return collect_garbage(
+                self._place, driver, self.addresses(), keep, self.has, dry_run=dry_run, older_than=older_than
+            )
 
     def save_partial(self, address: str, tensors: Mapping[str, Tensor], document: Any) -> None:
         """Keep the state of a long stage, in place of the one before."""
-        data = encode_partial(Partial(dict(tensors), document))
+        data = encode_partial(Partial(dict(tensors), document), address)
         with explained(f"save the state of {address}", self.url, len(data)):
             self._place.replace(partial_path(address), data)
 
@@ -271,8 +289,8 @@ class ResultStore:
         """Return the state kept last, None when there is none or it was damaged."""
         with explained(f"read the state of {address}", self.url):
             try:
-                return decode_partial(self._place.read(partial_path(address)))
-            except FileNotFoundError:
+                return decode_partial(self._place.read(partial_path(address)), address)
+            except (FileNotFoundError, Misplaced):
                 return None
 
     def drop_partial(self, address: str) -> None:
@@ -281,17 +299,23 @@ class ResultStore:
             self._place.remove(partial_path(address))
 
     def _manifest(self, address: str) -> Manifest:
-        return parse_manifest(self._place.read(f"{result_path(address)}/{MANIFEST}"), address)
+        return parse_manifest(self._place.read(f"{result_path(address)}/{MANIFEST}", MOST_BYTES), address)
 
     def _fault(self, address: str, name: str, record: FileRecord, stats: Mapping[str, FileStat]) -> str:
         stat = stats.get(record.path)
         if stat is None:
             return f"{name} is missing"
+        if not stat.regular:
+            return f"{name} is not a plain file"
         if stat.bytes != record.bytes:
             return f"{name} has {stat.bytes} bytes instead of {record.bytes}"
-        if stat.mtime_ns == record.mtime_ns:
+        path = f"{address}/{record.path}"
+        if (stat.mtime_ns, stat.ctime_ns) == (record.mtime_ns, record.ctime_ns) or self._hashed.get(path) == stat:
             return ""
-        return self._hash_fault(address, name, record)
+        fault = self._hash_fault(address, name, record)
+        if not fault:
+            self._hashed[path] = stat
+        return fault
 
     def _hash_fault(self, address: str, name: str, record: FileRecord) -> str:
         matches = self._place.digest(f"{result_path(address)}/{record.path}") == record.sha256
@@ -310,21 +334,17 @@ class ResultStore:
             raise lacks(address, f"file {name}", manifest.files)
         record = manifest.files[name]
         try:
-            data = self._place.read(f"{result_path(address)}/{record.path}")
+            data = self._place.read(f"{result_path(address)}/{record.path}", record.bytes)
         except OSError as error:
             raise damaged(address, f"{name} cannot be read: {error.strerror or error}", self.url) from error
         if sha256(data) != record.sha256:
             raise damaged(address, f"{name} does not match its checksum", self.url)
         return data
 
-    def _leftovers(self, keep: set[str], before: float) -> Iterable[str]:
-        for folder in ("tmp", "damaged"):
-            for entry in self._place.children(folder):
-                old = folder == "damaged" or (entry.modified is not None and entry.modified < before)
-                if old and LEFTOVER.fullmatch(entry.name):
-                    yield f"{folder}/{entry.name}"
-        for entry in self._place.children("partial"):
-            address = entry.name.removesuffix(".safetensors")
-            old = entry.modified is not None and entry.modified < before
-            if ADDRESS.fullmatch(address) and ((address not in keep and old) or self.has(address)):
-                yield f"partial/{entry.name}"
+    def _decoded(self, address: str, name: str, decode: Callable[[bytes], Decoded]) -> Decoded:
+        try:
+            return decode(self._verified(address, name))
+        except UserError:
+            raise
+        except ValueError as error:
+            raise damaged(address, f"{name} cannot be read: {error}", self.url) from error

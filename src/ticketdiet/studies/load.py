@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from ticketdiet.core.errors import StudyError, UnknownName
+from ticketdiet.core.errors import StudyError, UnknownName, shown
+from ticketdiet.core.reading import read_text
 from ticketdiet.studies.spec import OverrideError, StudySpec
+from ticketdiet.studies.yaml_text import MOST_CHARACTERS, MOST_LEVELS, parse_yaml, string_problem
 
 _NAMED = ("arms", "scores")
+_WHOLE_PATH = "write the whole path of the key"
+_MOST_PROBLEMS = 20  # of a study that are listed
 _EXAMPLES = {
     "dataset": "dataset: {name: digits}",
     "model": "model: {name: resnet20}",
@@ -57,7 +61,7 @@ def load_study(study: str, settings: Sequence[str] = ()) -> StudySpec:
 
 def parse_study(text: str, settings: Sequence[str] = (), *, source: str = "study") -> StudySpec:
     """Check a study given as YAML text; see ``load_study``."""
-    content = _parse_yaml(text, source)
+    content = _content(text, source)
     for setting in settings:
         _apply(content, setting)
     try:
@@ -67,25 +71,21 @@ def parse_study(text: str, settings: Sequence[str] = (), *, source: str = "study
 
 
 def _text_of(study: str) -> str:
-    path = Path(study)
-    looks_like_file = path.suffix in (".yaml", ".yml") or "/" in study or path.is_file()
+    looks_like_file = Path(study).suffix in (".yaml", ".yml") or "/" in study or os.path.isfile(study)
     if not looks_like_file:
         return recipe_text(study)
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text(study, most_bytes=4 * MOST_CHARACTERS)
+    except (OSError, ValueError) as error:
         raise StudyError(
-            f"cannot read the study file {study}: {getattr(error, 'strerror', None) or error}.",
+            f"cannot read the study file {shown(study)}: {getattr(error, 'strerror', None) or error}.",
             expected="a YAML file in UTF-8, or the name of a recipe",
             way_out=f"check the path; recipes: {', '.join(recipe_names())}",
         ) from None
 
 
-def _parse_yaml(text: str, source: str) -> dict[str, Any]:
-    try:
-        content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that refuses repeated keys
-    except (yaml.YAMLError, RecursionError) as error:
-        raise StudyError(f"{source} is not YAML: {error}", expected="a YAML mapping", way_out="fix the line") from None
+def _content(text: str, source: str) -> dict[str, Any]:
+    content = parse_yaml(text, source)
     if not isinstance(content, dict):
         raise StudyError(
             f"{source} is empty." if content is None else f"{source} holds a {type(content).__name__}.",
@@ -95,56 +95,37 @@ def _parse_yaml(text: str, source: str) -> dict[str, Any]:
     return content
 
 
-class _StrictLoader(yaml.SafeLoader):
-    pass
-
-
-def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key, _ in node.value:
-        name = loader.construct_object(key)
-        if not isinstance(name, str | int | float | bool):
-            raise yaml.constructor.ConstructorError(None, None, f"key {name!r} is no plain name", key.start_mark)
-        if name in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key {name!r} stands twice", key.start_mark)
-        seen.add(name)
-    return loader.construct_mapping(node, deep=True)
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
-
-
 def _apply(content: dict[str, Any], setting: str) -> None:
+    option = f"--set {shown(setting)}"
     path, equals, value = setting.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise StudyError(
-            f"--set {setting!r}.", expected="KEY=VALUE, for example training.steps=400", way_out="write the whole path"
-        )
-    if keys[0] in _NAMED and len(keys) > 2 and keys[1] not in (content.get(keys[0]) or {}):
-        raise UnknownName.of(keys[0].removesuffix("s"), keys[1], content.get(keys[0]) or {})
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise StudyError(f"--set {setting!r}: {error}", expected="a YAML value", way_out="quote the value") from None
+        raise StudyError(f"{option}.", expected="KEY=VALUE, for example training.steps=400", way_out=_WHOLE_PATH)
+    if len(keys) > MOST_LEVELS or string_problem(path):
+        problem = string_problem(path) or f"{len(keys):,} keys"
+        raise StudyError(f"{option}: {problem}.", expected="a path of keys as in the study file", way_out=_WHOLE_PATH)
     inner: Any = content
-    for key in keys[:-1]:
+    for depth, key in enumerate(keys[:-1]):
+        if depth == 1 and keys[0] in _NAMED and key not in inner:
+            raise UnknownName.of(keys[0].removesuffix("s"), key, map(str, inner))
         if inner.get(key) is None:
             inner[key] = {}
         inner = inner[key]
         if not isinstance(inner, dict):
             raise StudyError(
-                f"--set {setting!r}: {key!r} holds a value, not keys.",
+                f"{option}: {key!r} holds a value, not keys.",
                 expected="a path of keys as in the study file",
                 way_out="see `ticketdiet recipes show quickstart` for the keys",
             )
-    inner[keys[-1]] = parsed
+    inner[keys[-1]] = parse_yaml(value, option)
 
 
 def _study_error(source: str, error: ValidationError) -> StudyError:
-    problems = [_problem(detail) for detail in _details(error)]
+    details = list(_details(error))
+    problems = [f"  - {_problem(detail)}" for detail in details[:_MOST_PROBLEMS]]
+    problems += [f"  - and {len(details) - _MOST_PROBLEMS:,} more"] if len(details) > _MOST_PROBLEMS else []
     return StudyError(
-        f"{source} has {len(problems)} problem(s):\n" + "\n".join(f"  - {problem}" for problem in problems),
+        f"{source} has {len(details):,} problem(s):\n" + "\n".join(problems),
         expected="keys and values as the schema has them",
         way_out="correct the keys named above; `ticketdiet recipes show quickstart` is a legal study, and "
         "docs/study.md has every key",
@@ -168,7 +149,7 @@ def _problem(detail: Mapping[str, Any]) -> str:
     if detail["type"] == "missing":
         return f"{path}: missing, and it has no default"
     message = _plain_words(detail)
-    came = "" if isinstance(detail["input"], Mapping) else f" (came: {detail['input']!r})"
+    came = "" if isinstance(detail["input"], Mapping) else f" (came: {shown(detail['input'])})"
     return message if message.startswith(path) else f"{path}: {message}{came}"
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import nn
 
 from ticketdiet.core.errors import DataError, UserError
+from ticketdiet.core.reading import open_regular
 from ticketdiet.data.cache import ImageFacts
 from ticketdiet.models.build import build_model, find_model, is_own_module
 from ticketdiet.studies.parts import ModelSpec
@@ -20,6 +22,8 @@ from ticketdiet.tickets.masks import prunable_names
 from ticketdiet.training.batch_norm import batch_norms
 from ticketdiet.training.cost import forward_flops, training_flops
 from ticketdiet.training.recipe import Recipe
+
+MOST_WEIGHTS = 500_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +83,27 @@ class Networks:
 
 @lru_cache(maxsize=16)
 def _build(name: str, width: int | None, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-    return build_model(name, width=width, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+    sizes: dict[str, Any] = {
+        "width": width,
+        "num_classes": num_classes,
+        "in_channels": in_channels,
+        "image_size": image_size,
+    }
+    if not is_own_module(name):
+        _check_size(name, sizes)
+    return build_model(name, **sizes)
+
+
+def _check_size(name: str, sizes: dict[str, Any]) -> None:
+    """Refuse a built-in network that would not fit into memory, before any of it is made."""
+    with torch.device("meta"):
+        weights = sum(weight.numel() for weight in build_model(name, initialisation="module", **sizes).parameters())
+    if weights > MOST_WEIGHTS:
+        raise UserError(
+            f"model {name} with width {sizes['width']} has {weights:,} weights.",
+            expected=f"at most {MOST_WEIGHTS:,}",
+            way_out="a smaller model.width, or a smaller dataset.resolution",
+        )
 
 
 @lru_cache(maxsize=16)
@@ -101,11 +125,11 @@ def file_digest(path: str) -> str:
         DataError: When it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DataError(
-            f"cannot read {path}: {error.strerror}.",
+            f"cannot read {path}: {getattr(error, 'strerror', None) or error}.",
             expected="a file with one number an example",
             way_out="check the path",
         ) from None

@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ticketdiet.landscape.tolerance import DEFAULT_TOLERANCE
 from ticketdiet.scores.modes import ScoreBatchNorm
 from ticketdiet.training.recipe import Precision
+
+# Far beyond what a study needs, so that a slip of the pen is refused. What a whole study may come to is limited in
+# limits.py.
+A_BILLION = 10**9
+LARGEST_SEED = 2**63 - 1
+MOST_PIXELS = 10_000  # of the height and the width
+MOST_WIDTH = 10_000
+MOST_LEVELS = 1000
+MOST_STRATA = 10**6
+MOST_MODELS = MOST_REPLICATES = 1000
+MOST_CHILDREN = 100
+MOST_ALPHAS = 1001
+MOST_NAMED = 500  # arms, and scores
 
 # Kinds of this package that do not read a key of a subset; those of other packages may read any. Size and score may
 # stay where a kind does not read them, so that --set can change the kind of an arm's subset alone.
@@ -26,10 +40,16 @@ class DatasetSpec(Part):
     """Which images."""
 
     name: str = Field(description="digits, cifar10, ..., or parquet:PATH, folder:PATH, npz:PATH.")
-    resolution: int | None = Field(default=None, ge=1, description="Average-pool images to this height and width.")
-    limit: int | None = Field(default=None, ge=1, description="Keep a seeded random choice of this many for training.")
+    resolution: int | None = Field(
+        default=None, ge=1, le=MOST_PIXELS, description="Average-pool images to this height and width."
+    )
+    limit: int | None = Field(
+        default=None, ge=1, le=A_BILLION, description="Keep a seeded random choice of this many for training."
+    )
     validation: float = Field(default=0.0, ge=0, lt=1, description="Share of train set aside before anything else.")
-    seed: int = Field(default=0, ge=0, description="Decides limit and validation, for all replicates alike.")
+    seed: int = Field(
+        default=0, ge=0, le=LARGEST_SEED, description="Decides limit and validation, for all replicates alike."
+    )
     root: str | None = Field(default=None, description="Where the data lie, for sources that download.")
 
 
@@ -37,7 +57,9 @@ class ModelSpec(Part):
     """Which network; input channels, size and classes follow the data."""
 
     name: str = Field(default="resnet20", description="resnet20, vgg16, ..., or your own as package.module:function.")
-    width: int | None = Field(default=None, ge=1, description="Channels of the first stage; default the model's own.")
+    width: int | None = Field(
+        default=None, ge=1, le=MOST_WIDTH, description="Channels of the first stage; default the model's own."
+    )
     initialisation: Literal["kaiming", "paper", "module"] | None = Field(
         default=None,
         description="paper: BatchNorm scales drawn from U(0, 1), as in the published runs. Default: kaiming, and for "
@@ -49,7 +71,7 @@ class PruningSpec(Part):
     """How masks are found."""
 
     fraction: float = Field(default=0.2, gt=0, lt=1, description="Share of the kept weights removed a level.")
-    levels: int = Field(default=20, ge=0, description="Prunings; level 0 is dense.")
+    levels: int = Field(default=20, ge=0, le=MOST_LEVELS, description="Prunings; level 0 is dense.")
     rule: Literal["exact", "threshold"] = Field(default="exact", description="threshold: the published rule.")
     ignore: tuple[str, ...] = Field(default=(), description="Names of prunable tensors to leave dense.")
 
@@ -58,14 +80,16 @@ class SubsetSpec(Part):
     """Which training examples pre-training sees."""
 
     kind: str = Field(default="all", description="all, random, easiest, hardest, ...")
-    size: int | None = Field(default=None, ge=1, description="Number of examples.")
+    size: int | None = Field(default=None, ge=1, le=A_BILLION, description="Number of examples.")
     share: float | None = Field(default=None, gt=0, le=1, description="Share, instead of size.")
     score: str | None = Field(default=None, description="Name under scores: that orders the examples.")
     balanced: bool = Field(default=False, description="Equal counts per class, by the labels that pre-training sees.")
-    offset: int = Field(default=0, ge=0, description="window: rank of the first example, from the easiest.")
-    strata: int = Field(default=50, ge=1, description="stratified: number of score quantiles.")
+    offset: int = Field(
+        default=0, ge=0, le=A_BILLION, description="window: rank of the first example, from the easiest."
+    )
+    strata: int = Field(default=50, ge=1, le=MOST_STRATA, description="stratified: number of score quantiles.")
     mix: float = Field(default=0.5, ge=0, le=1, description="mixture: share of easiest; the rest is random.")
-    indices: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+    indices: tuple[Annotated[int, Field(ge=0, le=A_BILLION)], ...] | None = Field(
         default=None, description="indices: the examples, by their place in the training set."
     )
     like: str | None = Field(
@@ -129,8 +153,10 @@ class SubsetSpec(Part):
 class PretrainSpec(Part):
     """The dense phase before the rewinding point."""
 
-    steps: int = Field(default=0, ge=0, description="k; they count toward training.steps.")
-    passes: int | None = Field(default=None, ge=1, description="Passes over the subset, instead of steps.")
+    steps: int = Field(default=0, ge=0, le=A_BILLION, description="k; they count toward training.steps.")
+    passes: int | None = Field(
+        default=None, ge=1, le=A_BILLION, description="Passes over the subset, instead of steps."
+    )
     subset: SubsetSpec = SubsetSpec()
     objective: Literal["labels", "rotation"] = Field(
         default="labels", description="rotation: predict by how many quarter turns an image is turned; no labels."
@@ -142,7 +168,10 @@ class PretrainSpec(Part):
         default_factory=dict, description="Overrides of training for this phase: lr, schedule, batch_size, flip, ..."
     )
     evaluate_every: int = Field(
-        default=0, ge=0, description="Steps between evaluations on train, test, the subset and the rest; 0: at the end."
+        default=0,
+        ge=0,
+        le=A_BILLION,
+        description="Steps between evaluations on train, test, the subset and the rest; 0: at the end.",
     )
 
     @model_validator(mode="after")
@@ -196,6 +225,35 @@ class TicketSpec(Part):
         default="weights",
         description="What goes back to step k before a level: weights, the rate alone, or nothing.",
     )
+    fine_tune_lr: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="fine_tune: its learning rate; default that of the last step. After a cosine schedule give one.",
+    )
+    snip_images: Annotated[int, Field(ge=2)] | Literal["all"] = Field(
+        default=128,
+        description="snip: training images it looks at, drawn for each replicate and level; all of them when there are "
+        "fewer.",
+    )
+
+    @field_validator("snip_images", mode="before")
+    @classmethod
+    def _count_or_all(cls, value: object) -> object:
+        counted = isinstance(value, int) and not isinstance(value, bool) and value >= 2
+        if not counted and value != "all":
+            raise ValueError("expected a whole number of images, at least 2, or all")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_have_an_effect(self) -> TicketSpec:
+        if self.fine_tune_lr is not None and self.restart != "fine_tune":
+            raise ValueError(
+                f"fine_tune_lr has no effect under restart {self.restart!r}; leave it out, or give restart: fine_tune"
+            )
+        if self.snip_images != type(self).model_fields["snip_images"].default and self.mask != "snip":
+            raise ValueError(f"snip_images has no effect on mask {self.mask!r}; leave it out, or give mask: snip")
+        return self
 
     @property
     def needs_search(self) -> bool:
@@ -212,8 +270,8 @@ class ScoreSpec(Part):
     """A score of every training example, the mean over independently trained models."""
 
     kind: str = Field(default="el2n", description="el2n, ...")
-    models: int = Field(default=16, ge=1, description="Independent short trainings.")
-    steps: int = Field(default=7800, ge=0, description="Steps of each, of its own schedule.")
+    models: int = Field(default=16, ge=1, le=MOST_MODELS, description="Independent short trainings.")
+    steps: int = Field(default=7800, ge=0, le=A_BILLION, description="Steps of each, of its own schedule.")
     model: ModelSpec | None = Field(default=None, description="Another network; default the study's.")
     training: dict[str, Any] = Field(default_factory=dict, description="Overrides of training.")
     arm: str | None = Field(default=None, description="barrier: the arm whose dense family is measured.")
@@ -257,20 +315,32 @@ class ArmSpec(Part):
 class MeasureSpec(Part):
     """What is measured between the networks of a family (a parent and its children)."""
 
-    levels: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        default=(0,), description="Levels that get children, each under its level's mask; 0 is dense."
+    levels: tuple[Annotated[int, Field(ge=0, le=MOST_LEVELS)], ...] = Field(
+        default=(0,),
+        max_length=MOST_LEVELS + 1,
+        description="Levels that get children, each under its level's mask; 0 is dense.",
     )
     gradient_agreement: bool = Field(
         default=False,
         description="At each rewinding point, mean cosine between gradients of batches: all data, subset.",
     )
     successive_levels: bool = Field(default=False, description="Also the barrier between each level and the next.")
-    alphas: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(default=(0.5,), description="Points on the line.")
-    tolerance: float = Field(default=0.1, ge=0, description="Barrier in nats up to which an example is connected.")
+    alphas: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        default=(0.5,), max_length=MOST_ALPHAS, description="Points on the line."
+    )
+    tolerance: float = Field(
+        default=DEFAULT_TOLERANCE,
+        ge=0,
+        allow_inf_nan=False,
+        description="Barrier in nats up to which an example is connected.",
+    )
     batch_norm: Literal["interpolate", "recalibrate", "batch"] = Field(
         default="interpolate", description="What becomes of BatchNorm's buffers between the ends."
     )
     precision: Precision | None = Field(default=None, description="Of the forward passes; default that of training.")
     predict_level: int | None = Field(
-        default=None, ge=0, description="Level whose accuracy the prediction figures show; default the sparsest."
+        default=None,
+        ge=0,
+        le=MOST_LEVELS,
+        description="Level whose accuracy the prediction figures show; default the sparsest.",
     )

@@ -11,6 +11,7 @@ from ticketdiet.core.errors import StudyError
 from ticketdiet.core.seeds import derive_seed
 from ticketdiet.data.cache import ImageFacts
 from ticketdiet.studies.desk import Desk, facts_of, fingerprints
+from ticketdiet.studies.limits import check_size
 from ticketdiet.studies.plan_scores import ScorePlanner
 from ticketdiet.studies.plan_subsets import SubsetPlanner
 from ticketdiet.studies.spec import StudySpec
@@ -52,10 +53,11 @@ def make_plan(study: StudySpec, facts: ImageFacts) -> Plan:
         Stages by address; equal work of different arms is one stage.
 
     Raises:
-        UserError: When the study does not fit the data or the model: a subset larger than the data or smaller than a
-            batch, an unknown model, score or subset, a name to ignore that matches nothing. Scores that no arm uses are
-            checked too.
+        UserError: When the study would have too many stages, or does not fit the data or the model: a subset larger
+            than the data or smaller than a batch, an unknown model, score or subset, a name to ignore that matches
+            nothing. Scores that no arm uses are checked too.
     """
+    check_size(study)
     planner = _ArmPlanner(Desk(study, facts))
     if study.scores:  # they see the study's labels, whatever an arm sees
         planner.desk.check_noise(study.label_noise)
@@ -163,6 +165,7 @@ class _ArmPlanner:
         inputs = {"point": point.address}
         if previous is not None:
             spec |= {"fraction": pruning.fraction, "rule": pruning.rule, "restart": ticket.restart}
+            spec |= {} if ticket.fine_tune_lr is None else {"fine_tune_lr": ticket.fine_tune_lr}
             inputs["previous"] = previous.address
         use = Use(arm, replicate, number, through=ticket.is_control and number > 0)
         return self._train_stage("level", spec, inputs, use, point)
@@ -179,6 +182,9 @@ class _ArmPlanner:
             "ignore": sorted(pruning.ignore),
             "control_seed": derive_seed(self.study.seed, "control", replicate, number),
         }
+        if ticket.mask == "snip":
+            count = self.desk.facts.splits["train"].count
+            spec["snip_images"] = count if ticket.snip_images == "all" else min(ticket.snip_images, count)
         inputs = {"point": point.address}
         if ticket.needs_search or ticket.mask == "magnitude":
             inputs["level"] = levels[number if ticket.needs_search else 0].address

@@ -23,7 +23,7 @@ from ticketdiet.studies.machine import cpu_count
 from ticketdiet.studies.planner import Plan, make_plan
 from ticketdiet.studies.run import RunObserver, run_plan
 from ticketdiet.studies.spec import StudySpec
-from ticketdiet.studies.stages import Cost, Stage
+from ticketdiet.studies.stages import VERSIONS, Cost, Stage
 
 CHILDREN = 2
 _SERIES = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)  # candidates a decade, each about 1.5 times the one before
@@ -110,17 +110,20 @@ def find_rewinding_point(
     steps = study.arm_training(chosen).steps
     ks = _checked(default_candidates(steps, max_k) if candidates is None else candidates, steps, max_k)
     probing = _Probing(study, store, chosen, rule, replicates)
-    workers = workers or _default_workers(probing, device)
+    workers = workers or (_default_workers(probing, device) if store.shared else 1)
     made = 0
 
-    def probe(k: int) -> Evidence:
-        nonlocal made
-        plan = probing.plan(k)
-        made += run_plan(plan, store, workers=workers, device=device, observer=observer).made
-        return probing.judge(k, plan)
+    # Between its plans, too, a search needs what it has found so far.
+    with store.drive() as driver:
 
-    answer = bisect_connected(ks, probe)
-    return probing.account(answer, made)
+        def probe(k: int) -> Evidence:
+            nonlocal made
+            plan = probing.plan(k)
+            driver.reach(plan.stages)
+            made += run_plan(plan, store, workers=workers, device=device, observer=observer).made
+            return probing.judge(k, plan)
+
+        return probing.account(bisect_connected(ks, probe), made)
 
 
 def searched_addresses(study: StudySpec, store: ResultStore) -> set[str]:
@@ -129,7 +132,7 @@ def searched_addresses(study: StudySpec, store: ResultStore) -> set[str]:
     Which steps and how many replicates were searched no study says: all those that ``store`` has are taken.
     """
     manifests = [store.manifest(address) for address in store.addresses() if store.has(address)]
-    points = [manifest.spec for manifest in manifests if manifest.kind == "pretrain"]
+    points = [m.spec for m in manifests if (m.kind, m.version) == ("pretrain", VERSIONS["pretrain"])]
     replicates = 1 + max((int(point["replicate"]) for point in points), default=0)
     reached = set[str]()
     for arm in study.arms:
@@ -218,7 +221,7 @@ class _Probing:
         """The answer, beside what its evidence took and what a full sweep would."""
         probed = [evidence.k for evidence in answer.evidence]
         stages = {address: stage for k in probed for address, stage in self.plan(k).stages.items()}
-        manifests = [self._store.manifest(address) for address in stages]
+        seconds = [self._store.manifest(address).provenance.get("seconds") for address in stages]
         return FoundPoint(
             arm=self._arm,
             rule=self._rule,
@@ -227,7 +230,7 @@ class _Probing:
             replicates=self.replicates,
             children=self.children,
             cost=sum((stage.cost for stage in stages.values()), Cost()),
-            seconds=sum(float(manifest.provenance.get("seconds", 0.0)) for manifest in manifests),
+            seconds=sum(float(number) for number in seconds if isinstance(number, int | float)),
             made=made,
             sweep=self.sweep(answer.candidates),
         )

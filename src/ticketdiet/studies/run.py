@@ -1,14 +1,21 @@
-"""Runs what is missing of a plan, in dependency order, and keeps results as they come."""
+"""Runs what is missing of a plan, in dependency order, and keeps results as they come.
+
+Several runs on one store share the work: each takes a lease on a stage before it starts it, does other stages while
+another run holds one, and adopts the result when it is there.
+"""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 import torch
 
-from ticketdiet.core.errors import DamagedResult, StagesFailed, StoreError, TicketDietError
+from ticketdiet.core.errors import DamagedResult, StagesFailed, StoreError, TicketDietError, UserError
+from ticketdiet.store.drivers import Driver
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.bench import Bench
 from ticketdiet.studies.executors import Executor, InProcess, Processes
@@ -18,6 +25,7 @@ from ticketdiet.studies.stages import Stage
 
 MOST_WORKERS = 8
 SECONDS_BETWEEN_LOOKS = 0.2
+MOST_TRIES = 3  # at a stage whose inputs turn out to be damaged
 
 
 class RunObserver:
@@ -38,6 +46,12 @@ class RunObserver:
     def finished(self, stage: Stage, warnings: tuple[str, ...]) -> None:
         """The result of ``stage`` is in the store."""
 
+    def adopted(self, stage: Stage) -> None:
+        """Another run has made ``stage`` meanwhile."""
+
+    def waiting(self, stage: Stage, holder: str) -> None:
+        """There is nothing to do until ``holder``, another run, has made ``stage``; told once per stage."""
+
     def failed(self, stage: Stage, error: BaseException) -> None:
         """``stage`` cannot be made; what needs it will be left."""
 
@@ -47,8 +61,8 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        made: Number of stages made now.
-        kept: Number of stages that were there already.
+        made: Number of stages made by this run.
+        kept: Number of stages that were there already, or that other runs made meanwhile.
     """
 
     made: int
@@ -70,12 +84,13 @@ def run_plan(
     observer: RunObserver | None = None,
     save_every_seconds: float = 30.0,
 ) -> Outcome:
-    """Make every stage of ``plan`` that the store lacks.
+    """Make every stage of ``plan`` that the store lacks, together with whatever other runs work on the same store.
 
     Args:
         plan: What to make.
         store: Where results are looked for and kept.
-        workers: Processes; default one a core on the CPU (8 at most, no more than there are chains), one on a GPU.
+        workers: Processes; default one a core on the CPU (8 at most, no more than there are chains), one on a GPU, and
+            one on a store in the memory of this process.
         device: torch device.
         observer: Is told how it goes.
         save_every_seconds: How often the state of a long training is kept.
@@ -84,26 +99,25 @@ def run_plan(
         What was made and what was there.
 
     Raises:
+        UserError: For several workers on a store that processes cannot share.
         StagesFailed: When stages could not be made; all others were.
         StoreError: When the store itself fails, as with a full disk.
     """
     observer = observer or RunObserver()
-    left = stages_left(plan, store)
-    observer.planned(plan, left)
-    for address, reason in left.items():
-        if reason:
-            observer.set_aside(plan.stages[address], reason)
-            store.discard(address)
-    if not left:
-        return Outcome(0, len(plan.stages))
-    executor = _executor(plan, store, workers, device, save_every_seconds, observer)
-    scheduler = _Scheduler(plan, store, executor, observer, left)
-    try:
-        scheduler.run()
-    except BaseException:
-        executor.close(now=True)
-        raise
-    executor.close()
+    workers = _checked_workers(workers, store, default_workers(plan, device))
+    with store.drive(plan.stages) as driver:
+        left = stages_left(plan, store)
+        observer.planned(plan, left)
+        if not left:
+            return Outcome(0, len(plan.stages))
+        executor = _executor(store, workers, device, save_every_seconds, observer)
+        scheduler = _Scheduler(plan, store, driver, executor, observer, dict.fromkeys(left))
+        try:
+            scheduler.run()
+        except BaseException:
+            executor.close(now=True)
+            raise
+        executor.close()
     return Outcome(len(scheduler.done), len(plan.stages) - len(scheduler.done))
 
 
@@ -113,11 +127,25 @@ def default_workers(plan: Plan, device: str) -> int:
     return 1 if device.startswith("cuda") else max(1, min(cpu_count(), chains, MOST_WORKERS))
 
 
-def _executor(
-    plan: Plan, store: ResultStore, workers: int | None, device: str, save_every: float, observer: RunObserver
-) -> Executor:
-    workers = workers or default_workers(plan, device)
-    threads = max(1, cpu_count() // workers)
+def threads_per_worker(workers: int) -> int:
+    """Threads of each of ``workers`` processes: the cores shared out."""
+    return max(1, cpu_count() // workers)
+
+
+def _checked_workers(workers: int | None, store: ResultStore, default: int) -> int:
+    if store.shared:
+        return workers or default
+    if workers is not None and workers > 1:
+        raise UserError(
+            f"{workers} workers on the store {store.url}, which lies in the memory of this process.",
+            expected="one worker, or a store that several processes can share",
+            way_out="--workers 1, or a folder or a bucket for --store",
+        )
+    return 1
+
+
+def _executor(store: ResultStore, workers: int, device: str, save_every: float, observer: RunObserver) -> Executor:
+    threads = threads_per_worker(workers)
     if workers > 1:
         return Processes(store.url, device, workers, threads, save_every)
     torch.set_num_threads(threads)
@@ -132,36 +160,77 @@ class _Scheduler:
 
     plan: Plan
     store: ResultStore
+    driver: Driver
     executor: Executor
     observer: RunObserver
-    waiting: dict[str, str]
+    waiting: dict[str, None]
     running: dict[Future[tuple[str, ...]], Stage] = field(default_factory=dict)
+    elsewhere: dict[str, float] = field(default_factory=dict)  # other runs are at these; when to look again
     done: set[str] = field(default_factory=set)
     failed: dict[str, BaseException] = field(default_factory=dict)
+    suspects: set[str] = field(default_factory=set)  # to be hashed before they are believed
+    tries: Counter[str] = field(default_factory=Counter)
+    told: set[str] = field(default_factory=set)
 
     def run(self) -> None:
         self._behind = _work_behind(self.plan)
         while self.waiting or self.running:
-            self._start_ready()
-            if not self.running:
+            if self._start_ready():
+                continue  # what was adopted may have made other stages ready
+            if self.running:
+                self._await_own()
+            elif held := [address for address in self.elsewhere if self._is_ready(address)]:
+                self._await_others(self.plan.stages[held[0]])
+            else:
                 break
-            finished, _ = wait(self.running, timeout=SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
-            for address, step in self.executor.progress():
-                self.observer.progressed(self.plan.stages[address], step)
-            for future in finished:
-                self._conclude(self.running.pop(future), future)
         if self.failed:
             raise self._failure()
 
-    def _start_ready(self) -> None:
+    def _start_ready(self) -> bool:
+        """Start what is ready while there is room; return whether results of other runs were adopted."""
+        adopted = False
         ready = [address for address in self.waiting if self._is_ready(address)]
         for address in sorted(ready, key=self._behind.__getitem__, reverse=True):
             if len(self.running) >= self.executor.capacity:
-                return
-            del self.waiting[address]
-            stage = self.plan.stages[address]
-            self.observer.started(stage)
-            self.running[self.executor.submit(stage)] = stage
+                break
+            if time.monotonic() >= self.elsewhere.get(address, 0.0):
+                adopted |= self._start(self.plan.stages[address])
+        return adopted
+
+    def _start(self, stage: Stage) -> bool:
+        """Start a stage unless another run is at it; return whether its result is there already."""
+        address = stage.address
+        if not self.driver.take(address):
+            self.elsewhere[address] = time.monotonic() + self.driver.seconds_between_looks / 2
+            return False
+        self.elsewhere.pop(address, None)
+        del self.waiting[address]
+        # Under the lease: nobody else can be about to make it, or to set aside what was just made.
+        status = self.store.inspect(address) if address in self.suspects else self.store.check(address)
+        self.suspects.discard(address)
+        if status.state == "done":
+            self.driver.release(address)
+            self.observer.adopted(stage)
+            return True
+        if status.state == "damaged":
+            self.observer.set_aside(stage, status.reason)
+            self.store.discard(address)
+        self.observer.started(stage)
+        self.running[self.executor.submit(stage)] = stage
+        return False
+
+    def _await_own(self) -> None:
+        finished, _ = wait(self.running, timeout=SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
+        for address, step in self.executor.progress():
+            self.observer.progressed(self.plan.stages[address], step)
+        for future in finished:
+            self._conclude(self.running.pop(future), future)
+
+    def _await_others(self, stage: Stage) -> None:
+        if stage.address not in self.told:
+            self.told.add(stage.address)
+            self.observer.waiting(stage, self.driver.holder(stage.address))
+        self.driver.wait()
 
     def _is_ready(self, address: str) -> bool:
         undone = {*self.waiting, *self.failed, *(stage.address for stage in self.running.values())}
@@ -169,26 +238,25 @@ class _Scheduler:
 
     def _conclude(self, stage: Stage, future: Future[tuple[str, ...]]) -> None:
         error = future.exception()
+        self.driver.release(stage.address)
         if error is None:
             self.done.add(stage.address)
             self.observer.finished(stage, future.result())
-        elif isinstance(error, DamagedResult) and self._set_aside_inputs(stage):
-            self.waiting[stage.address] = ""
+        elif isinstance(error, DamagedResult) and self._queue_again(stage):
+            return
         elif isinstance(error, StoreError) or not isinstance(error, TicketDietError):
             raise error
         else:
             self.failed[stage.address] = error
             self.observer.failed(stage, error)
 
-    def _set_aside_inputs(self, stage: Stage) -> bool:
-        """Queue again the inputs that turn out not to match their checksums; return whether there were any."""
-        states = {address: self.store.inspect(address) for address in stage.inputs.values()}
-        bad = {address: status.reason for address, status in states.items() if status.state != "done"}
-        for address, reason in bad.items():
-            self.observer.set_aside(self.plan.stages[address], reason)
-            self.store.discard(address)
-            self.waiting[address] = ""
-        return bool(bad)
+    def _queue_again(self, stage: Stage) -> bool:
+        """Queue a stage whose inputs could not be read, behind those that are damaged; False after several tries."""
+        self.tries[stage.address] += 1
+        bad = [address for address in stage.inputs.values() if self.store.inspect(address).state != "done"]
+        self.suspects.update(bad)
+        self.waiting |= dict.fromkeys([*bad, stage.address])
+        return self.tries[stage.address] < MOST_TRIES
 
     def _failure(self) -> StagesFailed:
         lines = [f"  - {self.plan.stages[address].label}: {error}" for address, error in self.failed.items()]

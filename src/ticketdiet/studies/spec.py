@@ -8,6 +8,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from ticketdiet.studies.parts import (
+    A_BILLION,
+    LARGEST_SEED,
+    MOST_CHILDREN,
+    MOST_NAMED,
+    MOST_REPLICATES,
     ArmSpec,
     DatasetSpec,
     MeasureSpec,
@@ -18,6 +23,7 @@ from ticketdiet.studies.parts import (
     ScoreSpec,
 )
 from ticketdiet.training.recipe import Recipe
+from ticketdiet.training.schedule import has_last_rate
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$", max_length=60)]
 Vary = Literal["order", "augmentation"]
@@ -49,15 +55,23 @@ class StudySpec(Part):
     replicates: int = Field(
         default=1,
         ge=1,
+        le=MOST_REPLICATES,
         description="Repetitions with other initialisation, data order, augmentation and subset draws. They share "
         "limit and validation of the data and, without per_replicate, scores and label noise.",
     )
-    seed: int = Field(default=0, ge=0, description="Decides everything random.")
-    evaluate_every: int = Field(default=0, ge=0, description="Steps between evaluations on test; 0: only at the end.")
-    scores: dict[Name, ScoreSpec] = Field(default_factory=dict)
-    arms: dict[Name, ArmSpec] = Field(min_length=1)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED, description="Decides everything random.")
+    evaluate_every: int = Field(
+        default=0, ge=0, le=A_BILLION, description="Steps between evaluations on test; 0: only at the end."
+    )
+    scores: dict[Name, ScoreSpec] = Field(default_factory=dict, max_length=MOST_NAMED)
+    arms: dict[Name, ArmSpec] = Field(min_length=1, max_length=MOST_NAMED)
     label_noise: NoiseSpec = NoiseSpec()
-    children: int = Field(default=0, ge=0, description="Trainings from each rewinding point beside the parent's own.")
+    children: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_CHILDREN,
+        description="Trainings from each rewinding point beside the parent's own.",
+    )
     vary: tuple[Vary, ...] = Field(default=("augmentation", "order"), min_length=1, description="How children differ.")
     measure: MeasureSpec = MeasureSpec()
 
@@ -117,7 +131,13 @@ def _check_arm(study: StudySpec, name: str, arm: ArmSpec) -> None:
     study.pretraining(name)
     study.arm_pruning(name)
     study.arm_model(name)
-    pretrain = arm.pretrain
+    pretrain, ticket = arm.pretrain, arm.ticket
+    if ticket.restart == "fine_tune" and ticket.fine_tune_lr is None and not has_last_rate(recipe):
+        raise ValueError(
+            f"arms.{name}.ticket.restart is fine_tune, which goes on at the rate of the last step, but after a "
+            f"{recipe.schedule} schedule that is about 0; give arms.{name}.ticket.fine_tune_lr, "
+            f"for example {recipe.lr / 100:g}"
+        )
     if pretrain.steps > recipe.steps:
         raise ValueError(
             f"arms.{name}.pretrain.steps is {pretrain.steps}, but training.steps is {recipe.steps}; k must be at most T"
@@ -133,9 +153,9 @@ def _check_arm(study: StudySpec, name: str, arm: ArmSpec) -> None:
 def _check_likeness(arms: Mapping[str, ArmSpec]) -> None:
     """Refuse arms whose subsets take their class counts from each other in a circle."""
     for name in arms:
-        chain, other = [name], arms[name].pretrain.subset.like
+        chain, other = {name: None}, arms[name].pretrain.subset.like
         while other is not None and other not in chain:
-            chain.append(other)
+            chain[other] = None
             other = arms[other].pretrain.subset.like
         if other == name:
             circle = " -> ".join((*chain, name))

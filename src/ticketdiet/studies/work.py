@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from ticketdiet.store.provenance import describe_run
 from ticketdiet.studies.bench import Bench, Made
-from ticketdiet.studies.stages import Stage
+from ticketdiet.studies.stages import VERSIONS, Stage
 from ticketdiet.studies.work_barriers import barrier
 from ticketdiet.studies.work_scores import score, score_model, subset
 from ticketdiet.studies.work_training import child, control, level, pretrain
@@ -33,6 +33,7 @@ def perform(bench: Bench, stage: Stage) -> tuple[str, ...]:
     bench.store.write(
         stage.address,
         kind=stage.kind,
+        version=VERSIONS[stage.kind],
         spec=stage.spec,
         inputs=stage.inputs,
         tensors=made.tensors,

@@ -14,7 +14,7 @@ from ticketdiet.studies.stages import Stage
 
 
 def barrier(bench: Bench, stage: Stage) -> Made:
-    """Measure the barriers of all pairs of networks, on the un-augmented train and the test images."""
+    """Measure the barriers of all pairs on every split, un-augmented; BatchNorm is recalibrated on training images."""
     spec, store = stage.spec, bench.store
     networks = {role: store.tensors(address, "weights") for role, address in stage.inputs.items()}
     masks = {role: store.tensors(made, "mask") for role, made in stage.inputs.items() if not spec["family"]}
@@ -29,10 +29,11 @@ def barrier(bench: Bench, stage: Stage) -> Made:
             spec["alphas"],
             spec["batch_norm"],
             masks=masks or None,
+            calibration=bench.images(stage).train,
             precision=spec["precision"],
         )
         summaries = list(_keep_arrays(pairs, split, arrays))
-        family = Family(tuple(summaries), (), spec["batch_norm"])
+        family = Family(tuple(summaries), tuple(_points(arrays)), spec["batch_norm"])
         named = {f"{pair.a}-{pair.b}": pair for pair in summaries} | ({"family": family} if spec["family"] else {})
         for name, found in named.items():
             rows.extend(_barrier_rows(found, name, split, spec["tolerance"], spec["step"]))

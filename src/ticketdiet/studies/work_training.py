@@ -143,7 +143,8 @@ def level(bench: Bench, stage: Stage) -> Made:
     previous = bench.store.tensors(stage.inputs["previous"], "weights") if "previous" in stage.inputs else None
     mask = _next_mask(bench, stage, model, previous)
     point = bench.store.tensors(stage.inputs["point"], "weights")
-    start = restart(spec.get("restart", "weights"), point, previous, mask, recipe_of(stage), spec["start_step"])
+    policy, k, lr = spec.get("restart", "weights"), spec["start_step"], spec.get("fine_tune_lr")
+    start = restart(policy, point, previous, mask, recipe_of(stage), k, fine_tune_lr=lr)
     return _sparse(bench, stage, model, mask, start)
 
 
@@ -173,6 +174,7 @@ def _control_mask(bench: Bench, stage: Stage, model: nn.Module, point: Mapping[s
         spec["kept"] / total,
         seed=spec["control_seed"],
         images=bench.train_images(stage),
+        num_images=spec.get("snip_images"),
         ignore=tuple(spec["ignore"]),
     )
     return find_mask(spec["mask"], subject)

@@ -5,6 +5,7 @@ Everything here is a function of plain mappings that returns plain mappings; not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -17,7 +18,7 @@ from ticketdiet.core.seeds import derive_seed, numpy_generator
 from ticketdiet.core.values import Mask, Weights
 from ticketdiet.tickets.masks import apply_mask, check_mask
 from ticketdiet.training.recipe import Recipe
-from ticketdiet.training.schedule import learning_rate
+from ticketdiet.training.schedule import has_last_rate, learning_rate
 
 RestartPolicy = Literal["weights", "learning_rate", "fine_tune"]
 RESTART_POLICIES: tuple[str, ...] = get_args(RestartPolicy)
@@ -114,6 +115,8 @@ def restart(
     mask: Mask,
     recipe: Recipe,
     k: int,
+    *,
+    fine_tune_lr: float | None = None,
 ) -> Restart:
     """Say how a level starts: by weight rewinding, learning-rate rewinding or fine-tuning (Renda et al. 2020).
 
@@ -121,7 +124,9 @@ def restart(
 
     - ``"weights"``: the weights at the rewinding point, and the learning rates from step k on;
     - ``"learning_rate"``: the trained weights of the level before, and the learning rates from step k on;
-    - ``"fine_tune"``: the trained weights of the level before, at the learning rate of the last step throughout.
+    - ``"fine_tune"``: the trained weights of the level before, at one learning rate throughout: that of the last step,
+      as Renda et al. do after schedules of steps, or ``fine_tune_lr``. A cosine schedule ends at a rate of about 0, at
+      which nothing would be trained, so there ``fine_tune_lr`` has to be given.
 
     The first level has no level before: it starts at the rewinding point under every policy.
 
@@ -132,13 +137,15 @@ def restart(
         mask: The mask of the level to train.
         recipe: The training of every level.
         k: Step of the rewinding point.
+        fine_tune_lr: Learning rate under ``"fine_tune"``; default that of the last step of the recipe.
 
     Returns:
         Weights, first step and recipe to give to ``train``.
 
     Raises:
         UnknownName: For another policy.
-        UserError: For a step outside the recipe, or a mask that does not fit.
+        UserError: For a step outside the recipe, a mask that does not fit, a rate that is not above 0, or fine-tuning
+            without a rate after a cosine schedule.
     """
     if policy not in RESTART_POLICIES:
         raise UnknownName.of("restart policy", policy, RESTART_POLICIES)
@@ -151,13 +158,26 @@ def restart(
     if policy == "weights" or previous_trained_weights is None:
         return Restart(_masked(point_weights, mask), k, recipe)
     trained = _masked(previous_trained_weights, mask)
-    return Restart(trained, k, recipe if policy == "learning_rate" else fine_tuning(recipe))
+    return Restart(trained, k, recipe if policy == "learning_rate" else fine_tuning(recipe, fine_tune_lr))
 
 
-def fine_tuning(recipe: Recipe) -> Recipe:
-    """Return ``recipe`` at the learning rate of its last step throughout."""
-    last = learning_rate(recipe, recipe.steps - 1)
-    return Recipe.model_validate(recipe.model_dump() | {"schedule": "constant", "lr": last, "warmup_steps": 0})
+def fine_tuning(recipe: Recipe, lr: float | None = None) -> Recipe:
+    """Return ``recipe`` at one learning rate throughout: ``lr``, or that of its last step.
+
+    Raises:
+        UserError: For a rate that is not above 0, and without a rate after a cosine schedule, which ends at about 0.
+    """
+    if lr is None and not has_last_rate(recipe):
+        raise UserError(
+            f"fine-tuning after a {recipe.schedule} schedule, whose last rate is "
+            f"{learning_rate(recipe, recipe.steps - 1):.2g} of a first rate of {recipe.lr:g}.",
+            expected="a learning rate at which weights still move",
+            way_out=f"give fine_tune_lr, for example {recipe.lr / 100:g}, or another schedule",
+        )
+    lr = learning_rate(recipe, recipe.steps - 1) if lr is None else lr
+    if not 0 < lr < math.inf:
+        raise UserError(f"fine_tune_lr {lr}.", expected="a learning rate above 0")
+    return Recipe.model_validate(recipe.model_dump() | {"schedule": "constant", "lr": lr, "warmup_steps": 0})
 
 
 def _masked(weights: Weights, mask: Mask | None) -> dict[str, Tensor]:

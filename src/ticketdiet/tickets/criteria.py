@@ -19,7 +19,7 @@ from ticketdiet.core.seeds import torch_generator
 from ticketdiet.core.values import Images, Weights
 from ticketdiet.tickets.cutting import erk_counts, mask_from_counts, mask_from_scores
 from ticketdiet.tickets.masks import prunable_names
-from ticketdiet.tickets.sensitivity import snip_scores, synflow_mask
+from ticketdiet.tickets.sensitivity import SNIP_IMAGES, snip_scores, synflow_mask
 
 Needs = Literal["nothing", "initial_weights", "images", "trained_weights"]
 Shapes = Mapping[str, Sequence[int]]
@@ -95,6 +95,7 @@ class MaskSubject:
         density: Share of prunable weights to keep, in (0, 1].
         seed: Seed of whatever the criterion draws.
         images: Labelled images for criteria that look at data, un-augmented.
+        num_images: How many of them such a criterion draws with the seed, all when there are fewer; None for all.
         input_shape: Shape of one input, for criteria that run the network without data; default that of the images.
         ignore: Names of prunable tensors to leave dense.
     """
@@ -103,6 +104,7 @@ class MaskSubject:
     density: float
     seed: int = 0
     images: Images | None = None
+    num_images: int | None = SNIP_IMAGES
     input_shape: Sequence[int] | None = None
     ignore: tuple[str, ...] = ()
 
@@ -191,7 +193,13 @@ class Snip(Criterion):
 
     def scores(self, subject: MaskSubject) -> dict[str, Tensor]:
         """Return the sensitivities."""
-        return snip_scores(subject.model, subject.needed_images(), ignore=subject.ignore)
+        return snip_scores(
+            subject.model,
+            subject.needed_images(),
+            num_images=subject.num_images,
+            seed=subject.seed,
+            ignore=subject.ignore,
+        )
 
 
 @MASK_CRITERIA.register("synflow")

@@ -6,7 +6,6 @@ Both look at a copy: the caller's network, its mode, its gradients and its buffe
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -15,27 +14,41 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ticketdiet.core.errors import UserError
+from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.core.values import Images
 from ticketdiet.tickets.cutting import mask_from_scores
 from ticketdiet.tickets.masks import prunable_names
+from ticketdiet.training.batch_norm import even_batches
+from ticketdiet.training.convolutions import safe_convolutions
 from ticketdiet.training.evaluation import device_of, prepared_chunks
 
 SYNFLOW_ROUNDS = 100
+SNIP_IMAGES = 128  # one batch, as Lee et al. take for CIFAR
 
 
 def snip_scores(
-    model: nn.Module, images: Images, *, batch_size: int = 128, ignore: Iterable[str] = ()
+    model: nn.Module,
+    images: Images,
+    *,
+    num_images: int | None = SNIP_IMAGES,
+    seed: int = 0,
+    batch_size: int = 128,
+    ignore: Iterable[str] = (),
 ) -> dict[str, Tensor]:
     """Connection sensitivity ``|dL/dw * w|`` of every prunable weight (Lee et al. 2019, arXiv 1810.02340).
 
-    L is the mean cross-entropy over all images, un-augmented. BatchNorm normalises by each batch, as in training: at
-    initialisation its running statistics mean nothing. Dropout is off. The paper divides by the sum over all weights,
-    which ranks nothing differently and is left out.
+    L is the mean cross-entropy over the images taken, un-augmented. BatchNorm normalises by each batch, as in training:
+    at initialisation its running statistics mean nothing. Dropout is off. The paper divides by the sum over all
+    weights, which ranks nothing differently and is left out.
 
     Args:
         model: The network, usually at its initialisation.
-        images: Labelled images; the paper takes one batch of 100 or 128.
-        batch_size: At most so many images a forward pass, in batches of nearly equal size; gradients are averaged over
+        images: Labelled images to draw from.
+        num_images: How many are drawn, all of them when there are fewer; None for all. The paper takes one batch of 128
+            for CIFAR and of 100 for MNIST.
+        seed: Seed of the draw and of the order, in which also all images are taken: what BatchNorm sees in a batch must
+            not depend on the order of the data set.
+        batch_size: About so many images per forward pass, in batches of nearly equal size; gradients are averaged over
             all images before the magnitude is taken.
         ignore: Names of prunable tensors to leave out.
 
@@ -43,28 +56,45 @@ def snip_scores(
         Name -> float32 tensor of the shape of its weight, on the CPU.
 
     Raises:
-        UserError: When there are no images, or a name to ignore matches nothing.
+        UserError: When there are no images or none is to be taken, when a network with BatchNorm gets a single one,
+            which has no variance, or when a name to ignore matches nothing.
     """
-    if not len(images):
-        raise UserError("no images to find sensitivities on.", expected="at least one", way_out="one batch, say 128")
     names = prunable_names(model, ignore)
     network = _frozen_copy(model)
     for module in network.modules():
         module.training = isinstance(module, _BatchNorm)
+    count = len(images) if num_images is None else min(num_images, len(images))
+    if count < (2 if any(module.training for module in network.modules()) else 1):
+        raise UserError(
+            f"{count} images to find sensitivities on.",
+            expected="at least one, and two for a network with BatchNorm",
+            way_out=f"one batch: {SNIP_IMAGES} images",
+        )
+    taken = images.take(numpy_generator(seed, "snip_images").permutation(len(images))[:count])
     weights = _leaves(network, names)
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    for inputs, labels in prepared_chunks(images, _even(len(images), batch_size), device_of(network)):
-        loss = F.cross_entropy(network(inputs).float(), labels, reduction="sum") / len(images)
-        for name, gradient in _gradients(loss, weights).items():
+    for inputs, labels in prepared_chunks(taken, even_batches(count, batch_size), device_of(network)):
+        with safe_convolutions(network):
+            loss = F.cross_entropy(network(inputs).float(), labels, reduction="sum") / count
+            gradients = _gradients(loss, weights)
+        for name, gradient in gradients.items():
             total[name] += gradient
     return {name: (total[name] * weights[name].detach()).abs().cpu() for name in names}
 
 
 def snip_mask(
-    model: nn.Module, density: float, images: Images, *, batch_size: int = 128, ignore: Iterable[str] = ()
+    model: nn.Module,
+    density: float,
+    images: Images,
+    *,
+    num_images: int | None = SNIP_IMAGES,
+    seed: int = 0,
+    batch_size: int = 128,
+    ignore: Iterable[str] = (),
 ) -> dict[str, Tensor]:
     """Keep the most sensitive weights in one cut (Lee et al. 2019, arXiv 1810.02340); see ``snip_scores``."""
-    return mask_from_scores(snip_scores(model, images, batch_size=batch_size, ignore=ignore), density)
+    scores = snip_scores(model, images, num_images=num_images, seed=seed, batch_size=batch_size, ignore=ignore)
+    return mask_from_scores(scores, density)
 
 
 class SynapticFlow:
@@ -159,11 +189,6 @@ def synflow_mask(
             # Scores are at least 0; what is gone ranks below what stays with a flow of 0, so that masks nest.
             scores = {name: found.masked_fill(mask[name] == 0, -1.0) for name, found in flow.scores().items()}
     return mask
-
-
-def _even(count: int, at_most: int) -> int:
-    """Size of the fewest batches of nearly equal size: BatchNorm cannot normalise a last batch of one."""
-    return math.ceil(count / math.ceil(count / at_most))
 
 
 def _frozen_copy(model: nn.Module) -> nn.Module:

@@ -19,6 +19,7 @@ from ticketdiet.core.values import Mask
 from ticketdiet.kernels.line import line_of
 from ticketdiet.kernels.network import SparseNetwork
 from ticketdiet.training.batches import Batch
+from ticketdiet.training.convolutions import safe_convolutions
 from ticketdiet.training.evaluation import autocast, device_of
 from ticketdiet.training.recipe import Recipe
 
@@ -81,6 +82,7 @@ class Engine:
         self.momentum, self.momentum_views = self.data.like(0.0)
         for name, parameter in self._parameters.items():
             parameter.data, parameter.grad = self.data.views[name], grad_views[name]
+        self._convolutions = safe_convolutions(model)
         self._buffers = list(model.buffers())
         self._good_buffers = [buffer.clone() for buffer in self._buffers]
         self._mask = self._flat_mask(mask) if mask is not None else None
@@ -117,7 +119,7 @@ class Engine:
         """Return logits (batch, classes) in float32 and the mean loss, with the graph for ``update``."""
         if self._buffers:
             torch._foreach_copy_(self._good_buffers, self._buffers)
-        with autocast(self.device, self.recipe.precision):
+        with self._convolutions, autocast(self.device, self.recipe.precision):
             logits = self._network(batch.inputs)
         logits = logits.float()
         return logits, F.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
@@ -131,7 +133,8 @@ class Engine:
             self.restore_buffers()
             return False
         self.grad.zero_()
-        torch.autograd.backward(loss)
+        with self._convolutions:
+            torch.autograd.backward(loss)
         direction = self._direction()
         if self._deferred:
             direction = self._suppress(direction, loss, step)

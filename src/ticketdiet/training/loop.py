@@ -120,7 +120,8 @@ def train(
         batches: Where batches come from instead of ``images`` and ``examples``.
 
     Returns:
-        Weights, momentum and the trace. The same inputs give the same bits on one device and number of threads.
+        Weights, momentum and the trace. The same inputs give the same bits with the same kernels (kind of CPU, build of
+        PyTorch), threads and device; elsewhere another network of the same distribution.
 
     Raises:
         UserError: For steps out of range, a mask that does not fit, or fewer examples than a batch.

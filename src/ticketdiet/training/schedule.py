@@ -21,6 +21,11 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.lr * _decay(recipe, step) * _warmup(recipe, step)
 
 
+def has_last_rate(recipe: Recipe) -> bool:
+    """Whether the rate of the last step is one to train on with: a cosine schedule has fallen to about 0 there."""
+    return recipe.schedule != "cosine"
+
+
 def _decay(recipe: Recipe, step: int) -> float:
     if recipe.schedule == "multistep":
         return float(recipe.gamma ** sum(step >= milestone for milestone in recipe.milestone_steps()))

@@ -1,0 +1,208 @@
+"""Runs that share a store: each says that it is there, and takes a lease on a stage before it works it.
+
+A lease costs one small file, which names its driver; one heartbeat per driver keeps all its leases alive. A lease is
+free again when its driver releases it, when its process is known to have ended, or when the heartbeat stops. Leases
+only save work: whoever loses one goes on, and of two results of one stage the store keeps the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
+
+from ticketdiet.store.failures import explained
+from ticketdiet.store.layout import COLLECTING, DRIVER, LEASE
+from ticketdiet.store.place import Entry, Misplaced, Place
+from ticketdiet.store.presence import EXPIRES_AFTER, MOST_BYTES, NEEDED_FOR, Presence, parse_presence
+
+BEAT_SECONDS = 5.0
+NEARBY_PAUSE, REMOTE_PAUSE = 0.2, 2.0  # seconds between two looks at what others do
+
+
+class Driver:
+    """A run on a store, from entering the context to leaving it.
+
+    Args:
+        place: Where the store lies.
+        reaches: Addresses that must stay while it runs.
+        pause: Waits that many seconds.
+        clock: Monotonic time in seconds.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        reaches: Iterable[str] = (),
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = uuid.uuid4().hex
+        self.seconds_between_looks = NEARBY_PAUSE if place.atomic else REMOTE_PAUSE
+        self._place, self._pause, self._clock = place, pause, clock
+        self._reaches = set(reaches)
+        self._held: dict[str, int] = {}
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._keep_beating, name="store-heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        with explained("announce a run", self._place.url):
+            self.beat()
+            self._heart.start()
+            try:
+                self._forget_the_dead()
+                while self._is_held(COLLECTING):
+                    self.wait()
+            except BaseException:
+                self.__exit__(None, None, None)
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._heart.join()
+        with contextlib.suppress(OSError):  # what stays behind expires, and must not hide an error
+            for name in list(self._held):
+                self._release(name)
+            self._place.remove(self._path)
+
+    def reach(self, addresses: Iterable[str]) -> None:
+        """Say that the run needs these results as well, and wait while results are being removed."""
+        self._reaches |= set(addresses)
+        with explained("announce a run", self._place.url):
+            self._place.replace(self._path, self._document())
+            self.beat()
+            while self._is_held(COLLECTING):
+                self.wait()
+
+    def beat(self) -> None:
+        """Say that the run goes on."""
+        modified = self._place.touch(self._path, self._document())
+        self._tells_time = modified is not None
+        self._ahead = (time.time() if modified is None else modified) - self._clock()
+
+    def take(self, name: str) -> bool:
+        """Take the lease of the stage at the address ``name``; False when another driver holds it."""
+        with explained(f"take a lease on {name}", self._place.url):
+            leases = self._leases(name)
+            if leases and self._holder(leases[max(leases)]) is not None:
+                return False
+            # The next generation, and not the same file again: only one of several can create it.
+            generation = max(leases, default=-1) + 1
+            if not self._place.create(f"leases/{name}.{generation}", self.name.encode()):
+                return False
+        self._held[name] = generation
+        return True
+
+    def release(self, name: str) -> None:
+        """Give the lease of a stage back."""
+        with explained(f"release the lease on {name}", self._place.url):
+            self._release(name)
+
+    def holder(self, name: str) -> str:
+        """Return in words who holds the lease of a stage."""
+        with explained(f"look at the lease on {name}", self._place.url):
+            leases = self._leases(name)
+            return (self._holder(leases[max(leases)]) if leases else None) or "another run"
+
+    def wait(self) -> None:
+        """Wait until it is worth to look again at what other drivers do."""
+        self._pause(self.seconds_between_looks)
+
+    def others(self) -> list[Presence]:
+        """Other drivers whose results must stay: silent for no more than ten minutes, or known to run."""
+        others = (self._presence(entry) for entry in self._place.children("drivers"))
+        return [other for other, age in filter(None, others) if self._is_needed(other, age)]
+
+    def dead_leases(self) -> list[str]:
+        """Paths of leases that nobody holds any more."""
+        entries = self._place.children("leases")
+        return [f"leases/{e.name}" for e in entries if LEASE.fullmatch(e.name) and self._holder(e) is None]
+
+    def dead_drivers(self) -> list[str]:
+        """Paths of documents of drivers that need nothing any more."""
+        alive = {self.name, *(other.driver for other in self.others())}
+        found = {e.name: DRIVER.fullmatch(e.name) for e in self._place.children("drivers")}
+        return [f"drivers/{name}" for name, match in found.items() if match and match[1] not in alive]
+
+    @property
+    def now(self) -> float:
+        """Seconds since 1970 by the clock of the store."""
+        return self._clock() + self._ahead
+
+    @property
+    def _path(self) -> str:
+        return f"drivers/{self.name}.json"
+
+    def _document(self) -> bytes:
+        return Presence.of_this_process(self.name, time.time(), tuple(sorted(self._reaches))).to_bytes()
+
+    def _keep_beating(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            # Remote file systems raise many things; the next beat may come through.
+            with contextlib.suppress(Exception):
+                self.beat()
+
+    def _forget_the_dead(self) -> None:
+        for path in self.dead_drivers():
+            self._place.remove(path)
+
+    def _is_held(self, name: str) -> bool:
+        leases = self._leases(name)
+        return bool(leases) and self._holder(leases[max(leases)]) is not None
+
+    def _leases(self, name: str) -> dict[int, Entry]:
+        found = {entry.name: entry for entry in self._place.children("leases") if entry.name.startswith(f"{name}.")}
+        return {int(match[2]): found[match[0]] for match in map(LEASE.fullmatch, found) if match}
+
+    def _holder(self, lease: Entry) -> str | None:
+        """Return who holds a lease, in words; None when nobody does any more."""
+        try:
+            owner = self._place.read(f"leases/{lease.name}", 64).decode("ascii", "replace")
+        except FileNotFoundError:  # given back this moment; the next look finds it free
+            return "another run"
+        except Misplaced:
+            owner = ""
+        if owner == self.name:
+            return "this run"
+        entry = next((e for e in self._place.children("drivers") if e.name == f"{owner}.json"), None)
+        if entry is None:  # a driver comes before its leases and goes after them, but the name may be half written
+            young = len(owner) < len(self.name) and self._age(lease.modified) < EXPIRES_AFTER
+            return "another run" if young else None
+        found = self._presence(entry)
+        if found is None or found[1] >= EXPIRES_AFTER or found[0].is_dead():
+            return None
+        return found[0].label
+
+    def _presence(self, entry: Entry) -> tuple[Presence, float] | None:
+        """Return another driver and the seconds since its last heartbeat."""
+        match = DRIVER.fullmatch(entry.name)
+        if match is None or match[1] == self.name:
+            return None
+        try:
+            found = parse_presence(self._place.read(f"drivers/{entry.name}", MOST_BYTES), match[1])
+        except (FileNotFoundError, Misplaced):
+            return None
+        if found is None:
+            return None
+        return found, self._age(entry.modified if self._tells_time else found.time)
+
+    def _is_needed(self, other: Presence, age: float) -> bool:
+        return not other.is_dead() and (age < NEEDED_FOR or other.is_here())
+
+    def _age(self, modified: float | None) -> float:
+        # A time far in the future was not given by this store's clock, and is as good as none.
+        return float("inf") if modified is None else abs(self.now - modified)
+
+    def _release(self, name: str) -> None:
+        generation = self._held.pop(name, -1)
+        for older in sorted(self._leases(name)):
+            if older <= generation:
+                self._place.remove(f"leases/{name}.{older}")

@@ -1,0 +1,120 @@
+"""Which processes work on a store, and whether one of them is still there.
+
+A driver is a process (or a thread of one) that runs a plan. It keeps a small document in the store that says who it is
+and which results its plan reaches; the modification time of that document is its heartbeat. Ages are differences
+between two times that the store's own file system gave, so machines whose clocks disagree judge each other rightly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass
+from functools import cache
+
+from ticketdiet.store.layout import ADDRESS
+
+# Seconds without a heartbeat after which another driver may work the same stage; network file systems show times that
+# are up to a minute old.
+EXPIRES_AFTER = 120.0
+NEEDED_FOR = 600.0  # seconds without a heartbeat after which a driver on another machine needs nothing any more
+MOST_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class Presence:
+    """A driver, as its document describes it.
+
+    Attributes:
+        driver: Its name, 32 hexadecimal digits.
+        host: The machine, for people.
+        machine: The machine since it was started, and the container: within one, process ids can be compared.
+        pid: Its process.
+        began: When that process began, in the machine's own count; tells it from a later one with the same id.
+        time: Seconds since 1970 at the last heartbeat by its own clock, for places that give files no times.
+        reaches: Addresses that its plan reaches.
+    """
+
+    driver: str
+    host: str
+    machine: str
+    pid: int
+    began: int
+    time: float
+    reaches: tuple[str, ...]
+
+    @classmethod
+    def of_this_process(cls, driver: str, time: float, reaches: tuple[str, ...]) -> Presence:
+        """Describe the process that calls."""
+        pid = os.getpid()
+        return cls(driver, socket.gethostname(), _machine(), pid, _process_began(pid) or 0, time, reaches)
+
+    @property
+    def label(self) -> str:
+        """The driver in words."""
+        return f"process {self.pid} on {self.host}"
+
+    def to_bytes(self) -> bytes:
+        """Write the document."""
+        return json.dumps(asdict(self)).encode()
+
+    def is_dead(self) -> bool:
+        """Whether the process is known to have ended; of another machine nothing is known."""
+        return self.machine == _machine() and not _runs(self.pid, self.began)
+
+    def is_here(self) -> bool:
+        """Whether the process is known to run, on this machine."""
+        return self.machine == _machine() and _runs(self.pid, self.began)
+
+
+def parse_presence(data: bytes, driver: str) -> Presence | None:
+    """Read the document of ``driver``; None when nothing useful is in it."""
+    try:
+        body = json.loads(data)
+        reaches = tuple(address for address in body["reaches"] if ADDRESS.fullmatch(address))
+        return Presence(
+            driver=driver,
+            host="".join(letter for letter in str(body["host"]) if letter.isprintable())[:64],
+            machine=str(body["machine"]),
+            pid=int(body["pid"]),
+            began=int(body["began"]),
+            time=float(body["time"]),
+            reaches=reaches,
+        )
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+
+
+@cache
+def _machine() -> str:
+    boot, container = "", ""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+        container = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        pass  # not Linux: the name alone has to do
+    return " ".join((socket.gethostname(), boot, container))
+
+
+def _runs(pid: int, began: int) -> bool:
+    if os.name != "posix":  # there, asking for a process can end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return _process_began(pid) in (began, None)
+
+
+def _process_began(pid: int) -> int | None:
+    """Clock ticks from the start of the machine to that of the process; 0 when it has ended, None where not known."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])

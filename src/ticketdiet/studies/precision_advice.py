@@ -1,0 +1,151 @@
+"""Whether the other precision would be faster on this machine, in one line that `plan` and `run` print.
+
+Precision is part of what a result is, so a study is never computed in another one than it asks for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from ticketdiet.core.cpu import has_bfloat16
+from ticketdiet.models.build import build_model
+from ticketdiet.studies.machine import tune_allocator
+from ticketdiet.studies.planner import Plan
+from ticketdiet.studies.run import default_workers, threads_per_worker
+from ticketdiet.studies.stages import Cost, Stage
+from ticketdiet.training.precision import MOST_TIMES_AS_LONG, PROBE, Measure, StepTimes, step_timer, time_precisions
+from ticketdiet.training.recipe import Precision, Recipe
+
+SECONDS_NOT_WORTH_A_WORD = 30.0
+LEAST_GAIN = 1.25
+
+
+def precision_advice(plan: Plan, left: Collection[str], *, device: str, workers: int | None = None) -> str:
+    """Measure for about a second what the other precision would bring, where that matters.
+
+    It matters on the CPU, where training is left that takes half a minute or more. Nothing is measured where a study
+    asks for float32 and the CPU has nothing else. An error of the network is left for the run to report.
+
+    Args:
+        plan: The study's stages.
+        left: Addresses of those still to be made.
+        device: torch device of the run.
+        workers: Processes of the run, by default as many as it chooses.
+
+    Returns:
+        One line for people, empty when there is nothing to say.
+    """
+    stages = [plan.stages[address] for address in left]
+    trainings = [stage for stage in stages if stage.cost.steps and "recipe" in stage.spec]
+    if device != "cpu" or not trainings:
+        return ""
+    largest = _most_work(trainings)
+    recipe, computes = Recipe.model_validate(largest.spec["recipe"]), has_bfloat16()
+    if recipe.precision == "float32" and computes is False:
+        return ""
+    processes = workers or default_workers(plan, device)
+    work = _examples_like(largest, trainings) / processes
+    try:
+        with _quietly(threads_per_worker(processes)):
+            return _advice(_step_timer(largest, recipe), recipe, work, computes, _key(plan, largest))
+    except Exception:  # whatever a network of the user's raises: the run will say it
+        return ""
+
+
+def _advice(measure: Measure, recipe: Recipe, work: float, computes: bool | None, key: str) -> str:
+    """Say it for a training by ``recipe`` of which ``work`` examples are left, per process."""
+    asked = recipe.precision
+    size = min(PROBE, recipe.batch_size)
+    at_most = measure("float32", size) / size * (MOST_TIMES_AS_LONG[computes] if asked == "bfloat16" else 1)
+    if at_most * work < SECONDS_NOT_WORTH_A_WORD:
+        return ""
+    found = time_precisions(measure, recipe.batch_size, computes_bfloat16=computes)
+    if found is not None and found.of(asked) * work < SECONDS_NOT_WORTH_A_WORD:
+        return ""
+    return in_words(found, asked, computes, key)
+
+
+def in_words(found: StepTimes | None, asked: Precision, computes_bfloat16: bool | None, key: str) -> str:
+    """Say what the precision that was not asked for would bring.
+
+    Args:
+        found: Times in both; None when the network was too slow to measure.
+        asked: The study's precision.
+        computes_bfloat16: Whether the CPU computes in bfloat16, None when unknown.
+        key: Key of the study that holds the precision.
+    """
+    if asked == "float32":
+        gain = 0.0 if found is None else found.float32 / found.bfloat16
+        if gain < LEAST_GAIN:
+            return ""
+        return (
+            f"bfloat16 is {gain:.1f} times as fast as float32 here. "
+            f"--set {key}=bfloat16 would use it, and give other numbers."
+        )
+    slower = 0.0 if found is None else found.bfloat16 / found.float32
+    if slower < LEAST_GAIN and (found is not None or computes_bfloat16 is not False):
+        return ""
+    times = "many" if found is None else f"{slower:.1f}" if slower < 10 else f"{slower:.0f}"
+    because = ", because this CPU has no bfloat16 arithmetic" if computes_bfloat16 is False else ""
+    return (
+        f"bfloat16 takes {times} times as long as float32 here{because}. "
+        f"--set {key}=float32 would be faster, and give other numbers."
+    )
+
+
+def _most_work(trainings: list[Stage]) -> Stage:
+    """One of the trainings of the network, batch and precision that take the most work together."""
+    work: dict[str, int] = {}
+    kinds = [str((s.spec["model"], s.spec["recipe"]["batch_size"], s.spec["recipe"]["precision"])) for s in trainings]
+    for kind, stage in zip(kinds, trainings, strict=True):
+        work[kind] = work.get(kind, 0) + stage.cost.flops
+    return trainings[kinds.index(max(work, key=work.__getitem__))]
+
+
+def _examples_like(stage: Stage, trainings: list[Stage]) -> float:
+    """Examples of ``stage`` that take as long as all ``trainings`` together, by their floating-point operations."""
+    whole = sum((training.cost for training in trainings), Cost())
+    if not stage.cost.flops:
+        return whole.examples
+    return whole.flops / stage.cost.flops * stage.cost.examples
+
+
+def _step_timer(stage: Stage, recipe: Recipe) -> Measure:
+    model = {key: value for key, value in stage.spec["model"].items() if key != "source"}
+
+    def make_model() -> nn.Module:
+        return build_model(**model, seed=0)
+
+    shape = (model["in_channels"], model["image_size"], model["image_size"])
+    return step_timer(make_model, recipe, shape, model["num_classes"])
+
+
+def _key(plan: Plan, stage: Stage) -> str:
+    """Key of the study that holds the precision of ``stage``."""
+    study, name = plan.study, stage.uses[0].arm
+    if stage.kind == "score_model":
+        overrides = {f"scores.{name}.training": study.scores[name].training}
+    else:
+        arm = study.arms[name]
+        own = {f"arms.{name}.pretrain.training": arm.pretrain.training} if stage.kind == "pretrain" else {}
+        overrides = own | {f"arms.{name}.training": arm.training}
+    return f"{next((path for path, changes in overrides.items() if 'precision' in changes), 'training')}.precision"
+
+
+@contextmanager
+def _quietly(threads: int) -> Iterator[None]:
+    """Compute with so many threads, as the run will, and leave no trace: no warning, and no number drawn."""
+    before = torch.get_num_threads()
+    tune_allocator()
+    torch.set_num_threads(threads)
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_num_threads(before)
