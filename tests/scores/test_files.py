@@ -148,10 +148,10 @@ def test_folders_on_the_way_are_made(tmp_path: Path, scores: Scores) -> None:
 
 def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path, scores: Scores) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"s\.npz cannot be written(.|\n)*another file"):
+    with pytest.raises(UserError, match=r"s\.npz' cannot be written(.|\n)*another file"):
         save_scores(tmp_path / "file" / "s.npz", scores)
     (tmp_path / "t.csv").mkdir()
-    with pytest.raises(UserError, match=r"t\.csv cannot be written"):
+    with pytest.raises(UserError, match=r"t\.csv' cannot be written"):
         export_scores(tmp_path / "t.csv", scores)
 
 

@@ -16,6 +16,7 @@ import pytest
 from ticketdiet.core.addresses import address_of
 from ticketdiet.store import drivers, presence
 from ticketdiet.store.drivers import Driver
+from ticketdiet.store.folder import Folder
 from ticketdiet.store.layout import COLLECTING
 from ticketdiet.store.presence import EXPIRES_AFTER, NEEDED_FOR
 from ticketdiet.store.results import ResultStore
@@ -299,3 +300,20 @@ class GaveUp(Exception):
 
 def give_up(*_):
     raise GaveUp
+
+
+def test_a_heartbeat_survives_that_another_run_removes_its_file(tmp_path, monkeypatch):
+    place = Folder(str(tmp_path / "store"))
+    place.prepare()
+    real, removed = os.utime, []
+
+    def removed_once(target, **how):
+        real(target, **how)
+        if not removed:
+            removed.append(target)
+            os.unlink(target)
+
+    monkeypatch.setattr(os, "utime", removed_once)
+    assert place.touch("drivers/one.json", b"{}") is not None
+    assert removed
+    assert place.read("drivers/one.json") == b"{}"

@@ -24,6 +24,7 @@ from ticketdiet.store.failures import unwritable
 from ticketdiet.store.manifest import MANIFEST, FileRecord
 from ticketdiet.store.place import Entry, FileStat, Misplaced, Seal, sha256
 
+TRIES_TO_TOUCH = 5
 TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 # Opening a FIFO would wait for a writer; a link in the last place would be followed.
 CAREFULLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -120,11 +121,13 @@ class Folder:
     def touch(self, path: str, data: bytes) -> float | None:
         """Set the time of a file to now, by the clock of the file system's own machine."""
         target = self._locate(path)
-        try:
-            os.utime(target, follow_symlinks=False)
-        except FileNotFoundError:
-            self.replace(path, data)
-        return os.lstat(target).st_mtime
+        for _ in range(TRIES_TO_TOUCH):
+            try:
+                os.utime(target, follow_symlinks=False)
+                return os.lstat(target).st_mtime
+            except FileNotFoundError:  # not made yet, or removed by another run meanwhile
+                self.replace(path, data)
+        return None
 
     def publish(self, directory: str, files: Mapping[str, bytes], seal: Seal) -> bool:
         """Write the files and then the manifest beside, sync them and rename their directory into place."""
