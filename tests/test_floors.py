@@ -20,13 +20,14 @@ FLOORS = {
     "store": 1,
     "data": 1,
     "models": 1,
-    "training": 2,
-    "scores": 3,
-    "tickets": 3,
-    "landscape": 3,
-    "studies": 4,
-    "reports": 5,
-    "cli": 6,
+    "kernels": 2,
+    "training": 3,
+    "scores": 4,
+    "tickets": 4,
+    "landscape": 4,
+    "studies": 5,
+    "reports": 6,
+    "cli": 7,
 }
 SCIENCE = ("training", "scores", "tickets", "landscape")
 # Where heavy or rare libraries may be imported; anywhere else is a surprise for who has not installed them.

@@ -50,15 +50,15 @@ def test_golden_addresses(plan_tiny):
     assert first == GOLDEN
 
 
-GOLDEN_ALL = "263516448cf30b0a"
+GOLDEN_ALL = "693c783f77ce979b"
 GOLDEN: dict[str, str] = {
     "pretrain": "b6c8d076558bcbf31ce3b65f",
-    "level": "fa4f542df751bb88c966470e",
-    "child": "2a338f0f7cb8eedf730c743e",
-    "barrier": "bc35a2bed0da4537f74e57f3",
-    "score_model": "63ce4956b9d9749179eb92e6",
-    "score": "8d82b5bda4cac4a5f3f424a1",
-    "subset": "62dde8b06d4b710e3d295e15",
+    "level": "73b56eb2aed131ac5ac95b12",
+    "child": "77dfa710610940dba8a7a292",
+    "barrier": "2c4d81ad786635232bd65410",
+    "score_model": "b79fbac93270c0af99129dee",
+    "score": "30ff85fb2a64ce42c2ed804a",
+    "subset": "0efcfb06a819780fbd7ad2cf",
 }
 
 

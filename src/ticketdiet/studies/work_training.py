@@ -53,8 +53,12 @@ def _recipe_of_point(stage: Stage) -> Recipe:
     return Recipe(steps=1, batch_size=spec.get("batch_size", 1), precision=spec["precision"])
 
 
-def _shown(trained: Trained) -> dict[str, int | None]:
-    return {"examples_seen": trained.examples_seen, "unique_examples": trained.unique_examples}
+def _shown(trained: Trained) -> dict[str, int | str | None]:
+    return {
+        "examples_seen": trained.examples_seen,
+        "unique_examples": trained.unique_examples,
+        "kernels": trained.kernels,
+    }
 
 
 def _recalibrated_rows(bench: Bench, stage: Stage, weights: Mapping[str, Tensor], recipe: Recipe) -> tuple[Row, ...]:

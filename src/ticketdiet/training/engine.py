@@ -8,7 +8,7 @@ decay included), and zero plus zero stays zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Mask
+from ticketdiet.kernels.line import line_of
+from ticketdiet.kernels.network import SparseNetwork
 from ticketdiet.training.batches import Batch
 from ticketdiet.training.convolutions import safe_convolutions
 from ticketdiet.training.evaluation import autocast, device_of
@@ -55,6 +57,9 @@ class FlatTensors:
 class Engine:
     """A network in training: forward, backward, update. ``release`` gives the module back its own tensors.
 
+    Under a mask, on the CPU and in float32, layers below the line of ``recipe.sparse_kernels`` are done by the sparse
+    kernels; ``kernels`` says in words what runs.
+
     Args:
         model: float32 module; trained in place.
         recipe: Gives momentum, nesterov, weight decay, label smoothing and precision.
@@ -83,6 +88,7 @@ class Engine:
         self._mask = self._flat_mask(mask) if mask is not None else None
         if self._mask is not None:
             self.data.flat.mul_(self._mask)
+        self._network, self.kernels = self._choose_kernels(mask)
         self._deferred = self.device.type == "cuda" if deferred is None else deferred
         self._healthy = torch.ones((), dtype=torch.bool, device=self.device)
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
@@ -100,12 +106,21 @@ class Engine:
             views[name].copy_(kept)
         return flat
 
+    def _choose_kernels(self, mask: Mask | None) -> tuple[Callable[[Tensor], Tensor], str]:
+        """Return the forward pass, and what does it in words."""
+        if mask is None:
+            return self.model, "stock: no mask"
+        if self.device.type != "cpu" or self.recipe.precision != "float32":
+            return self.model, f"stock: {self.recipe.precision} on {self.device.type}"
+        network = SparseNetwork(self.model, mask, line_of(self.recipe.sparse_kernels))
+        return network, network.used
+
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return logits (batch, classes) in float32 and the mean loss, with the graph for ``update``."""
         if self._buffers:
             torch._foreach_copy_(self._good_buffers, self._buffers)
         with self._convolutions, autocast(self.device, self.recipe.precision):
-            logits = self.model(batch.inputs)
+            logits = self._network(batch.inputs)
         logits = logits.float()
         return logits, F.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
 

@@ -71,6 +71,7 @@ class Trained:
         last_step: Step at which it ended.
         examples_seen: Examples shown, with repetition.
         unique_examples: Different examples among them; None when the source of the batches cannot tell.
+        kernels: What computed the forward and backward passes, in words (``Engine.kernels``).
     """
 
     weights: Mapping[str, Tensor]
@@ -80,6 +81,7 @@ class Trained:
     last_step: int = 0
     examples_seen: int = 0
     unique_examples: int | None = None
+    kernels: str = "stock"
 
 
 class DivergedAt(TrainingDiverged):
@@ -151,7 +153,7 @@ def train(
     rows = tuple(row for observer in observers for row in observer.rows())
     seen = (stop_step - start_step) * recipe.batch_size
     unique = batches.unique_examples(start_step, stop_step) if isinstance(batches, CountsExamples) else None
-    return Trained(final.weights, final.momentum, rows, start_step, stop_step, seen, unique)
+    return Trained(final.weights, final.momentum, rows, start_step, stop_step, seen, unique, engine.kernels)
 
 
 def _one_step(

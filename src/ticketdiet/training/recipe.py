@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ticketdiet.kernels.line import SparseKernels
+
 Precision = Literal["float32", "bfloat16"]
 ScheduleKind = Literal["multistep", "cosine", "constant"]
 # Far beyond any training, so that a slip of the pen is refused.
@@ -57,6 +59,11 @@ class Recipe(BaseModel):
         description="float32: float32 throughout; bfloat16: autocast with float32 weights, faster only where the "
         "hardware computes in bfloat16.",
     )
+    sparse_kernels: SparseKernels = Field(
+        default="auto",
+        description="Kernels that only touch kept weights (CPU, float32): for layers of at most this density, "
+        "and for a built-in ResNet when all its convolutions together are; auto: 0.2, a ResNet 0.3; off: never.",
+    )
 
     @field_validator("milestones")
     @classmethod
@@ -68,6 +75,13 @@ class Recipe(BaseModel):
                     "give a step as a whole number without a point, or a fraction in (0, 1]"
                 )
         return milestones
+
+    @field_validator("sparse_kernels", mode="before")
+    @classmethod
+    def _off_may_be_a_yaml_boolean(cls, chosen: object) -> object:
+        if chosen is True:
+            raise ValueError("sparse_kernels is true, not auto, off or a density above 0 and at most 1")
+        return "off" if chosen is False else chosen
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
@@ -102,6 +116,8 @@ class Recipe(BaseModel):
         """JSON-able fields that can change a number: milestones as steps, and only what the schedule uses."""
         fields = self.model_dump()
         del fields["milestones"], fields["gamma"]
+        if self.precision != "float32":
+            fields["sparse_kernels"] = "off"
         if self.schedule == "multistep":
             fields |= {"milestones": list(self.milestone_steps()), "gamma": self.gamma}
         return fields

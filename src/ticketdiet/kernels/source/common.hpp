@@ -1,0 +1,46 @@
+// What all kernels share: sixteen images as one vector, views of activations, and threads.
+//
+// Activations are laid out as (block, channel, row, column, 16): the sixteen images of a block are innermost, so that one
+// weight times one pixel of sixteen images is one broadcast and one or a few vector instructions on any CPU. Rows and
+// columns may have a border of zeros around them; pointers name the first pixel inside it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+constexpr int64_t LANES = 16;
+
+// One vector register; the lanes of a pixel are PARTS of them. Compilers keep arrays of these in registers, which they do
+// not do for vectors wider than the CPU's.
+#if defined(__AVX512F__)
+constexpr int64_t REGISTER = 16;
+#elif defined(__AVX__)
+constexpr int64_t REGISTER = 8;
+#else
+constexpr int64_t REGISTER = 4;
+#endif
+constexpr int PARTS = int(LANES / REGISTER);
+typedef float Part __attribute__((vector_size(REGISTER * 4)));
+
+// Activations; strides in floats. A column is LANES floats from the next one.
+struct View {
+    float* data;
+    int64_t block, channel, row;
+};
+
+static inline Part load(const float* from) { return *reinterpret_cast<const Part*>(from); }
+static inline void store(float* to, Part value) { *reinterpret_cast<Part*>(to) = value; }
+
+struct Lanes {  // sixteen numbers
+    Part parts[PARTS];
+};
+
+// Sum of the first `count` lanes, always in the same order.
+static inline double sum_lanes(const Lanes& value, int64_t count = LANES) {
+    double sum = 0;
+    for (int64_t lane = 0; lane < count; ++lane) sum += value.parts[lane / REGISTER][lane % REGISTER];
+    return sum;
+}
+
+// Call `work` for 0 .. count - 1 on up to `threads` threads, each index exactly once.
+void parallel(int64_t count, int64_t threads, const std::function<void(int64_t)>& work);
