@@ -59,6 +59,7 @@ format: $(DEV) ## format, and repair what the linter can
 
 bench: $(DEV) ## run the benchmarks; the machine should be quiet
 	$(BIN)/python benchmarks/train_speed.py
+	$(BIN)/python benchmarks/sparse_speed.py
 	$(BIN)/python benchmarks/study_speed.py
 
 reference: $(DEV) ## write the tables of docs/study.md from the schema

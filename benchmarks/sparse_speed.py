@@ -14,15 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
+import machine
 from ticketdiet.kernels.compiled import kernels
 from ticketdiet.models.build import build_model
 from ticketdiet.studies.machine import tune_allocator
@@ -35,15 +34,6 @@ GOALS = {0.2: 1.5, 0.1: 2.0, 0.05: 3.0, 0.035: 3.5}  # times the speed of the de
 NETWORKS = {"resnet20": 32, "resnet14": 16}
 BATCH = 128
 CAPS = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "TICKETDIET_KERNELS": "avx2"}
-
-
-def cpu_name() -> str:
-    """The CPU's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 def stepper(name: str, side: int, density: float | None) -> Callable[[], None]:
@@ -96,7 +86,8 @@ def measure_apart(options: argparse.Namespace, threads: int) -> dict[str, object
 
 def compare(options: argparse.Namespace) -> None:
     """Measure each number of threads; print a table and JSON."""
-    print(f"{cpu_name()}, {os.cpu_count()} CPUs, batch {BATCH}, least of {options.rounds} rounds")
+    print(machine.in_words())
+    print(f"batch {BATCH}, least of {options.rounds} rounds")
     results = {}
     for threads in options.threads:
         results[threads] = result = measure_apart(options, threads)
@@ -109,7 +100,7 @@ def compare(options: argparse.Namespace) -> None:
                 bar = f"   (goal {goal}x)" if goal else ""
                 print(f"    density {density:>5}: {milliseconds:7.1f} ms  {dense / milliseconds:5.2f}x{bar}")
             times["dense"] = dense
-    print(json.dumps({"cpu": cpu_name(), "isa": options.isa, "results": results}))
+    print(json.dumps({"machine": machine.facts(), "isa": options.isa, "results": results}))
 
 
 def main() -> None:
