@@ -18,7 +18,7 @@ from ticketdiet.store import drivers, presence
 from ticketdiet.store.drivers import Driver
 from ticketdiet.store.folder import Folder
 from ticketdiet.store.layout import COLLECTING
-from ticketdiet.store.presence import EXPIRES_AFTER, NEEDED_FOR
+from ticketdiet.store.presence import EXPIRES_AFTER, NEEDED_FOR, Presence
 from ticketdiet.store.results import ResultStore
 
 
@@ -317,3 +317,20 @@ def test_a_heartbeat_survives_that_another_run_removes_its_file(tmp_path, monkey
     assert place.touch("drivers/one.json", b"{}") is not None
     assert removed
     assert place.read("drivers/one.json") == b"{}"
+
+
+def test_a_run_that_announces_itself_while_another_looks_around_is_not_taken_for_dead(folder, monkeypatch):
+    with folder.drive([FIRST]) as first:
+        place, later = folder._place, []
+        list_of = type(place).children
+
+        def then_another_begins(self, directory):
+            entries = list_of(self, directory)
+            if directory == "drivers" and not later:
+                later.append(Presence.of_this_process(uuid.uuid4().hex, time.time(), (SECOND,)))
+                place.replace(f"drivers/{later[0].driver}.json", later[0].to_bytes())
+            return entries
+
+        monkeypatch.setattr(type(place), "children", then_another_begins)
+        assert first.dead_drivers() == []
+        assert [other.driver for other in first.others()] == [later[0].driver]

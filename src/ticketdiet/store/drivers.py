@@ -118,8 +118,7 @@ class Driver:
 
     def others(self) -> list[Presence]:
         """Other drivers whose results must stay: silent for no more than ten minutes, or known to run."""
-        others = (self._presence(entry) for entry in self._place.children("drivers"))
-        return [other for other, age in filter(None, others) if self._is_needed(other, age)]
+        return [other for other in map(self._needed, self._place.children("drivers")) if other is not None]
 
     def dead_leases(self) -> list[str]:
         """Paths of leases that nobody holds any more."""
@@ -128,9 +127,10 @@ class Driver:
 
     def dead_drivers(self) -> list[str]:
         """Paths of documents of drivers that need nothing any more."""
-        alive = {self.name, *(other.driver for other in self.others())}
-        found = {e.name: DRIVER.fullmatch(e.name) for e in self._place.children("drivers")}
-        return [f"drivers/{name}" for name, match in found.items() if match and match[1] not in alive]
+        # One listing: a driver that announces itself between two would look dead.
+        entries = [entry for entry in self._place.children("drivers") if DRIVER.fullmatch(entry.name)]
+        dead = (entry.name for entry in entries if self._needed(entry) is None)
+        return [f"drivers/{name}" for name in dead if name != f"{self.name}.json"]
 
     @property
     def now(self) -> float:
@@ -194,8 +194,13 @@ class Driver:
             return None
         return found, self._age(entry.modified if self._tells_time else found.time)
 
-    def _is_needed(self, other: Presence, age: float) -> bool:
-        return not other.is_dead() and (age < NEEDED_FOR or other.is_here())
+    def _needed(self, entry: Entry) -> Presence | None:
+        """Return another driver if its results must stay."""
+        found = self._presence(entry)
+        if found is None:
+            return None
+        other, age = found
+        return other if not other.is_dead() and (age < NEEDED_FOR or other.is_here()) else None
 
     def _age(self, modified: float | None) -> float:
         # A time far in the future was not given by this store's clock, and is as good as none.
