@@ -71,3 +71,22 @@ def test_a_name_cannot_be_registered_twice():
 
 def test_membership_needs_no_string():
     assert 3 not in flavours()
+
+
+def test_a_thing_may_be_registered_for_a_while():
+    registry = flavours()
+    with registry.temporarily("lemon", abs) as thing:
+        assert thing is abs is registry.get("lemon")
+    assert registry.names() == ["vanilla"]
+
+
+def test_what_was_registered_for_a_while_is_gone_after_an_error_too():
+    registry = flavours()
+    with pytest.raises(KeyboardInterrupt), registry.temporarily("lemon", abs):
+        raise KeyboardInterrupt
+    assert "lemon" not in registry
+
+
+def test_a_kind_with_a_plural_of_its_own_has_the_group_of_that_plural():
+    assert Registry("loss", "losses").group == "ticketdiet.losses"
+    assert Registry("mask criterion", "mask criteria").group == "ticketdiet.mask_criteria"

@@ -19,7 +19,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-_EXTENSIBLE = ("dataset", "model", "score", "subset", "mask criterion")  # other packages may register these
+_EXTENSIBLE = (  # other packages may register these
+    "dataset",
+    "initial weights",
+    "label noise",
+    "loss",
+    "mask criterion",
+    "model",
+    "objective",
+    "optimiser",
+    "pruning criterion",
+    "restart policy",
+    "score",
+    "subset",
+)
 
 
 class TicketDietError(Exception):
@@ -70,7 +83,7 @@ class UnknownName(UserError):
         by_lower = {known_name.lower(): known_name for known_name in names}
         near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=1)]
         other = "use one of the known names" + (
-            f", or register a {kind}" if kind.replace("_", " ") in _EXTENSIBLE else ""
+            f", or register another {kind}" if kind in _EXTENSIBLE else ""
         )
         return cls(
             f"unknown {kind} {shown(name)}.",

@@ -1,11 +1,13 @@
 """Registries: a name for every dataset, model, score, ... and a door for other packages.
 
-Another package adds one by an entry point in the group ``ticketdiet.<kind>s``, for example ``ticketdiet.scores``.
+Another package adds one by an entry point in the group ``ticketdiet.<kind>s``, for example ``ticketdiet.scores``. The
+docstring of every registry names its group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Generic, TypeVar
 
@@ -15,10 +17,17 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Things of one kind by name; those of other packages are found through entry points when first asked for."""
+    """Things of one kind by name; those of other packages are found through entry points when first asked for.
 
-    def __init__(self, kind: str) -> None:
+    Args:
+        kind: What one of them is called in messages, for example ``"mask criterion"``.
+        plural: What several are called; the group of entry points is ``ticketdiet.<plural>``, with ``_`` for spaces.
+            Default: the kind with an s.
+    """
+
+    def __init__(self, kind: str, plural: str | None = None) -> None:
         self.kind = kind
+        self.group = "ticketdiet." + (plural or f"{kind}s").replace(" ", "_")
         self._known: dict[str, T] = {}
         self._foreign: dict[str, metadata.EntryPoint] | None = None
 
@@ -31,6 +40,15 @@ class Registry(Generic[T]):
             return thing
 
         return remember
+
+    @contextmanager
+    def temporarily(self, name: str, thing: T) -> Iterator[T]:
+        """Register ``thing`` under ``name`` while the context lasts, in a test or a notebook."""
+        self.register(name)(thing)
+        try:
+            yield thing
+        finally:
+            del self._known[name]
 
     def names(self) -> list[str]:
         """All known names, sorted."""
@@ -53,6 +71,6 @@ class Registry(Generic[T]):
 
     def _entry_points(self) -> dict[str, metadata.EntryPoint]:
         if self._foreign is None:
-            found = metadata.entry_points(group=f"ticketdiet.{self.kind}s")
+            found = metadata.entry_points(group=self.group)
             self._foreign = {point.name: point for point in found}
         return self._foreign

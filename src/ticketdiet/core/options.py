@@ -1,0 +1,87 @@
+"""Options of registered classes: each class declares what it takes, and they are read in one place.
+
+A class that is registered under a name (an optimiser, a loss, a criterion, ...) declares a nested ``Options``. What a
+study or a caller gives by name is checked against it, so that a key that nobody reads is an error and not a silence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ticketdiet.core.errors import UserError, shown
+
+
+class BaseOptions(BaseModel):
+    """Base of a class's ``Options``: a frozen pydantic model that refuses unknown keys. By itself it has no options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Configurable:
+    """Base of a kind of registered classes: one instance holds its checked options.
+
+    Args:
+        options: Option -> value, as far as they differ from the defaults.
+
+    Attributes:
+        kind: What these classes are called in messages, for example ``"optimiser"``.
+        Options: The options of the class; a subclass nests a ``class Options(BaseOptions)`` of its own.
+        options: The checked options of this instance.
+
+    Raises:
+        UserError: For an option that the class does not have, or a value that it does not take.
+    """
+
+    kind: ClassVar[str] = "class"
+    Options: ClassVar[type[BaseOptions]] = BaseOptions
+    options: Any
+
+    def __init__(self, options: Mapping[str, object] | None = None) -> None:
+        self.options = self.read_options(options)
+
+    @classmethod
+    def read_options(cls, options: Mapping[str, object] | None = None) -> BaseOptions:
+        """Check options without making an instance.
+
+        Raises:
+            UserError: For an option that the class does not have, or a value that it does not take.
+        """
+        try:
+            return cls.Options.model_validate(dict(options or {}))
+        except ValidationError as error:
+            raise cls._refusal(error) from error
+
+    @classmethod
+    def _refusal(cls, error: ValidationError) -> UserError:
+        detail = error.errors()[0]
+        key, known = str(detail["loc"][0]) if detail["loc"] else "", list(cls.Options.model_fields)
+        owner = f"{cls.kind} {readable(cls.__name__)!r}"
+        if detail["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, known, n=1)
+            return UserError(
+                f"{owner} has no option {key!r}.",
+                expected=f"options among: {', '.join(known)}" if known else "no options",
+                way_out=f"did you mean {near[0]!r}?" if near else f"leave {key} out",
+            )
+        if detail["type"] == "missing":
+            return UserError(
+                f"{owner} lacks its option {key!r}.",
+                expected=cls.Options.model_fields[key].description or f"a value for {key}",
+                way_out=f"give {key}",
+            )
+        message = str(detail["msg"]).removeprefix("Value error, ")
+        return UserError(
+            f"{owner} got {shown(detail['input'])} for its option {key!r}.",
+            expected=message[:1].lower() + message[1:],
+            way_out=f"correct {key}, or leave it out" if key else "correct the options",
+        )
+
+
+def readable(class_name: str) -> str:
+    """Return the name of a class in words: ``"SquaredError"`` is ``"squared error"``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", class_name).lower()
