@@ -115,7 +115,9 @@ def kind_of(name: str, field: FieldInfo, homes: Mapping[type[BaseModel], str]) -
         of = f"keys of [`{homes[inner]}`](#{anchor(homes[inner])})"
         return f"names, each with {of}" if get_origin(field.annotation) is dict else of
     if get_origin(field.annotation) is dict:
-        home = next(path for path in homes.values() if path == name)
+        home = next((path for path in homes.values() if path == name), None)
+        if home is None:  # options, which the class of the chosen name checks
+            return "option -> value"
         return f"any keys of [`{home}`](#{anchor(home)})"
     return described(field.annotation, field.metadata)
 

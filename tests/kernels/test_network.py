@@ -252,7 +252,8 @@ def test_a_resumed_sparse_training_is_equal_to_the_bit(library, mask_of):
         model, mask, recipe_with("auto", steps=8), observers=[StateObserver(lambda _: None, 99.0)], resume=state
     )
     assert all(torch.equal(resumed.weights[name], value) for name, value in whole.weights.items())
-    assert all(torch.equal(resumed.momentum[name], value) for name, value in whole.momentum.items())
+    momentum = resumed.optimiser["momentum"]
+    assert all(torch.equal(momentum[name], value) for name, value in whole.optimiser["momentum"].items())
 
 
 def test_dense_bfloat16_and_switched_off_trainings_keep_the_stock_kernels(mask_of):

@@ -52,7 +52,7 @@ def test_removed_weights_gradients_and_momenta_are_exactly_zero_after_every_upda
     for step in range(20):
         _, loss = engine.forward(batches.batch(step))
         engine.update(loss, 0.1, step)
-        for tensor in (model[0].weight, model[0].weight.grad, engine.momentum_views["0.weight"]):
+        for tensor in (model[0].weight, model[0].weight.grad, engine.optimiser_state["momentum"]["0.weight"]):
             assert (tensor[removed] == 0).all()
     assert (model[0].weight[~removed] != 0).all()
 

@@ -59,7 +59,7 @@ def test_a_resumed_training_is_equal_to_the_bit_trace_included(images, make_mode
         make_model(9), images, recipe, seeds=SEEDS, observers=[*observers(images), Observer()], resume=state
     )
     assert same(undisturbed.weights, resumed.weights)
-    assert same(undisturbed.momentum, resumed.momentum)
+    assert same(undisturbed.optimiser["momentum"], resumed.optimiser["momentum"])
     assert undisturbed.trace == resumed.trace
 
 
@@ -67,7 +67,7 @@ def test_a_training_split_at_k_without_rewinding_the_momentum_is_the_whole_train
     whole = train(make_model(), images, RECIPE, seeds=SEEDS)
     model = make_model()
     head = train(model, images, RECIPE, seeds=SEEDS, stop_step=10)
-    state = TrainingState(10, head.weights, head.momentum)
+    state = TrainingState(10, head.weights, head.optimiser)
     tail = train(model, images, RECIPE, seeds=SEEDS, start_step=10, resume=state)
     assert same(whole.weights, tail.weights)
 

@@ -82,9 +82,7 @@ class UnknownName(UserError):
         names = sorted(known)
         by_lower = {known_name.lower(): known_name for known_name in names}
         near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=1)]
-        other = "use one of the known names" + (
-            f", or register another {kind}" if kind in _EXTENSIBLE else ""
-        )
+        other = "use one of the known names" + (f", or register another {kind}" if kind in _EXTENSIBLE else "")
         return cls(
             f"unknown {kind} {shown(name)}.",
             expected=f"one of: {', '.join(names)}",

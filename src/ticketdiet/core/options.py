@@ -9,11 +9,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ticketdiet.core.errors import UserError, shown
+from ticketdiet.core.registry import Registry
+
+C = TypeVar("C", bound="Configurable")
 
 
 class BaseOptions(BaseModel):
@@ -45,8 +48,12 @@ class Configurable:
         self.options = self.read_options(options)
 
     @classmethod
-    def read_options(cls, options: Mapping[str, object] | None = None) -> BaseOptions:
+    def read_options(cls, options: Mapping[str, object] | None = None, name: str | None = None) -> BaseOptions:
         """Check options without making an instance.
+
+        Args:
+            options: Option -> value, as far as they differ from the defaults.
+            name: What messages call the class; default the words of its own name.
 
         Raises:
             UserError: For an option that the class does not have, or a value that it does not take.
@@ -54,13 +61,13 @@ class Configurable:
         try:
             return cls.Options.model_validate(dict(options or {}))
         except ValidationError as error:
-            raise cls._refusal(error) from error
+            raise cls._refusal(error, name or readable(cls.__name__)) from error
 
     @classmethod
-    def _refusal(cls, error: ValidationError) -> UserError:
+    def _refusal(cls, error: ValidationError, name: str) -> UserError:
         detail = error.errors()[0]
         key, known = str(detail["loc"][0]) if detail["loc"] else "", list(cls.Options.model_fields)
-        owner = f"{cls.kind} {readable(cls.__name__)!r}"
+        owner = f"{cls.kind} {name!r}"
         if detail["type"] == "extra_forbidden":
             near = difflib.get_close_matches(key, known, n=1)
             return UserError(
@@ -74,12 +81,31 @@ class Configurable:
                 expected=cls.Options.model_fields[key].description or f"a value for {key}",
                 way_out=f"give {key}",
             )
-        message = str(detail["msg"]).removeprefix("Value error, ")
         return UserError(
             f"{owner} got {shown(detail['input'])} for its option {key!r}.",
-            expected=message[:1].lower() + message[1:],
+            expected=_expected(str(detail["msg"])),
             way_out=f"correct {key}, or leave it out" if key else "correct the options",
         )
+
+
+def make(registry: Registry[type[C]], name: str, options: Mapping[str, object] | None = None) -> C:
+    """Make an instance of the class that ``registry`` knows as ``name``.
+
+    Raises:
+        UnknownName: When there is none; the message lists those there are.
+        UserError: For an option that the class does not have, or a value that it does not take.
+    """
+    found = registry.get(name)
+    found.read_options(options, name)  # the class does not know its name, and messages should have it
+    return found(options)
+
+
+def _expected(message: str) -> str:
+    """What pydantic says of a value, as what was expected."""
+    if not message.startswith("Input should be "):
+        return message.removeprefix("Value error, ")
+    rest = message.removeprefix("Input should be ")
+    return rest if rest.startswith(("a ", "'")) else f"a value {rest}"
 
 
 def readable(class_name: str) -> str:

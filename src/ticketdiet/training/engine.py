@@ -1,8 +1,8 @@
-"""One SGD update, fast: parameters, gradients, momentum and mask each live in one flat tensor.
+"""One update, fast: parameters, gradients, the optimiser's state and the mask each live in one flat tensor.
 
-The module's parameters become views of the flat tensor, so an update is four vector operations whatever the number of
-layers. Masked entries have zero weight, gradient and momentum at every step: the mask multiplies the gradient (weight
-decay included), and zero plus zero stays zero.
+The module's parameters become views of the flat tensor, so an update is a few vector operations whatever the number of
+layers (four for SGD). Masked entries have zero weight, gradient and state at every step: the mask multiplies the
+gradient, and zero plus zero stays zero.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Mask
@@ -62,8 +61,9 @@ class Engine:
 
     Args:
         model: float32 module; trained in place.
-        recipe: Gives momentum, nesterov, weight decay, label smoothing and precision.
+        recipe: Gives the optimiser, the loss and the precision.
         mask: Names of parameters to tensors of 0 and 1, or None for a dense network.
+        first_step: Step of the first update of this training, where the optimiser's state is 0.
         deferred: Find a non-finite loss on the device and report it at the next ``first_bad_step``, instead of
             waiting for the loss at every step. Updates from the bad step on are suppressed. Default: on CUDA only.
 
@@ -72,14 +72,23 @@ class Engine:
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, mask: Mask | None = None, *, deferred: bool | None = None
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        mask: Mask | None = None,
+        *,
+        first_step: int = 0,
+        deferred: bool | None = None,
     ) -> None:
         self.model, self.recipe, self.device = model, recipe, device_of(model)
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         _check_float32(self._parameters)
         self.data = FlatTensors(list(self._parameters.items()))
         self.grad, grad_views = self.data.like(0.0)
-        self.momentum, self.momentum_views = self.data.like(0.0)
+        self._loss, self._optimiser, self._first_step = recipe.make_loss(), recipe.make_optimiser(), first_step
+        made = {name: self.data.like(0.0) for name in self._optimiser.state_names}
+        self._state = {name: flat for name, (flat, _) in made.items()}
+        self.optimiser_state = {name: views for name, (_, views) in made.items()}
         for name, parameter in self._parameters.items():
             parameter.data, parameter.grad = self.data.views[name], grad_views[name]
         self._convolutions = safe_convolutions(model)
@@ -122,33 +131,29 @@ class Engine:
         with self._convolutions, autocast(self.device, self.recipe.precision):
             logits = self._network(batch.inputs)
         logits = logits.float()
-        return logits, F.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
+        return logits, self._loss.mean(logits, batch.labels)
 
     def update(self, loss: Tensor, lr: float, step: int) -> bool:
-        """Take the SGD step of ``loss`` unless it is not finite; return False when it is known not to be.
-
-        The update is torch's SGD: ``v = momentum * v + (g + weight_decay * w)``, ``w -= lr * v``.
-        """
+        """Take the optimiser's step on ``loss`` unless it is not finite; return False when it is known not to be."""
         if not self._deferred and not math.isfinite(loss.item()):
             self.restore_buffers()
             return False
         self.grad.zero_()
         with self._convolutions:
             torch.autograd.backward(loss)
-        direction = self._direction()
+        direction = self._direction(step)
         if self._deferred:
             direction = self._suppress(direction, loss, step)
         self.data.flat.add_(direction, alpha=-lr)
         return True
 
-    def _direction(self) -> Tensor:
-        recipe, grad = self.recipe, self.grad
-        if recipe.weight_decay:
-            grad.add_(self.data.flat, alpha=recipe.weight_decay)
+    def _direction(self, step: int) -> Tensor:
         if self._mask is not None:
-            grad.mul_(self._mask)
-        self.momentum.mul_(recipe.momentum).add_(grad)
-        return grad.add_(self.momentum, alpha=recipe.momentum) if recipe.nesterov else self.momentum
+            self.grad.mul_(self._mask)
+        direction = self._optimiser.direction(self.data.flat, self.grad, self._state, step - self._first_step)
+        if self._mask is not None and not self._optimiser.keeps_zeros:
+            direction = direction * self._mask
+        return direction
 
     def _suppress(self, direction: Tensor, loss: Tensor, step: int) -> Tensor:
         was_healthy = self._healthy.clone()

@@ -30,20 +30,21 @@ class TrainingState:
     Attributes:
         step: Updates done, counted from initialisation.
         weights: The module's ``state_dict``.
-        momentum: Momentum by parameter name.
+        optimiser: State of the optimiser: name of the state -> parameter name -> tensor of its shape.
         observers: State of each observer, in their order.
     """
 
     step: int
     weights: Mapping[str, Tensor]
-    momentum: Mapping[str, Tensor]
+    optimiser: Mapping[str, Mapping[str, Tensor]]
     observers: tuple[Mapping[str, Tensor], ...] = ()
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Flatten into one mapping for a file; ``from_tensors`` reads it back."""
         flat = {"step": torch.tensor(self.step)}
         flat |= {f"weights/{name}": value for name, value in self.weights.items()}
-        flat |= {f"momentum/{name}": value for name, value in self.momentum.items()}
+        for kind, tensors in self.optimiser.items():
+            flat |= {f"optimiser/{kind}/{name}": value for name, value in tensors.items()}
         for number, tensors in enumerate(self.observers):
             flat |= {f"observer{number}/{name}": value for name, value in tensors.items()}
         return flat
@@ -55,8 +56,12 @@ class TrainingState:
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in flat.items() if name.startswith(prefix)}
 
+        optimiser: dict[str, dict[str, Tensor]] = {}
+        for path, value in part("optimiser/").items():
+            kind, _, name = path.partition("/")
+            optimiser.setdefault(kind, {})[name] = value
         observers = tuple(part(f"observer{number}/") for number in range(num_observers))
-        return cls(int(flat["step"]), part("weights/"), part("momentum/"), observers)
+        return cls(int(flat["step"]), part("weights/"), optimiser, observers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +70,8 @@ class Trained:
 
     Attributes:
         weights: The trained ``state_dict``, copies on the CPU.
-        momentum: Momentum by parameter name at the end, for what goes on from here without rewinding.
+        optimiser: State of the optimiser at the end, by its name and by parameter name, for what goes on from here
+            without rewinding: ``{"momentum": {...}}`` for SGD, ``exp_avg`` and ``exp_avg_sq`` for AdamW.
         trace: Measurements along the way, by the observers.
         first_step: Step at which it started (0, or that of the rewinding point).
         last_step: Step at which it ended.
@@ -75,7 +81,7 @@ class Trained:
     """
 
     weights: Mapping[str, Tensor]
-    momentum: Mapping[str, Tensor]
+    optimiser: Mapping[str, Mapping[str, Tensor]]
     trace: tuple[TraceRow, ...] = field(default=())
     first_step: int = 0
     last_step: int = 0
@@ -111,17 +117,19 @@ def train(
         images: Training images.
         recipe: How to train; its schedule is that of the whole training from step 0.
         seeds: Order and augmentation seeds (the initialisation is the model's own affair).
-        start_step: Step the present weights stand at: 0, or the step of the rewinding point.
+        start_step: Step that the present weights belong to: 0, or the step of the rewinding point. The optimiser's
+            state is 0 there.
         stop_step: Step to stop at; default ``recipe.steps``.
         mask: Name of parameter -> tensor of 0 and 1; removed weights are exactly 0 from the start on.
         examples: int64 indices of the subset to train on; default all.
         observers: What else happens at a step.
-        resume: State of this very training, saved by a ``StateObserver``; replaces the present weights.
+        resume: State of this very training, saved by a ``StateObserver``; replaces the present weights. Everything
+            else, ``start_step`` included, is given as it was.
         batches: Where batches come from instead of ``images`` and ``examples``.
 
     Returns:
-        Weights, momentum and the trace. The same inputs give the same bits with the same kernels (kind of CPU, build of
-        PyTorch), threads and device; elsewhere another network of the same distribution.
+        Weights, the state of the optimiser and the trace. The same inputs give the same bits with the same kernels
+        (kind of CPU, build of PyTorch), threads and device; elsewhere another network of the same distribution.
 
     Raises:
         UserError: For steps out of range, a mask that does not fit, or fewer examples than a batch.
@@ -131,7 +139,7 @@ def train(
     _check_steps(start_step, stop_step, recipe)
     if batches is None:
         batches = ImageBatches(images.to(device_of(model)), recipe, seeds, examples)
-    engine = Engine(model, recipe, mask)
+    engine = Engine(model, recipe, mask, first_step=start_step)
     step = _resume(engine, resume, observers) if resume else start_step
 
     def capture() -> TrainingState:
@@ -153,7 +161,7 @@ def train(
     rows = tuple(row for observer in observers for row in observer.rows())
     seen = (stop_step - start_step) * recipe.batch_size
     unique = batches.unique_examples(start_step, stop_step) if isinstance(batches, CountsExamples) else None
-    return Trained(final.weights, final.momentum, rows, start_step, stop_step, seen, unique, engine.kernels)
+    return Trained(final.weights, final.optimiser, rows, start_step, stop_step, seen, unique, engine.kernels)
 
 
 def _one_step(
@@ -182,7 +190,7 @@ def _diverged(step: int, recipe: Recipe, capture: Capture) -> DivergedAt:
         way_out="a lower training.lr, some training.warmup_steps, or training.precision=float32",
     )
     good = capture()
-    error.state = TrainingState(step, good.weights, good.momentum, good.observers)
+    error.state = TrainingState(step, good.weights, good.optimiser, good.observers)
     return error
 
 
@@ -197,8 +205,10 @@ def _check_steps(start: int, stop: int, recipe: Recipe) -> None:
 
 def _capture(engine: Engine, step: int, observers: Sequence[Observer]) -> TrainingState:
     copied = {name: _own(value) for name, value in engine.model.state_dict().items()}
-    momentum = {name: _own(value) for name, value in engine.momentum_views.items()}
-    return TrainingState(step, copied, momentum, tuple(observer.tensors() for observer in observers))
+    optimiser = {
+        kind: {name: _own(value) for name, value in views.items()} for kind, views in engine.optimiser_state.items()
+    }
+    return TrainingState(step, copied, optimiser, tuple(observer.tensors() for observer in observers))
 
 
 def _own(value: Tensor) -> Tensor:
@@ -207,8 +217,15 @@ def _own(value: Tensor) -> Tensor:
 
 def _resume(engine: Engine, state: TrainingState, observers: Sequence[Observer]) -> int:
     engine.model.load_state_dict(dict(state.weights))
-    for name, value in state.momentum.items():
-        engine.momentum_views[name].copy_(value)
+    for kind, views in engine.optimiser_state.items():
+        if kind not in state.optimiser:
+            raise UserError(
+                f"the state to resume from lacks {kind!r} of the optimiser {engine.recipe.optimiser!r}.",
+                expected="the state of a training with the same recipe",
+                way_out="resume with the recipe that the state was saved under, or start again",
+            )
+        for name, view in views.items():
+            view.copy_(state.optimiser[kind][name])
     for observer, tensors in zip(observers, state.observers, strict=True):
         observer.load(tensors)
     return state.step

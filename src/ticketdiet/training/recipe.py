@@ -1,13 +1,22 @@
-"""What a training is: steps, batch, optimiser, schedule, augmentation, precision, as one frozen value."""
+"""What a training is: steps, batch, optimiser, loss, schedule, augmentation, precision, as one frozen value."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ticketdiet.core.errors import UserError
+from ticketdiet.core.options import Configurable
+from ticketdiet.core.registry import Registry
 from ticketdiet.kernels.line import SparseKernels
+from ticketdiet.training.optimisers import OPTIMISERS, Optimiser
 
+if TYPE_CHECKING:
+    from ticketdiet.training.losses import Loss
+
+C = TypeVar("C", bound=Configurable)
 Precision = Literal["float32", "bfloat16"]
 ScheduleKind = Literal["multistep", "cosine", "constant"]
 # Far beyond any training, so that a slip of the pen is refused.
@@ -16,11 +25,15 @@ MOST_EXAMPLES = 10**6
 MOST_MILESTONES = 1000
 MOST_PADDING = 1000
 
+_USUAL_OPTIMISER, _USUAL_LOSS = "sgd", "cross_entropy"
+_KEYS_OF = {"optimiser": frozenset({"momentum", "nesterov"}), "loss": frozenset({"label_smoothing"})}
 _FEWEST_FOR_FRACTIONS = 4  # with fewer steps even the default fractions fall on one step or on step 0
 
 
 class Recipe(BaseModel):
-    """How a network is trained, from step 0 to ``steps``. One step is one SGD update.
+    """How a network is trained, from step 0 to ``steps``. One step is one update of the optimiser.
+
+    The loss is what training minimises; evaluation is in cross-entropy under every loss.
 
     A milestone is a step when it is an integer, and a fraction of ``steps`` in (0, 1] when it is a float, so that a
     shortened study keeps the shape of its schedule. 1 is step 1; 1.0 is the end, which no step reaches.
@@ -31,12 +44,19 @@ class Recipe(BaseModel):
     steps: int = Field(
         default=62400, ge=1, le=MOST_STEPS, description="Steps of a whole training, pre-training included (T)."
     )
-    batch_size: int = Field(default=128, ge=1, le=MOST_EXAMPLES, description="Examples a step.")
+    batch_size: int = Field(default=128, ge=1, le=MOST_EXAMPLES, description="Examples per step.")
+    optimiser: str = Field(default="sgd", description="sgd, adamw, or a registered name.")
+    optimiser_options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the optimiser. adamw: betas (0.9, 0.999), eps (1e-8)."
+    )
     lr: float = Field(default=0.1, gt=0, allow_inf_nan=False, description="Learning rate before any decay.")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of SGD.")
-    nesterov: bool = Field(default=False, description="Nesterov's form of momentum.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd: its momentum.")
+    nesterov: bool = Field(default=False, description="sgd: Nesterov's form of momentum.")
     weight_decay: float = Field(
-        default=1e-4, ge=0, allow_inf_nan=False, description="L2 on every parameter, BatchNorm and biases included."
+        default=1e-4,
+        ge=0,
+        allow_inf_nan=False,
+        description="On every parameter, BatchNorm and biases included: L2 for sgd, decoupled for adamw.",
     )
     schedule: ScheduleKind = Field(default="multistep", description="How the learning rate falls.")
     milestones: tuple[Annotated[int | float, Field(gt=0, le=MOST_STEPS, allow_inf_nan=False)], ...] = Field(
@@ -49,7 +69,16 @@ class Recipe(BaseModel):
     warmup_steps: int = Field(
         default=0, ge=0, le=MOST_STEPS, description="Steps over which lr rises linearly from lr / warmup_steps."
     )
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing of the training loss.")
+    loss: str = Field(
+        default="cross_entropy",
+        description="What training minimises: cross_entropy, squared_error, focal, or a registered name. Evaluation "
+        "is in cross-entropy.",
+    )
+    loss_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Options of the loss. squared_error: weight (1), target (1); focal: gamma (2).",
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="cross_entropy: label smoothing.")
     crop_padding: int = Field(
         default=4, ge=0, le=MOST_PADDING, description="Zero padding of the random crop, in pixels; 0: no crop."
     )
@@ -91,6 +120,27 @@ class Recipe(BaseModel):
             self._check_milestones()
         return self
 
+    @model_validator(mode="after")
+    def _keys_have_an_effect(self) -> Recipe:
+        for part, uses in (("optimiser", self._optimiser_uses()), ("loss", self._loss_uses())):
+            for key in sorted(_KEYS_OF[part] - uses):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(
+                        f"{key} has no effect with {part} {getattr(self, part)!r}; leave {key} out, or choose another "
+                        f"{part}"
+                    )
+        return self
+
+    def _optimiser_uses(self) -> frozenset[str]:
+        return _checked(OPTIMISERS, self.optimiser, self.optimiser_options).uses
+
+    def _loss_uses(self) -> frozenset[str]:
+        if self.loss == _USUAL_LOSS and not self.loss_options:
+            return _KEYS_OF["loss"]  # reading a study of the usual loss must not import torch
+        from ticketdiet.training.losses import LOSSES
+
+        return _checked(LOSSES, self.loss, self.loss_options).uses
+
     def _check_milestones(self) -> None:
         by_step: dict[int, int | float] = {}
         for milestone in self.milestones:
@@ -112,12 +162,50 @@ class Recipe(BaseModel):
         steps = (round(m * self.steps) if isinstance(m, float) else m for m in self.milestones)
         return tuple(sorted(max(1, step) for step in steps))
 
+    def make_optimiser(self) -> Optimiser:
+        """Make the optimiser; see :mod:`ticketdiet.training.optimisers`."""
+        found = OPTIMISERS.get(self.optimiser)
+        return found(self._values_of({"weight_decay", *found.uses}), self.optimiser_options)
+
+    def make_loss(self) -> Loss:
+        """Make the loss; see :mod:`ticketdiet.training.losses`."""
+        from ticketdiet.training.losses import LOSSES
+
+        found = LOSSES.get(self.loss)
+        return found(self._values_of(found.uses), self.loss_options)
+
+    def _values_of(self, keys: Iterable[str]) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in keys}
+
     def identity(self) -> dict[str, object]:
-        """JSON-able fields that can change a number: milestones as steps, and only what the schedule uses."""
+        """JSON-able fields that can change a number: milestones as steps, and only what schedule and parts use.
+
+        Options are written out with their defaults. SGD and cross-entropy are known by ``momentum`` and
+        ``label_smoothing``, without a name.
+        """
         fields = self.model_dump()
-        del fields["milestones"], fields["gamma"]
+        for key in ("milestones", "gamma", "optimiser", "optimiser_options", "loss", "loss_options"):
+            del fields[key]
         if self.precision != "float32":
             fields["sparse_kernels"] = "off"
         if self.schedule == "multistep":
             fields |= {"milestones": list(self.milestone_steps()), "gamma": self.gamma}
+        for part, uses in (("optimiser", self._optimiser_uses()), ("loss", self._loss_uses())):
+            for key in _KEYS_OF[part] - uses:
+                del fields[key]
+        if self.optimiser != _USUAL_OPTIMISER:
+            options = self.make_optimiser().options.model_dump(mode="json")
+            fields |= {"optimiser": self.optimiser, "optimiser_options": options}
+        if self.loss != _USUAL_LOSS:
+            fields |= {"loss": self.loss, "loss_options": self.make_loss().options.model_dump(mode="json")}
         return fields
+
+
+def _checked(registry: Registry[type[C]], name: str, options: dict[str, Any]) -> type[C]:
+    """The class called ``name`` if it takes ``options``; errors in one line, as pydantic puts a path before them."""
+    try:
+        found = registry.get(name)
+        found.read_options(options, name)
+    except UserError as error:
+        raise ValueError(f"{error.came.rstrip('.')}; expected {error.expected}; {error.way_out}") from error
+    return found
