@@ -55,10 +55,10 @@ def test_unique_examples_are_those_that_the_batches_show(count, start, more, on_
     assert ImageBatches(images, RECIPE, SEEDS, examples).unique_examples(start, start + more) == len(shown)
 
 
-def test_turned_batches_show_the_examples_of_upright_ones(images):
+def test_rotated_batches_show_the_examples_of_upright_ones(images):
     recipe = RECIPE.model_copy(update={"batch_size": 24})
-    turned, upright = RotationBatches(images, recipe, SEEDS), ImageBatches(images, recipe, SEEDS)
-    assert turned.unique_examples(1, 3) == upright.unique_examples(1, 3) > 0
+    rotated, upright = RotationBatches(images, recipe, SEEDS), ImageBatches(images, recipe, SEEDS)
+    assert rotated.unique_examples(1, 3) == upright.unique_examples(1, 3) > 0
 
 
 def test_children_may_share_augmentation_while_the_order_differs(images):

@@ -162,3 +162,9 @@ def test_the_identity_holds_only_what_can_change_a_number():
     assert set(adamw) == set(plain) - {"momentum", "nesterov"} | {"optimiser", "optimiser_options"}
     assert adamw == Recipe(optimiser="adamw", optimiser_options={"eps": 1e-8}).identity()
     assert adamw != Recipe(optimiser="adamw", optimiser_options={"eps": 1e-7}).identity()
+
+
+@pytest.mark.parametrize("keys", [{}, {"optimiser": "adamw"}, {"loss": "focal", "schedule": "cosine"}])
+def test_a_recipe_can_be_read_back_from_its_identity(keys):
+    identity = Recipe(**keys).identity()
+    assert Recipe.model_validate(identity).identity() == identity

@@ -14,12 +14,12 @@ from ticketdiet.training.evaluation import evaluate
 from ticketdiet.training.loop import train
 from ticketdiet.training.observers import StateObserver
 from ticketdiet.training.pretext import (
-    TURNS,
+    ROTATIONS,
     RotationBatches,
     head_name,
     pretext_weights,
-    turn,
-    turned_images,
+    rotate,
+    rotated_images,
     with_head,
 )
 from ticketdiet.training.recipe import Recipe
@@ -29,35 +29,35 @@ MOVING = STILL.model_copy(update={"crop_padding": 1, "flip": True})
 SEEDS = RunSeeds.of(3, 0)
 
 
-def unturned(batch):
-    """Turned back one image at a time, by numpy."""
+def rotated_back(batch):
+    """Rotated back one image at a time, by numpy."""
     images = zip(batch.inputs.numpy(), batch.labels.tolist(), strict=True)
     return np.stack([np.rot90(image, -turns, (1, 2)) for image, turns in images])
 
 
-def test_turning_back_by_the_label_gives_the_original_pixels(images):
+def test_rotating_back_by_the_label_gives_the_original_pixels(images):
     batches = RotationBatches(images, STILL, SEEDS)
     for step in range(7):
         batch = batches.batch(step)
-        assert np.array_equal(unturned(batch), prepare(images.pixels[batch.indices], images).numpy())
+        assert np.array_equal(rotated_back(batch), prepare(images.pixels[batch.indices], images).numpy())
 
 
 def test_order_crops_and_flips_are_those_of_labelled_training(images):
-    turned, upright = RotationBatches(images, MOVING, SEEDS), ImageBatches(images, MOVING, SEEDS)
+    rotated, upright = RotationBatches(images, MOVING, SEEDS), ImageBatches(images, MOVING, SEEDS)
     for step in (0, 4, 6, 11):
-        batch, expected = turned.batch(step), upright.batch(step)
+        batch, expected = rotated.batch(step), upright.batch(step)
         assert torch.equal(batch.indices, expected.indices)
-        assert np.array_equal(unturned(batch), expected.inputs.numpy())
+        assert np.array_equal(rotated_back(batch), expected.inputs.numpy())
         assert batch.inputs.stride() == expected.inputs.stride()
 
 
 def test_one_quarter_turn_is_counter_clockwise():
     corner = torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8)[None, None]
-    turned = turn(corner.expand(4, 1, 2, 2), torch.arange(4))[:, 0].tolist()
-    assert turned == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
+    rotated = rotate(corner.expand(4, 1, 2, 2), torch.arange(4))[:, 0].tolist()
+    assert rotated == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
 
 
-def test_all_turns_come_about_equally_often_and_change_with_epoch_and_seed():
+def test_all_rotations_come_about_equally_often_and_change_with_epoch_and_seed():
     images = Images(torch.zeros(4000, 1, 2, 2), torch.zeros(4000, dtype=torch.int64), ("a",))
     recipe = Recipe(steps=9, batch_size=4000)
 
@@ -65,7 +65,7 @@ def test_all_turns_come_about_equally_often_and_change_with_epoch_and_seed():
         batch = RotationBatches(images, recipe, seeds).batch(step)
         return batch.labels[batch.indices.argsort()]
 
-    counts = turns(0).bincount(minlength=TURNS)
+    counts = turns(0).bincount(minlength=ROTATIONS)
     assert 900 < int(counts.min()) <= int(counts.max()) < 1100
     assert 0.2 < float((turns(0) == turns(1)).float().mean()) < 0.3
     assert 0.2 < float((turns(0) == turns(0, RunSeeds.of(3, 1))).float().mean()) < 0.3
@@ -89,7 +89,7 @@ def test_only_the_subset_is_shown(images):
 
 
 def test_a_killed_pre_training_goes_on_to_the_same_bits(images, make_model):
-    model = with_head(make_model(), TURNS)
+    model = with_head(make_model(), ROTATIONS)
     saved = []
     whole = train(
         copy.deepcopy(model),
@@ -112,17 +112,17 @@ def test_a_killed_pre_training_goes_on_to_the_same_bits(images, make_model):
     assert all(torch.equal(whole.weights[name], rest.weights[name]) for name in whole.weights)
 
 
-def test_turns_can_be_learned_and_evaluated():
-    """A bright upper edge tells every turn; labels of the images say nothing."""
+def test_rotations_can_be_learned_and_evaluated():
+    """A bright upper edge tells every rotation; labels of the images say nothing."""
     pixels = torch.zeros(64, 1, 6, 6, dtype=torch.uint8)
     pixels[:, :, 0] = 255
     images = Images(pixels, torch.zeros(64, dtype=torch.int64), ("a",), (0.2,), (0.4,))
-    model = nn.Sequential(nn.Flatten(), nn.Linear(36, TURNS))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, ROTATIONS))
     recipe = Recipe(steps=30, batch_size=16, lr=0.1, crop_padding=0, flip=False, precision="float32")
     train(model, images, recipe, seeds=SEEDS, batches=RotationBatches(images, recipe, SEEDS))
-    held_out = turned_images(images, seed=5)
-    assert held_out.num_classes == TURNS
-    assert set(held_out.labels.tolist()) == set(range(TURNS))
+    held_out = rotated_images(images, seed=5)
+    assert held_out.num_classes == ROTATIONS
+    assert set(held_out.labels.tolist()) == set(range(ROTATIONS))
     assert evaluate(model, held_out).accuracy == 1.0
 
 
@@ -132,7 +132,7 @@ def test_images_that_are_not_square_are_refused(shape):
     with pytest.raises(DataError, match="square images"):
         RotationBatches(images, STILL, SEEDS)
     with pytest.raises(DataError, match="square images"):
-        turned_images(images)
+        rotated_images(images)
 
 
 @pytest.mark.parametrize(("name", "head"), [("resnet8", "fc"), ("vgg16", "fc"), ("lenet_300_100", "fc3")])
@@ -142,7 +142,7 @@ def test_the_head_is_the_last_linear_layer(name, head):
 
 def test_a_network_without_a_linear_layer_has_no_head():
     with pytest.raises(UserError, match="no linear layer"):
-        with_head(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), TURNS)
+        with_head(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), ROTATIONS)
 
 
 def test_another_head_leaves_the_body_and_the_network_alone(make_model):
@@ -163,9 +163,9 @@ def test_another_head_leaves_the_body_and_the_network_alone(make_model):
 def test_afterwards_the_body_is_trained_and_the_head_as_it_was_at_first(images, make_model):
     model = make_model()
     initial = copy.deepcopy(model.state_dict())
-    turner = with_head(model, TURNS)
+    rotator = with_head(model, ROTATIONS)
     trained = train(
-        turner, images, STILL, seeds=SEEDS, stop_step=5, batches=RotationBatches(images, STILL, SEEDS)
+        rotator, images, STILL, seeds=SEEDS, stop_step=5, batches=RotationBatches(images, STILL, SEEDS)
     ).weights
     point = pretext_weights(trained, initial, head_name(model))
     model.load_state_dict(point)

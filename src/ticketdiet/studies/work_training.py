@@ -23,7 +23,14 @@ from ticketdiet.tickets.rewinding import rewind
 from ticketdiet.training.batch_norm import recalibrated
 from ticketdiet.training.loop import Trained
 from ticketdiet.training.observers import BatchLossObserver, EvaluationObserver, Observer
-from ticketdiet.training.pretext import TURNS, RotationBatches, head_name, pretext_weights, turned_images, with_head
+from ticketdiet.training.pretext import (
+    ROTATIONS,
+    RotationBatches,
+    head_name,
+    pretext_weights,
+    rotated_images,
+    with_head,
+)
 from ticketdiet.training.recipe import Recipe
 
 
@@ -103,8 +110,8 @@ def _pretrain_on_turns(
 ) -> tuple[Trained, Mapping[str, Tensor]]:
     """Train body and a head of four turns; the point is that body under the head that the network began with."""
     seeds, initial = how["seeds"], {name: value.clone() for name, value in model.state_dict().items()}
-    turning = with_head(model, TURNS, seeds.initialisation)
-    splits = {f"{name}_turned": turned_images(images) for name, images in bench.splits(stage).items()}
+    turning = with_head(model, ROTATIONS, seeds.initialisation)
+    splits = {f"{name}_turned": rotated_images(images) for name, images in bench.splits(stage).items()}
     observers: list[Observer] = [EvaluationObserver(splits, _evaluated_at(stage), how["recipe"].precision)]
     batches = RotationBatches(how["images"], how["recipe"], seeds, examples)
     trained = bench.train(stage, turning, observers, batches=batches, **how)

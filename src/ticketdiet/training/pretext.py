@@ -1,15 +1,15 @@
-"""Pre-training without labels: predict by how many quarter turns an image was turned.
+"""Pre-training without labels: predict by how many quarter turns an image was rotated.
 
 After Gidaris et al. 2018 (arXiv 1803.07728), as a control of Paul et al. 2022 (arXiv 2206.01278): does the early phase
-need the labels at all? The paper shows all four turns of an image in one batch; here every example is shown under one
-turn an epoch, so that a step costs and sees what a step of labelled pre-training does.
+need the labels at all? The paper shows all four rotations of an image in one batch; here every example is shown under
+one rotation per epoch, so that a step costs and sees what a step of labelled pre-training does.
 
-The whole way: swap the head, train on turned images, put the initial head back::
+``training.objectives`` puts the parts together: swap the head, train on rotated images, put the initial head back::
 
     model = build_model("resnet20")
     initial = {name: value.clone() for name, value in model.state_dict().items()}
-    turner = with_head(model, TURNS, seed=seeds.initialisation)
-    trained = train(turner, images, recipe, seeds=seeds, stop_step=k, batches=RotationBatches(images, recipe, seeds))
+    rotator = with_head(model, ROTATIONS, seed=seeds.initialisation)
+    trained = train(rotator, images, recipe, seeds=seeds, stop_step=k, batches=RotationBatches(images, recipe, seeds))
     point = pretext_weights(trained.weights, initial, head=head_name(model))
 """
 
@@ -28,15 +28,15 @@ from ticketdiet.core.values import Images, Weights
 from ticketdiet.training.batches import Batch, ImageBatches
 from ticketdiet.training.recipe import Recipe
 
-TURNS = 4
-TURN_NAMES = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
+ROTATIONS = 4
+ROTATION_NAMES = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
 
 
 class RotationBatches:
-    """The batches of ``ImageBatches``, each example turned and labelled by its turn: a ``BatchSource``.
+    """The batches of ``ImageBatches``, each example rotated and labelled by its rotation: a ``BatchSource``.
 
-    Order, crops and flips are those of labelled training under the same seeds. The turn is drawn a (augmentation seed,
-    epoch, example), so that any batch is known without replaying earlier ones.
+    Order, crops and flips are those of labelled training under the same seeds. The rotation is a function of
+    (augmentation seed, epoch, example), so that any batch is known without replaying earlier ones.
 
     Args:
         images: Square images, on the device of the network; their labels are not looked at.
@@ -59,21 +59,21 @@ class RotationBatches:
         """Return the batch of ``step``: labels are quarter turns counter-clockwise, int64 (batch,) in [0, 4)."""
         upright = self._upright.batch(step)
         turns = self._turns(step // self.steps_per_epoch)[upright.indices]
-        return Batch(turn(upright.inputs, turns), turns, upright.indices)
+        return Batch(rotate(upright.inputs, turns), turns, upright.indices)
 
     def unique_examples(self, start_step: int, stop_step: int) -> int:
-        """Count the different examples, whatever their turn, that the steps in ``[start_step, stop_step)`` show."""
+        """Count the different examples, whatever their rotation, that the steps in ``[start_step, stop_step)`` show."""
         return self._upright.unique_examples(start_step, stop_step)
 
     def _turns(self, epoch: int) -> Tensor:
         if self._drawn is None or self._drawn[0] != epoch:
-            drawn = numpy_generator(self._seeds.augmentation, "turns", epoch).integers(0, TURNS, len(self._images))
+            drawn = numpy_generator(self._seeds.augmentation, "turns", epoch).integers(0, ROTATIONS, len(self._images))
             self._drawn = epoch, torch.from_numpy(drawn).to(self._images.labels.device)
         return self._drawn[1]
 
 
-def turn(pixels: Tensor, turns: Tensor) -> Tensor:
-    """Turn each image counter-clockwise by its number of quarter turns.
+def rotate(pixels: Tensor, turns: Tensor) -> Tensor:
+    """Rotate each image counter-clockwise by its number of quarter turns.
 
     Args:
         pixels: (batch, channels, side, side), any dtype and memory layout.
@@ -82,30 +82,30 @@ def turn(pixels: Tensor, turns: Tensor) -> Tensor:
     Returns:
         A new tensor of the shape, dtype and layout of ``pixels``.
     """
-    turned = pixels.clone()
-    for quarter in range(1, TURNS):
+    rotated = pixels.clone()
+    for quarter in range(1, ROTATIONS):
         chosen = turns == quarter
-        turned[chosen] = torch.rot90(pixels[chosen], quarter, (-2, -1))
-    return turned
+        rotated[chosen] = torch.rot90(pixels[chosen], quarter, (-2, -1))
+    return rotated
 
 
-def turned_images(images: Images, seed: int = 0) -> Images:
-    """Turn every image by a drawn number of quarter turns, to evaluate how well turns are told apart.
+def rotated_images(images: Images, seed: int = 0) -> Images:
+    """Rotate every image by a drawn number of quarter turns, to evaluate how well rotations are told apart.
 
     Args:
         images: Square images.
-        seed: Seed of the turns.
+        seed: Seed of the rotations.
 
     Returns:
-        Images labelled by their turn, of four classes.
+        Images labelled by their rotation, of four classes.
 
     Raises:
         DataError: When the images are not square.
     """
     _check_square(images)
-    drawn = torch.from_numpy(numpy_generator(seed, "turned").integers(0, TURNS, len(images)))
+    drawn = torch.from_numpy(numpy_generator(seed, "turned").integers(0, ROTATIONS, len(images)))
     turns = drawn.to(images.labels.device)
-    return replace(images, pixels=turn(images.pixels, turns), labels=turns, class_names=TURN_NAMES)
+    return replace(images, pixels=rotate(images.pixels, turns), labels=turns, class_names=ROTATION_NAMES)
 
 
 def head_name(model: nn.Module) -> str:
@@ -131,7 +131,7 @@ def with_head(model: nn.Module, num_classes: int, seed: int = 0) -> nn.Module:
 
     Args:
         model: A network that ends in a Linear layer; it is left as it is.
-        num_classes: Outputs of the new head; ``TURNS`` for rotations.
+        num_classes: Outputs of the new head; ``ROTATIONS`` for rotations.
         seed: Seed of the new head.
 
     Raises:
@@ -180,7 +180,7 @@ def _check_square(images: Images) -> None:
     shape = tuple(images.pixels.shape[1:])
     if len(shape) != 3 or shape[1] != shape[2]:
         raise DataError(
-            f"images of shape {shape} to turn.",
+            f"got images of shape {shape} to rotate.",
             expected="square images (channels, side, side)",
             way_out="crop or pad the images before loading them, or pre-train on labels",
         )
