@@ -1,5 +1,8 @@
 """Global magnitude pruning: remove a fraction of the weights still kept, the smallest in magnitude, over all layers.
 
+``prune`` is the plain function; :mod:`ticketdiet.tickets.pruning_criteria` ranks by something else than magnitude and
+uses the same cuts.
+
 Two rules. ``exact`` removes exactly n = ceil(fraction * kept) weights; ties are broken by name and position.
 ``threshold`` is the published rule (the paper's code, after open_lth): the threshold is the n-th smallest magnitude
 counting from 0, and only what lies strictly above is kept, so that n + 1 weights go, and every tie at the threshold.
@@ -8,6 +11,7 @@ counting from 0, and only what lies strictly above is kept, so that n + 1 weight
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -15,6 +19,7 @@ from torch import Tensor
 
 from ticketdiet.core.errors import UnknownName, UserError
 from ticketdiet.core.values import Mask, Weights
+from ticketdiet.tickets.cutting import apportion
 from ticketdiet.tickets.masks import check_mask
 
 Rule = Literal["exact", "threshold"]
@@ -27,7 +32,7 @@ def prune(weights: Weights, mask: Mask | None = None, fraction: float = 0.2, rul
     Args:
         weights: Name -> trained tensor; may hold more than the mask names.
         mask: Name -> tensor of 0 and 1, or None to start dense on every ``.weight`` of two or more dimensions.
-        fraction: Share of the kept weights to remove, in (0, 1).
+        fraction: Fraction of the kept weights to remove, in (0, 1).
         rule: ``"exact"`` or ``"threshold"``.
 
     Returns:
@@ -40,12 +45,58 @@ def prune(weights: Weights, mask: Mask | None = None, fraction: float = 0.2, rul
     check_pruning(fraction, rule)
     mask = _dense_over(weights) if mask is None else mask
     check_mask(weights, mask)
+    return global_cut({name: weights[name].detach().cpu().abs() for name in mask}, mask, fraction, rule)
+
+
+def global_cut(scores: Mapping[str, Tensor], mask: Mask, fraction: float, rule: Rule = "exact") -> dict[str, Tensor]:
+    """Remove ``fraction`` of the kept weights, lowest score first, in one cut over all layers.
+
+    Args:
+        scores: Name of every masked tensor -> scores of its shape, high means keep; those of removed weights are not
+            looked at.
+        mask: Name -> tensor of 0 and 1, what is kept so far.
+        fraction: Fraction of the kept weights to remove, in (0, 1).
+        rule: ``"exact"`` or ``"threshold"``.
+
+    Returns:
+        The new mask: nested in the old one, same names, shapes, dtypes and devices.
+
+    Raises:
+        UserError: For scores of kept weights that are not finite.
+    """
     names = sorted(mask)  # not the mapping's order: files reorder names, and ties must not care
-    magnitudes = (
-        torch.cat([_magnitudes(name, weights[name], mask[name]) for name in names]) if names else torch.empty(0)
-    )
-    keep = _exact(magnitudes, fraction) if rule == "exact" else _threshold(magnitudes, fraction)
+    kept = torch.cat([_kept(name, scores[name], mask[name]) for name in names]) if names else torch.empty(0)
+    keep = _exact(kept, math.ceil(fraction * len(kept))) if rule == "exact" else _threshold(kept, fraction)
     return _spread(keep, names, mask)
+
+
+def layerwise_cut(scores: Mapping[str, Tensor], mask: Mask, fraction: float, rule: Rule = "exact") -> dict[str, Tensor]:
+    """Remove ``fraction`` of the kept weights of every layer, lowest score first.
+
+    Under ``"exact"`` the total is that of ``global_cut``, ``ceil(fraction * kept)``, and every layer is within one
+    weight of its fraction. Under ``"threshold"`` every layer has a threshold of its own.
+
+    Args:
+        scores: As for ``global_cut``.
+        mask: As for ``global_cut``.
+        fraction: Fraction of the kept weights to remove, in (0, 1).
+        rule: ``"exact"`` or ``"threshold"``.
+
+    Returns:
+        The new mask, as of ``global_cut``.
+
+    Raises:
+        UserError: For scores of kept weights that are not finite.
+    """
+    if rule == "threshold":
+        return {name: global_cut(scores, {name: mask[name]}, fraction, rule)[name] for name in mask}
+    sizes = {name: int(kept.count_nonzero()) for name, kept in mask.items()}
+    quotas = {name: fraction * size for name, size in sizes.items()}
+    counts = apportion(quotas, sizes, math.ceil(fraction * sum(sizes.values())))
+    return {
+        name: _spread(_exact(_kept(name, scores[name], kept), counts[name]), [name], {name: kept})[name]
+        for name, kept in mask.items()
+    }
 
 
 def check_pruning(fraction: float, rule: str) -> None:
@@ -74,26 +125,26 @@ def _dense_over(weights: Weights) -> dict[str, Tensor]:
     return {name: torch.ones(weights[name].shape, dtype=torch.uint8) for name in names}
 
 
-def _magnitudes(name: str, weight: Tensor, kept: Tensor) -> Tensor:
-    magnitudes = weight.detach().cpu().abs()[kept.cpu() != 0]
-    if not bool(torch.isfinite(magnitudes).all()):
+def _kept(name: str, scores: Tensor, kept: Tensor) -> Tensor:
+    found = scores.detach().cpu()[kept.cpu() != 0]
+    if not bool(torch.isfinite(found).all()):
         raise UserError(
-            f"weights {name!r} are not all finite.",
-            expected="finite weights: NaN has no magnitude",
+            f"scores of weights {name!r} are not all finite.",
+            expected="finite scores: NaN has no rank",
             way_out="prune weights of a training that did not diverge",
         )
-    return magnitudes.to(torch.promote_types(magnitudes.dtype, torch.float32))
+    return found.to(torch.promote_types(found.dtype, torch.float32))
 
 
-def _exact(magnitudes: Tensor, fraction: float) -> Tensor:
-    keep = torch.ones(len(magnitudes), dtype=torch.bool)
-    keep[magnitudes.argsort(stable=True)[: math.ceil(fraction * len(magnitudes))]] = False
+def _exact(scores: Tensor, count: int) -> Tensor:
+    keep = torch.ones(len(scores), dtype=torch.bool)
+    keep[scores.argsort(stable=True)[:count]] = False
     return keep
 
 
-def _threshold(magnitudes: Tensor, fraction: float) -> Tensor:
-    place = min(math.ceil(fraction * len(magnitudes)), len(magnitudes) - 1)
-    return magnitudes > magnitudes.sort().values[place] if len(magnitudes) else magnitudes > 0
+def _threshold(scores: Tensor, fraction: float) -> Tensor:
+    place = min(math.ceil(fraction * len(scores)), len(scores) - 1)
+    return scores > scores.sort().values[place] if len(scores) else scores > 0
 
 
 def _spread(keep: Tensor, names: list[str], mask: Mask) -> dict[str, Tensor]:

@@ -16,14 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from ticketdiet.core.errors import DataError, UserError
-from ticketdiet.core.seeds import RunSeeds
+from ticketdiet.core.options import make
+from ticketdiet.core.seeds import RunSeeds, derive_seed
 from ticketdiet.core.values import Images
 from ticketdiet.data.checks import as_array, check_indices, check_seed, is_integer
 from ticketdiet.tickets.masks import dense_mask, density
-from ticketdiet.tickets.pruning import Rule, check_pruning, prune
+from ticketdiet.tickets.pruning import Rule, check_pruning
+from ticketdiet.tickets.pruning_criteria import PruningCriterion, PruningSubject, find_criterion, prune_by
 from ticketdiet.tickets.rewinding import rewind
-from ticketdiet.training.evaluation import evaluate, predict_logits
+from ticketdiet.training.evaluation import device_of, evaluate, predict_logits
 from ticketdiet.training.loop import train as train_network
+from ticketdiet.training.objectives import OBJECTIVES, Objective, Pretraining, pretrain
 from ticketdiet.training.recipe import Recipe
 
 
@@ -79,6 +82,8 @@ def find_ticket(
     levels: int = 8,
     fraction: float = 0.2,
     rule: Rule = "exact",
+    criterion: str | PruningCriterion = "magnitude",
+    objective: str | Objective = "labels",
     ignore: Sequence[str] = (),
     seed: int = 0,
     on_level: Callable[[Level], None] | None = None,
@@ -95,8 +100,10 @@ def find_ticket(
         pretrain_steps: k: steps of dense pre-training before the rewinding point; they count toward ``recipe.steps``.
         subset: Indices of the training examples that pre-training sees, no repeats; default all.
         levels: Prunings; the last density is about ``(1 - fraction) ** levels``.
-        fraction: Share of the kept weights removed a level.
+        fraction: Fraction of the kept weights removed per level.
         rule: ``"exact"``, or ``"threshold"`` for the published rule.
+        criterion: What pruning goes by: a name of ``PRUNING_CRITERIA``, or a criterion with options.
+        objective: What pre-training predicts: a name of ``OBJECTIVES``, or an objective with options.
         ignore: Names of weights to leave dense.
         seed: Decides data order and augmentation.
         on_level: Called with each level as it is done, for progress.
@@ -112,6 +119,8 @@ def find_ticket(
         raise UserError(f"levels={levels!r}.", expected="0 or more prunings", way_out="8, say")
     check_pruning(fraction, rule)
     check_seed(seed)
+    criterion = find_criterion(criterion)
+    objective = make(OBJECTIVES, objective) if isinstance(objective, str) else objective
     images = as_images(train)
     chosen = None if subset is None else as_array(subset, "subset")
     if chosen is not None:
@@ -122,7 +131,8 @@ def find_ticket(
     mask = dense_mask(network, ignore)
     _check_outputs(network, images)
     examples = chosen if pretrain_steps else None  # in the order given, which the order of the batches follows
-    point = train_network(network, images, recipe, seeds=seeds, stop_step=pretrain_steps, examples=examples).weights
+    pretraining = Pretraining(network, images.to(device_of(network)), recipe, seeds, examples)
+    point = pretrain(objective, pretraining, stop_step=pretrain_steps).point
     found: list[Level] = []
     for number in range(levels + 1):
         rewind(network, point, mask)
@@ -132,7 +142,8 @@ def find_ticket(
         if on_level is not None:
             on_level(found[-1])
         if number < levels:
-            mask = prune(weights, mask, fraction, rule)
+            subject = PruningSubject(network, weights, point, mask, images, derive_seed(seed, "pruning", number))
+            mask = prune_by(criterion, subject, fraction, rule)
     return TicketSearch(point, pretrain_steps, tuple(found))
 
 
