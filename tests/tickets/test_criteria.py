@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.options import BaseOptions
 from ticketdiet.core.values import Images
 from ticketdiet.models.build import build_model
 from ticketdiet.tickets.criteria import (
     MASK_CRITERIA,
+    Criterion,
     MaskSubject,
     criterion_names,
     erk_mask,
@@ -37,11 +39,11 @@ def images():
 def test_the_criteria_are_known_by_name():
     assert criterion_names() == sorted(NAMES)
     assert {name: MASK_CRITERIA.get(name).needs for name in NAMES} == {
-        "magnitude": "trained_weights",
-        "random": "nothing",
-        "erk": "nothing",
-        "snip": "images",
-        "synflow": "initial_weights",
+        "magnitude": {"trained_weights"},
+        "random": set(),
+        "erk": set(),
+        "snip": {"point_weights", "images"},
+        "synflow": {"point_weights"},
     }
 
 
@@ -134,11 +136,12 @@ def test_snip_by_name_draws_its_images_with_the_seed_of_the_subject(make_model):
     generator = torch.Generator().manual_seed(0)
     pixels, labels = torch.randn(90, 3, 8, 8, generator=generator), torch.arange(90) % 4
     images, model = Images(pixels, labels, tuple("abcd")), make_model()
-    found = find_mask("snip", MaskSubject(model, 0.3, seed=5, images=images, num_images=20))
+    found = find_mask("snip", MaskSubject(model, 0.3, seed=5, images=images), {"images": 20})
     expected = snip_mask(model, 0.3, images, num_images=20, seed=5)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     others = [
-        find_mask("snip", MaskSubject(model, 0.3, seed=s, images=images, num_images=n)) for s, n in ((6, 20), (5, 80))
+        find_mask("snip", MaskSubject(model, 0.3, seed=s, images=images), {"images": n})
+        for s, n in ((6, 20), (5, 80), (5, "all"))
     ]
     assert all(any(not torch.equal(found[name], other[name]) for name in found) for other in others)
 
@@ -165,3 +168,48 @@ def test_a_criterion_of_ones_own_only_says_its_scores(make_model):
     largest = find_mask("magnitude", MaskSubject(model, 0.75))
     assert (count_kept(smallest), count_kept(largest)) == (22, 64)  # of 86
     assert not any(bool((smallest[name] & largest[name]).any()) for name in smallest)
+
+
+def test_a_criterion_of_another_package_is_found_by_name_with_options_of_its_own(make_model):
+    class Stripes(Criterion):
+        needs = frozenset()
+
+        class Options(BaseOptions):
+            width: int = 1
+
+        def scores(self, subject):
+            return {
+                name: (torch.arange(torch.Size(shape).numel()) // self.options.width % 2).reshape(shape)
+                for name, shape in subject.shapes.items()
+            }
+
+    subject = MaskSubject(make_model(), 0.5)
+    with MASK_CRITERIA.temporarily("stripes", Stripes):
+        mask = find_mask("stripes", subject, {"width": 3})
+        assert mask["0.weight"].flatten()[:9].tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0]
+        with pytest.raises(UserError, match="mask criterion 'stripes' has no option 'widht'"):
+            find_mask("stripes", subject, {"widht": 3})
+    assert MASK_CRITERIA.group == "ticketdiet.mask_criteria"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("snip", {"images": 0}, "mask criterion 'snip' got 0 for its option 'images'"),
+        ("snip", {"images": "some"}, "got 'some' for its option 'images'"),
+        ("synflow", {"rounds": 0}, "got 0 for its option 'rounds'.*greater"),
+        ("erk", {"images": 20}, "mask criterion 'erk' has no option 'images'.*no options"),
+    ],
+)
+def test_an_option_that_a_criterion_does_not_take_is_refused(make_model, images, name, options, words):
+    with pytest.raises(UserError, match=f"(?s){words}"):
+        find_mask(name, MaskSubject(make_model(), 0.5, images=images), options)
+
+
+def test_rounds_of_synflow_are_an_option(make_model):
+    from ticketdiet.tickets.sensitivity import synflow_mask
+
+    model = make_model()
+    found = find_mask("synflow", MaskSubject(model, 0.3, input_shape=(3, 8, 8)), {"rounds": 2})
+    expected = synflow_mask(model, 0.3, (3, 8, 8), rounds=2)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -16,7 +16,7 @@ from ticketdiet.scores.agreement import gradient_agreement
 from ticketdiet.studies.bench import Bench, Made, Row, recipe_of, rows_of
 from ticketdiet.studies.stages import Stage
 from ticketdiet.tickets.controls import Restart, reinitialised, restart, shuffled_mask, sign_only
-from ticketdiet.tickets.criteria import MaskSubject, find_mask
+from ticketdiet.tickets.criteria import MASK_CRITERIA, MaskSubject, find_mask
 from ticketdiet.tickets.masks import count_kept, dense_mask, density, empty_layers, layer_densities
 from ticketdiet.tickets.pruning import prune
 from ticketdiet.tickets.rewinding import rewind
@@ -173,7 +173,8 @@ def _control_mask(bench: Bench, stage: Stage, model: nn.Module, point: Mapping[s
     if spec["mask"] in ("imp", "shuffled"):
         found = store.tensors(stage.inputs["level"], "mask")
         return found if spec["mask"] == "imp" else shuffled_mask(found, spec["control_seed"])
-    judged = store.tensors(stage.inputs["level"], "weights") if spec["mask"] == "magnitude" else point
+    needs = MASK_CRITERIA.get(spec["mask"]).needs
+    judged = store.tensors(stage.inputs["level"], "weights") if "trained_weights" in needs else point
     rewind(model, judged)
     total = sum(kept.numel() for kept in dense_mask(model, spec["ignore"]).values())
     subject = MaskSubject(
@@ -181,10 +182,9 @@ def _control_mask(bench: Bench, stage: Stage, model: nn.Module, point: Mapping[s
         spec["kept"] / total,
         seed=spec["control_seed"],
         images=bench.train_images(stage),
-        num_images=spec.get("snip_images"),
         ignore=tuple(spec["ignore"]),
     )
-    return find_mask(spec["mask"], subject)
+    return find_mask(spec["mask"], subject, {"images": spec["snip_images"]} if spec["mask"] == "snip" else None)
 
 
 def _sparse(bench: Bench, stage: Stage, model: nn.Module, mask: dict[str, Tensor], start: Restart) -> Made:

@@ -1,30 +1,35 @@
 """Masks of one cut at a chosen density, by name: what iterative magnitude pruning has to beat.
 
 A criterion is a class with one verb, ``scores``; what has the highest scores stays. ``erk`` and ``synflow`` distribute
-or repeat the cut and so override ``mask``.
+or repeat the cut and so override ``mask``. What a criterion needs it says in ``needs``.
+
+Another package adds one with ``MASK_CRITERIA.register(name)`` or an entry point in the group
+``ticketdiet.mask_criteria``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ticketdiet.core.errors import UserError
+from ticketdiet.core.options import BaseOptions, Configurable, make
 from ticketdiet.core.registry import Registry
 from ticketdiet.core.seeds import torch_generator
 from ticketdiet.core.values import Images, Weights
 from ticketdiet.tickets.cutting import erk_counts, mask_from_counts, mask_from_scores
 from ticketdiet.tickets.masks import prunable_names
-from ticketdiet.tickets.sensitivity import SNIP_IMAGES, snip_scores, synflow_mask
+from ticketdiet.tickets.sensitivity import SNIP_IMAGES, SYNFLOW_ROUNDS, snip_scores, synflow_mask
 
-Needs = Literal["nothing", "initial_weights", "images", "trained_weights"]
+Need = Literal["point_weights", "trained_weights", "images"]
 Shapes = Mapping[str, Sequence[int]]
 
-MASK_CRITERIA: Registry[type[Criterion]] = Registry("mask_criterion")
+MASK_CRITERIA: Registry[type[Criterion]] = Registry("mask criterion", "mask criteria")
 
 
 def prunable_shapes(model: nn.Module, ignore: Iterable[str] = ()) -> dict[str, tuple[int, ...]]:
@@ -38,7 +43,7 @@ def random_mask(shapes: Shapes, density: float, seed: int = 0) -> dict[str, Tens
 
     Args:
         shapes: Prunable name -> shape; see ``prunable_shapes``.
-        density: Share of all weights to keep, in (0, 1].
+        density: Fraction of all weights to keep, in (0, 1].
         seed: Each layer's draw is a function of this and its name. Under one seed a sparser mask is nested in a denser.
 
     Returns:
@@ -55,7 +60,7 @@ def erk_mask(shapes: Shapes, density: float, seed: int = 0) -> dict[str, Tensor]
 
     Args:
         shapes: Prunable name -> shape; see ``prunable_shapes``.
-        density: Share of all weights to keep, in (0, 1].
+        density: Fraction of all weights to keep, in (0, 1].
         seed: Each layer's draw is a function of this and its name.
 
     Returns:
@@ -74,7 +79,7 @@ def magnitude_mask(weights: Weights, density: float, names: Iterable[str]) -> di
 
     Args:
         weights: Trained weights; may hold more than ``names``.
-        density: Share of the weights called ``names`` to keep, in (0, 1].
+        density: Fraction of the weights called ``names`` to keep, in (0, 1].
         names: What is prunable; see ``prunable_names``.
 
     Returns:
@@ -92,10 +97,9 @@ class MaskSubject:
 
     Attributes:
         model: The network, holding the weights to judge; it is left as it is.
-        density: Share of prunable weights to keep, in (0, 1].
+        density: Fraction of prunable weights to keep, in (0, 1].
         seed: Seed of whatever the criterion draws.
         images: Labelled images for criteria that look at data, un-augmented.
-        num_images: How many of them such a criterion draws with the seed, all when there are fewer; None for all.
         input_shape: Shape of one input, for criteria that run the network without data; default that of the images.
         ignore: Names of prunable tensors to leave dense.
     """
@@ -104,7 +108,6 @@ class MaskSubject:
     density: float
     seed: int = 0
     images: Images | None = None
-    num_images: int | None = SNIP_IMAGES
     input_shape: Sequence[int] | None = None
     ignore: tuple[str, ...] = ()
 
@@ -120,7 +123,11 @@ class MaskSubject:
             UserError: When there are none.
         """
         if self.images is None:
-            raise UserError("no images for a mask that needs them.", expected="labelled images", way_out="give images=")
+            raise UserError(
+                "there are no images, and the mask criterion needs them.",
+                expected="labelled training images",
+                way_out="give images=",
+            )
         return self.images
 
     def needed_shape(self) -> Sequence[int]:
@@ -132,17 +139,19 @@ class MaskSubject:
         return self.input_shape if self.input_shape is not None else self.needed_images().pixels.shape[1:]
 
 
-class Criterion:
+class Criterion(Configurable):
     """A way to choose a mask in one go. Override ``scores``; register the class under a name in ``MASK_CRITERIA``.
 
     Attributes:
-        needs: What the network holds and what else is looked at: ``"nothing"`` (shapes will do), ``"initial_weights"``,
-            ``"images"`` (with initial weights), or ``"trained_weights"``.
+        needs: What it looks at besides the shapes of the network: ``"point_weights"`` when the network is to hold the
+            weights at the rewinding point (or at initialisation), ``"trained_weights"`` when it is to hold those of a
+            dense training, and ``"images"``.
     """
 
-    needs: Needs = "initial_weights"
+    kind = "mask criterion"
+    needs: ClassVar[frozenset[Need]] = frozenset({"point_weights"})
 
-    def scores(self, subject: MaskSubject) -> dict[str, Tensor]:
+    def scores(self, subject: MaskSubject) -> Mapping[str, Tensor]:
         """Return prunable name -> finite tensor of the weight's shape; high means keep."""
         raise NotImplementedError
 
@@ -155,9 +164,9 @@ class Criterion:
 class Magnitude(Criterion):
     """One-shot magnitude pruning of trained weights; see ``magnitude_mask``."""
 
-    needs: Needs = "trained_weights"
+    needs = frozenset({"trained_weights"})
 
-    def scores(self, subject: MaskSubject) -> dict[str, Tensor]:
+    def scores(self, subject: MaskSubject) -> Mapping[str, Tensor]:
         """Return the magnitudes."""
         weights = dict(subject.model.named_parameters())
         return {name: weights[name].detach().abs() for name in subject.shapes}
@@ -167,9 +176,9 @@ class Magnitude(Criterion):
 class Chance(Criterion):
     """Uniform over the whole network; see ``random_mask``."""
 
-    needs: Needs = "nothing"
+    needs = frozenset()
 
-    def scores(self, subject: MaskSubject) -> dict[str, Tensor]:
+    def scores(self, subject: MaskSubject) -> Mapping[str, Tensor]:
         """Return uniform draws."""
         return _chances(subject.shapes, subject.seed)
 
@@ -178,7 +187,7 @@ class Chance(Criterion):
 class ErdosRenyiKernel(Criterion):
     """Random, with the layer densities of Evci et al. 2020; see ``erk_mask``."""
 
-    needs: Needs = "nothing"
+    needs = frozenset()
 
     def mask(self, subject: MaskSubject) -> dict[str, Tensor]:
         """Cut every layer to its own count."""
@@ -189,16 +198,23 @@ class ErdosRenyiKernel(Criterion):
 class Snip(Criterion):
     """Connection sensitivity of Lee et al. 2019; see ``snip_scores``."""
 
-    needs: Needs = "images"
+    needs = frozenset({"point_weights", "images"})
 
-    def scores(self, subject: MaskSubject) -> dict[str, Tensor]:
+    class Options(BaseOptions):
+        """What the sensitivities are taken on."""
+
+        images: Literal["all"] | Annotated[int, Field(ge=1)] = Field(
+            default=SNIP_IMAGES,
+            description="Training images, drawn with the seed of the subject; all of them when there are fewer.",
+        )
+
+    options: Options
+
+    def scores(self, subject: MaskSubject) -> Mapping[str, Tensor]:
         """Return the sensitivities."""
+        count = None if self.options.images == "all" else self.options.images
         return snip_scores(
-            subject.model,
-            subject.needed_images(),
-            num_images=subject.num_images,
-            seed=subject.seed,
-            ignore=subject.ignore,
+            subject.model, subject.needed_images(), num_images=count, seed=subject.seed, ignore=subject.ignore
         )
 
 
@@ -206,9 +222,17 @@ class Snip(Criterion):
 class SynFlow(Criterion):
     """Synaptic flow of Tanaka et al. 2020, in 100 rounds; see ``synflow_mask``."""
 
+    class Options(BaseOptions):
+        """How often it cuts."""
+
+        rounds: int = Field(default=SYNFLOW_ROUNDS, ge=1, description="Cuts; one can empty a layer.")
+
+    options: Options
+
     def mask(self, subject: MaskSubject) -> dict[str, Tensor]:
-        """Cut a hundred times."""
-        return synflow_mask(subject.model, subject.density, subject.needed_shape(), ignore=subject.ignore)
+        """Cut again and again."""
+        shape, rounds = subject.needed_shape(), self.options.rounds
+        return synflow_mask(subject.model, subject.density, shape, rounds=rounds, ignore=subject.ignore)
 
 
 def criterion_names() -> list[str]:
@@ -216,14 +240,25 @@ def criterion_names() -> list[str]:
     return MASK_CRITERIA.names()
 
 
-def find_mask(name: str, subject: MaskSubject) -> dict[str, Tensor]:
+def find_mask(name: str, subject: MaskSubject, options: Mapping[str, object] | None = None) -> dict[str, Tensor]:
     """Choose a mask by the criterion called ``name``.
+
+    Args:
+        name: Name of the criterion; see ``criterion_names()``.
+        subject: What it looks at; its model holds the weights that ``needs`` of the criterion names.
+        options: Options of the criterion, for example ``{"images": 100}`` for ``snip``.
+
+    Returns:
+        Name -> uint8 mask of exactly ``round(density * weights)`` ones.
 
     Raises:
         UnknownName: When there is none; the message lists those there are.
-        UserError: When something it needs is missing, or the density does not fit.
+        UserError: When something it needs is missing, an option is not one of its own, or the density does not fit.
     """
-    return MASK_CRITERIA.get(name)().mask(subject)
+    criterion = make(MASK_CRITERIA, name, options)
+    if "images" in criterion.needs:
+        subject.needed_images()
+    return criterion.mask(subject)
 
 
 def _chances(shapes: Shapes, seed: int) -> dict[str, Tensor]:
