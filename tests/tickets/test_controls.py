@@ -1,5 +1,3 @@
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -7,25 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ticketdiet.core.errors import UnknownName, UserError
-from ticketdiet.core.seeds import RunSeeds
-from ticketdiet.core.values import Images
 from ticketdiet.models.build import build_model
-from ticketdiet.tickets.controls import RESTART_POLICIES, reinitialised, restart, shuffled_mask, sign_only
+from ticketdiet.tickets.controls import (
+    INITIAL_WEIGHTS,
+    InitialWeights,
+    Ticket,
+    find_weights,
+    reinitialised,
+    shuffled_mask,
+    sign_only,
+)
 from ticketdiet.tickets.masks import dense_mask, layer_densities
 from ticketdiet.tickets.pruning import prune
-from ticketdiet.tickets.rewinding import rewind
-from ticketdiet.training.loop import train
-from ticketdiet.training.recipe import Recipe
-from ticketdiet.training.schedule import learning_rate
-
-RECIPE = Recipe(steps=8, batch_size=8, lr=0.4, milestones=(4, 6), crop_padding=1, precision="float32")
-
-
-@pytest.fixture
-def ticket(make_model):
-    """Weights at a point, trained weights of a level, and the mask of the next."""
-    point, trained = make_model(0).state_dict(), make_model(1).state_dict()
-    return point, trained, prune(trained, dense_mask(make_model()), 0.6)
 
 
 def removed(weights, mask):
@@ -104,83 +95,43 @@ def test_sign_only_without_an_initial_tensor_says_which(ticket):
         sign_only(ticket[0], {"5.weight": 1.0}, ticket[2])
 
 
-def test_weight_rewinding_is_the_rewinding_of_the_package(ticket, make_model):
-    point, trained, mask = ticket
-    start = restart("weights", point, trained, mask, RECIPE, 2)
-    rewound = rewind(make_model(3), point, mask).state_dict()
-    assert all(torch.equal(start.weights[name], rewound[name]) for name in rewound)
-    assert (start.start_step, start.recipe) == (2, RECIPE)
+@pytest.fixture
+def found(ticket, make_model):
+    return Ticket(ticket[0], ticket[2], make_model, initial_seed=0, seed=7)
 
 
-def test_learning_rate_rewinding_keeps_what_was_trained_and_the_schedule_from_k(ticket):
-    point, trained, mask = ticket
-    start = restart("learning_rate", point, trained, mask, RECIPE, 2)
-    assert bool((removed(start.weights, mask) == 0).all())
-    assert all(torch.equal(start.weights[name], trained[name]) for name in trained.keys() - mask.keys())
-    for name in mask:
-        assert torch.equal(start.weights[name][mask[name] == 1], trained[name][mask[name] == 1])
-    assert (start.start_step, start.recipe) == (2, RECIPE)
+def test_weights_by_name_are_those_of_the_functions(found, make_model):
+    expected = {
+        "rewound": {name: value * found.mask.get(name, 1) for name, value in found.point_weights.items()},
+        "reinitialised": reinitialised(make_model, 7, found.mask),
+        "sign_only": sign_only(found.point_weights, make_model(0).state_dict(), found.mask),
+    }
+    assert INITIAL_WEIGHTS.names() == sorted(expected)
+    for name, weights in expected.items():
+        by_name = find_weights(name, found)
+        assert by_name.keys() == weights.keys()
+        assert all(torch.equal(by_name[key], weights[key]) for key in weights), name
 
 
-@pytest.mark.parametrize("schedule", ["multistep", "constant"])
-def test_fine_tuning_goes_at_the_last_learning_rate_throughout(ticket, schedule):
-    point, trained, mask = ticket
-    recipe = RECIPE.model_copy(update={"schedule": schedule, "warmup_steps": 3})
-    start = restart("fine_tune", point, trained, mask, recipe, 2)
-    rates = {learning_rate(start.recipe, step) for step in range(2, 8)}
-    assert rates == {learning_rate(recipe, 7)}
-    assert (start.start_step, start.recipe.steps) == (2, 8)
-    kept = {"schedule", "lr", "warmup_steps"}
-    assert start.recipe.model_dump(exclude=kept) == recipe.model_dump(exclude=kept)
-    assert torch.equal(start.weights["1.running_mean"], trained["1.running_mean"])
+class Flipped(InitialWeights):
+    """The other sign everywhere, whatever the mask says."""
+
+    def weights(self, ticket):
+        return {name: -value for name, value in ticket.point_weights.items()}
 
 
-def test_fine_tuning_after_a_cosine_has_no_last_rate_and_goes_at_the_one_that_is_given(ticket):
-    point, trained, mask = ticket
-    cosine = Recipe(steps=120, batch_size=8, lr=0.1, schedule="cosine", warmup_steps=3)
-    with pytest.raises(UserError, match=r"whose last rate is 1\.7e-05 of a first rate of 0\.1[\s\S]*fine_tune_lr"):
-        restart("fine_tune", point, trained, mask, cosine, 2)
-    start = restart("fine_tune", point, trained, mask, cosine, 2, fine_tune_lr=0.02)
-    assert {learning_rate(start.recipe, step) for step in range(120)} == {0.02}
-    assert restart("learning_rate", point, trained, mask, cosine, 2).recipe == cosine
-    assert restart("fine_tune", point, None, mask, cosine, 2).recipe == cosine  # the first level trains as ever
+def test_weights_of_another_package_are_found_by_name_and_masked(found):
+    before = found.point_weights["5.weight"].clone()
+    with INITIAL_WEIGHTS.temporarily("flipped", Flipped):
+        weights = find_weights("flipped", found)
+    kept = found.mask["5.weight"] == 1
+    assert bool((removed(weights, found.mask) == 0).all())
+    assert torch.equal(weights["5.weight"][kept], -before[kept])
+    assert torch.equal(found.point_weights["5.weight"], before)
 
 
-@pytest.mark.parametrize("lr", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_rate_of_fine_tuning_that_is_none_is_refused(ticket, lr):
-    point, trained, mask = ticket
-    with pytest.raises(UserError, match="a learning rate above 0"):
-        restart("fine_tune", point, trained, mask, RECIPE, 2, fine_tune_lr=lr)
-
-
-@pytest.mark.parametrize("policy", RESTART_POLICIES)
-def test_the_first_level_starts_at_the_point_under_every_policy(ticket, policy):
-    point, _, mask = ticket
-    start = restart(policy, point, None, mask, RECIPE, 2)
-    assert start.recipe == RECIPE
-    assert torch.equal(start.weights["1.weight"], point["1.weight"])
-
-
-@pytest.mark.parametrize("policy", RESTART_POLICIES)
-def test_a_restart_trains_the_same_steps_on_the_same_batches_and_leaves_its_inputs_alone(ticket, policy, make_model):
-    point, trained, mask = ticket
-    before = copy.deepcopy((point, trained, mask))
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (24, 3, 8, 8), generator=generator, dtype=torch.uint8)
-    images = Images(pixels, torch.arange(24) % 4, tuple("abcd"), (0.5,) * 3, (0.3,) * 3)
-    start = restart(policy, point, trained, mask, RECIPE, 2)
-    model = make_model()
-    model.load_state_dict(dict(start.weights))
-    done = train(model, images, start.recipe, seeds=RunSeeds.of(0, 0), start_step=start.start_step, mask=mask)
-    assert (done.first_step, done.last_step, done.examples_seen) == (2, 8, 48)
-    assert bool((removed(done.weights, mask) == 0).all())
-    for old, new in zip(before, (point, trained, mask), strict=True):
-        assert all(torch.equal(old[name], new[name]) for name in old)
-
-
-def test_an_unknown_policy_and_a_step_beyond_the_end_are_refused(ticket):
-    point, trained, mask = ticket
-    with pytest.raises(UnknownName, match="one of: fine_tune, learning_rate, weights"):
-        restart("weight", point, trained, mask, RECIPE, 2)
-    with pytest.raises(UserError, match="a restart at step 9 of 8"):
-        restart("weights", point, trained, mask, RECIPE, 9)
+def test_unknown_weights_and_options_are_refused(found):
+    with pytest.raises(UnknownName, match=r"unknown initial weights 'rewind'[\s\S]*did you mean 'rewound'"):
+        find_weights("rewind", found)
+    with pytest.raises(UserError, match="initial weights 'sign_only' has no option 'std'"):
+        find_weights("sign_only", found, {"std": 1})

@@ -15,10 +15,11 @@ from ticketdiet.data.parts import subset_splits
 from ticketdiet.scores.agreement import gradient_agreement
 from ticketdiet.studies.bench import Bench, Made, Row, recipe_of, rows_of
 from ticketdiet.studies.stages import Stage
-from ticketdiet.tickets.controls import Restart, reinitialised, restart, shuffled_mask, sign_only
+from ticketdiet.tickets.controls import reinitialised, shuffled_mask, sign_only
 from ticketdiet.tickets.criteria import MASK_CRITERIA, MaskSubject, find_mask
 from ticketdiet.tickets.masks import count_kept, dense_mask, density, empty_layers, layer_densities
 from ticketdiet.tickets.pruning import prune
+from ticketdiet.tickets.restarts import Restart, restart
 from ticketdiet.tickets.rewinding import rewind
 from ticketdiet.training.batch_norm import recalibrated
 from ticketdiet.training.loop import Trained
@@ -151,7 +152,8 @@ def level(bench: Bench, stage: Stage) -> Made:
     mask = _next_mask(bench, stage, model, previous)
     point = bench.store.tensors(stage.inputs["point"], "weights")
     policy, k, lr = spec.get("restart", "weights"), spec["start_step"], spec.get("fine_tune_lr")
-    start = restart(policy, point, previous, mask, recipe_of(stage), k, fine_tune_lr=lr)
+    options = None if lr is None else {"lr": lr}
+    start = restart(policy, point, previous, mask, recipe_of(stage), k, options=options)
     return _sparse(bench, stage, model, mask, start)
 
 

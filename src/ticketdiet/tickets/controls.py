@@ -1,27 +1,28 @@
-"""Controls of a ticket: what of it matters, the mask, the weights, their signs, or where training starts again.
+"""Controls of a ticket: what of it matters, the mask, the weights or only their signs.
 
-Everything here is a function of plain mappings that returns plain mappings; nothing is trained.
+The functions map plain mappings to plain mappings; nothing is trained. The weights that a ticket starts from are also
+classes with one verb, known by name. Where training starts again is in :mod:`ticketdiet.tickets.restarts`.
+
+Another package adds weights with ``INITIAL_WEIGHTS.register(name)`` or an entry point in the group
+``ticketdiet.initial_weights``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.errors import UserError
+from ticketdiet.core.options import Configurable, make
+from ticketdiet.core.registry import Registry
 from ticketdiet.core.seeds import derive_seed, numpy_generator
 from ticketdiet.core.values import Mask, Weights
 from ticketdiet.tickets.masks import apply_mask, check_mask
-from ticketdiet.training.recipe import Recipe
-from ticketdiet.training.schedule import has_last_rate, learning_rate
 
-RestartPolicy = Literal["weights", "learning_rate", "fine_tune"]
-RESTART_POLICIES: tuple[str, ...] = get_args(RestartPolicy)
+INITIAL_WEIGHTS: Registry[type[InitialWeights]] = Registry("initial weights", "initial weights")
 
 
 def reinitialised(make_model: Callable[[int], nn.Module], seed: int, mask: Mask | None = None) -> dict[str, Tensor]:
@@ -41,7 +42,7 @@ def reinitialised(make_model: Callable[[int], nn.Module], seed: int, mask: Mask 
         UserError: For a mask that does not fit.
     """
     model = make_model(derive_seed(seed, "reinitialised"))
-    return _masked({name: value.detach().cpu() for name, value in model.state_dict().items()}, mask)
+    return masked({name: value.detach().cpu() for name, value in model.state_dict().items()}, mask)
 
 
 def shuffled_mask(mask: Mask, seed: int = 0) -> dict[str, Tensor]:
@@ -81,7 +82,7 @@ def sign_only(weights: Weights, initial: Mapping[str, Tensor | float], mask: Mas
     Raises:
         UserError: For a mask that does not fit, or a masked tensor that ``initial`` lacks.
     """
-    changed = _masked(weights, mask)
+    changed = masked(weights, mask)
     for name in mask:
         if name not in initial:
             raise UserError(
@@ -94,93 +95,91 @@ def sign_only(weights: Weights, initial: Mapping[str, Tensor | float], mask: Mas
 
 
 @dataclass(frozen=True, eq=False)
-class Restart:
-    """From where, and how, the training of a level goes.
+class Ticket:
+    """A mask, and the weights that were at hand when it was found.
 
     Attributes:
-        weights: A whole ``state_dict``, removed weights at exactly 0.
-        start_step: Step these weights stand at; the first batch is that of this step.
-        recipe: The training, up to ``recipe.steps``.
+        point_weights: The ``state_dict`` at the rewinding point, on the CPU.
+        mask: Name -> tensor of 0 and 1.
+        make_model: Seed of the initial weights -> a network, as the ticket's own was made.
+        initial_seed: Seed of the ticket's own initialisation.
+        seed: Seed of whatever is drawn.
     """
 
-    weights: Mapping[str, Tensor]
-    start_step: int
-    recipe: Recipe
+    point_weights: Weights
+    mask: Mask
+    make_model: Callable[[int], nn.Module]
+    initial_seed: int
+    seed: int = 0
+
+    @property
+    def initial_weights(self) -> dict[str, Tensor]:
+        """The ``state_dict`` at step 0, on the CPU; the network is made again for it."""
+        state = self.make_model(self.initial_seed).state_dict()
+        return {name: value.detach().cpu() for name, value in state.items()}
 
 
-def restart(
-    policy: RestartPolicy,
-    point_weights: Weights,
-    previous_trained_weights: Weights | None,
-    mask: Mask,
-    recipe: Recipe,
-    k: int,
-    *,
-    fine_tune_lr: float | None = None,
-) -> Restart:
-    """Say how a level starts: by weight rewinding, learning-rate rewinding or fine-tuning (Renda et al. 2020).
+class InitialWeights(Configurable):
+    """From which weights a ticket trains. Override ``weights``; register the class in ``INITIAL_WEIGHTS``."""
 
-    arXiv 2003.02389. All three train ``recipe.steps - k`` steps with zero momentum, on the same batches:
+    kind = "initial weights"
 
-    - ``"weights"``: the weights at the rewinding point, and the learning rates from step k on;
-    - ``"learning_rate"``: the trained weights of the level before, and the learning rates from step k on;
-    - ``"fine_tune"``: the trained weights of the level before, at one learning rate throughout: that of the last step,
-      as Renda et al. do after schedules of steps, or ``fine_tune_lr``. A cosine schedule ends at a rate of about 0, at
-      which nothing would be trained, so there ``fine_tune_lr`` has to be given.
+    def weights(self, ticket: Ticket) -> Mapping[str, Tensor]:
+        """Return a whole ``state_dict`` on the CPU; removed weights are set to 0 afterwards."""
+        raise NotImplementedError
 
-    The first level has no level before: it starts at the rewinding point under every policy.
+
+@INITIAL_WEIGHTS.register("rewound")
+class Rewound(InitialWeights):
+    """Those of the rewinding point, as in the mask search."""
+
+    def weights(self, ticket: Ticket) -> Mapping[str, Tensor]:
+        """Return the weights at the point."""
+        return ticket.point_weights
+
+
+@INITIAL_WEIGHTS.register("reinitialised")
+class Reinitialised(InitialWeights):
+    """New initial weights for the same mask; see ``reinitialised``."""
+
+    def weights(self, ticket: Ticket) -> Mapping[str, Tensor]:
+        """Return the weights of a network that is made from a seed of its own."""
+        return reinitialised(ticket.make_model, ticket.seed, ticket.mask)
+
+
+@INITIAL_WEIGHTS.register("sign_only")
+class SignOnly(InitialWeights):
+    """Only the signs of the rewinding point, at one magnitude per layer; see ``sign_only``."""
+
+    def weights(self, ticket: Ticket) -> Mapping[str, Tensor]:
+        """Return signs times the standard deviation of each tensor at initialisation."""
+        return sign_only(ticket.point_weights, ticket.initial_weights, ticket.mask)
+
+
+def find_weights(name: str, ticket: Ticket, options: Mapping[str, object] | None = None) -> dict[str, Tensor]:
+    """Return the weights that a ticket trains from, by the name of their kind.
 
     Args:
-        policy: One of the three.
-        point_weights: The ``state_dict`` at the rewinding point.
-        previous_trained_weights: The trained ``state_dict`` of the level before, or None at level 0.
-        mask: The mask of the level to train.
-        recipe: The training of every level.
-        k: Step of the rewinding point.
-        fine_tune_lr: Learning rate under ``"fine_tune"``; default that of the last step of the recipe.
+        name: A name of ``INITIAL_WEIGHTS``: ``"rewound"``, ``"reinitialised"``, ``"sign_only"``.
+        ticket: The mask, and where it came from.
+        options: Options of the kind.
 
     Returns:
-        Weights, first step and recipe to give to ``train``.
+        A whole ``state_dict``, removed weights at exactly 0.
 
     Raises:
-        UnknownName: For another policy.
-        UserError: For a step outside the recipe, a mask that does not fit, a rate that is not above 0, or fine-tuning
-            without a rate after a cosine schedule.
+        UnknownName: For another name; the message lists those there are.
+        UserError: For an option that the kind does not have, or a mask that does not fit.
     """
-    if policy not in RESTART_POLICIES:
-        raise UnknownName.of("restart policy", policy, RESTART_POLICIES)
-    if not 0 <= k <= recipe.steps:
-        raise UserError(
-            f"a restart at step {k} of {recipe.steps}.",
-            expected="0 <= k <= steps",
-            way_out="a smaller k, or more steps",
-        )
-    if policy == "weights" or previous_trained_weights is None:
-        return Restart(_masked(point_weights, mask), k, recipe)
-    trained = _masked(previous_trained_weights, mask)
-    return Restart(trained, k, recipe if policy == "learning_rate" else fine_tuning(recipe, fine_tune_lr))
+    return masked(make(INITIAL_WEIGHTS, name, options).weights(ticket), ticket.mask)
 
 
-def fine_tuning(recipe: Recipe, lr: float | None = None) -> Recipe:
-    """Return ``recipe`` at one learning rate throughout: ``lr``, or that of its last step.
+def masked(weights: Weights, mask: Mask | None) -> dict[str, Tensor]:
+    """Return a copy of ``weights`` with the removed ones at exactly 0; None removes nothing.
 
     Raises:
-        UserError: For a rate that is not above 0, and without a rate after a cosine schedule, which ends at about 0.
+        UserError: For a mask that does not fit.
     """
-    if lr is None and not has_last_rate(recipe):
-        raise UserError(
-            f"fine-tuning after a {recipe.schedule} schedule, whose last rate is "
-            f"{learning_rate(recipe, recipe.steps - 1):.2g} of a first rate of {recipe.lr:g}.",
-            expected="a learning rate at which weights still move",
-            way_out=f"give fine_tune_lr, for example {recipe.lr / 100:g}, or another schedule",
-        )
-    lr = learning_rate(recipe, recipe.steps - 1) if lr is None else lr
-    if not 0 < lr < math.inf:
-        raise UserError(f"fine_tune_lr {lr}.", expected="a learning rate above 0")
-    return Recipe.model_validate(recipe.model_dump() | {"schedule": "constant", "lr": lr, "warmup_steps": 0})
-
-
-def _masked(weights: Weights, mask: Mask | None) -> dict[str, Tensor]:
     if mask is None:
         return {name: value.clone() for name, value in weights.items()}
     check_mask(weights, mask)
