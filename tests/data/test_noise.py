@@ -12,8 +12,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ticketdiet.core.errors import DataError, UnknownName
-from ticketdiet.data.noise import NoiseKind, add_label_noise, noise_names, use_given_labels
+from ticketdiet.core.errors import DataError, UnknownName, UserError
+from ticketdiet.data.noise import (
+    NOISES,
+    FractionNoise,
+    LabelNoise,
+    add_label_noise,
+    make_noisy,
+    noise_names,
+    use_given_labels,
+)
 
 labels_of = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(lambda values: np.array(values, dtype=np.int64))
 fractions = st.floats(0, 1)
@@ -21,7 +29,7 @@ seeds = st.integers(0, 2**40)
 
 
 @given(labels_of, fractions, seeds, st.sampled_from(["symmetric", "pair_flip"]))
-def test_exactly_the_rounded_share_changes(labels: np.ndarray, fraction: float, seed: int, kind: NoiseKind) -> None:
+def test_exactly_the_rounded_share_changes(labels: np.ndarray, fraction: float, seed: int, kind: str) -> None:
     noisy = add_label_noise(labels, fraction=fraction, num_classes=5, kind=kind, seed=seed)
     assert noisy.changed.sum() == round(fraction * len(labels))
     assert np.array_equal(noisy.changed, noisy.labels != labels)
@@ -31,9 +39,7 @@ def test_exactly_the_rounded_share_changes(labels: np.ndarray, fraction: float, 
 
 
 @given(labels_of, fractions, fractions, seeds, st.sampled_from(["symmetric", "symmetric_all", "pair_flip"]))
-def test_more_noise_contains_less_noise(
-    labels: np.ndarray, one: float, other: float, seed: int, kind: NoiseKind
-) -> None:
+def test_more_noise_contains_less_noise(labels: np.ndarray, one: float, other: float, seed: int, kind: str) -> None:
     little, much = (
         add_label_noise(labels, fraction=fraction, num_classes=5, kind=kind, seed=seed)
         for fraction in sorted((one, other))
@@ -116,7 +122,7 @@ def test_what_is_no_label_class_count_or_seed_is_refused(changed: dict[str, Any]
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan"), "a", None, True])
 def test_a_fraction_outside_zero_and_one_is_refused(fraction: Any) -> None:
-    with pytest.raises(DataError, match="a share in"):
+    with pytest.raises(DataError, match="a fraction in"):
         add_label_noise(np.array([0, 1]), fraction=fraction, num_classes=2)
 
 
@@ -140,4 +146,61 @@ def test_other_mistakes_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", np.array([0, None, 1], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="cannot be read"):
         use_given_labels(labels, tmp_path / "objects.npy", num_classes=3)
-    assert noise_names() == ["pair_flip", "symmetric", "symmetric_all"]
+    assert noise_names() == ["file", "pair_flip", "symmetric", "symmetric_all"]
+
+
+@pytest.mark.parametrize("kind", ["symmetric", "symmetric_all", "pair_flip"])
+def test_noise_by_name_with_options_is_the_noise_of_the_function(kind: str) -> None:
+    labels = np.arange(60) % 4
+    expected = add_label_noise(labels, fraction=0.4, num_classes=4, kind=kind, seed=3)
+    found = make_noisy(labels, kind, num_classes=4, seed=3, options={"fraction": 0.4})
+    assert np.array_equal(found.labels, expected.labels)
+    assert np.array_equal(found.changed, expected.changed)
+
+
+def test_noise_of_a_file_is_its_labels_whatever_the_seed(tmp_path: Path) -> None:
+    np.save(tmp_path / "people.npy", np.array([1, 1, 0]))
+    options = {"path": str(tmp_path / "people.npy")}
+    assert not NOISES.get("file").is_drawn
+    for seed in (0, 1):
+        found = make_noisy([1, 0, 0], "file", num_classes=2, seed=seed, options=options)
+        assert (found.labels.tolist(), found.changed.tolist()) == ([1, 1, 0], [False, True, False])
+    with pytest.raises(DataError, match=r"people\.npy holds 3 labels for 2 images"):
+        make_noisy([1, 0], "file", num_classes=2, options=options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("symmetric", {"fracton": 0.5}, "label noise 'symmetric' has no option 'fracton'.*did you mean 'fraction'"),
+        ("symmetric", {"fraction": 2}, "got 2 for its option 'fraction'"),
+        ("file", {}, "label noise 'file' lacks its option 'path'"),
+        ("file", {"path": "x.npy", "fraction": 0.5}, "label noise 'file' has no option 'fraction'"),
+    ],
+)
+def test_an_option_that_a_kind_does_not_take_is_refused(kind: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=f"(?s){message}"):
+        make_noisy([0, 1], kind, num_classes=2, options=options)
+
+
+class ToZero(FractionNoise):
+    def replacements(self, clean: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+        return np.zeros_like(clean)
+
+
+class Outside(LabelNoise):
+    def labels(self, clean: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+        clean += num_classes
+        return clean
+
+
+def test_a_kind_of_another_package_is_used_and_checked() -> None:
+    labels = np.arange(40) % 4
+    with NOISES.temporarily("to_zero", ToZero):
+        noisy = add_label_noise(labels, fraction=0.5, num_classes=4, kind="to_zero")
+        assert "to_zero" in noise_names()
+    chosen = add_label_noise(labels, fraction=0.5, num_classes=4).changed
+    assert np.array_equal(noisy.labels, np.where(chosen, 0, labels))
+    with NOISES.temporarily("outside", Outside), pytest.raises(DataError, match="label noise 'outside'"):
+        make_noisy(labels, "outside", num_classes=4)
+    assert labels.max() == 3

@@ -1,25 +1,31 @@
 """Label noise: an exact number of labels replaced, the clean ones kept, so that scores can be judged as detectors.
 
-Under one seed a larger fraction contains a smaller one: the same examples, with the same new labels, and more of them.
+A kind of noise is a class with one verb. Those that take a ``fraction`` share the choice of examples: under one seed a
+larger fraction contains a smaller one, the same examples with the same new labels, and more of them.
+
+Another package adds a kind with ``NOISES.register(name)`` or an entry point in the group ``ticketdiet.noises``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 from torch import Tensor
 
-from ticketdiet.core.errors import DataError, UnknownName
+from ticketdiet.core.errors import DataError
+from ticketdiet.core.options import BaseOptions, Configurable, make
 from ticketdiet.core.reading import open_regular
+from ticketdiet.core.registry import Registry
 from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.data.checks import as_array, check_seed, is_integer, is_number
 from ticketdiet.data.decoded import checked_labels, reason_of
 
-NoiseKind = Literal["symmetric", "symmetric_all", "pair_flip"]
+NOISES: Registry[type[LabelNoise]] = Registry("label noise", "noises")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +46,137 @@ class NoisyLabels:
         return len(self.labels)
 
 
+class LabelNoise(Configurable):
+    """A kind of noise. Override ``labels``; register the class under a name in ``NOISES``.
+
+    Attributes:
+        is_drawn: Whether the seed has an effect.
+    """
+
+    kind = "label noise"
+    is_drawn: ClassVar[bool] = True
+
+    def labels(self, clean: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+        """Return labels to train on.
+
+        Args:
+            clean: int64 (n,), the labels as they came; not to be changed.
+            num_classes: Number of classes, at least 2.
+            seed: Seed of whatever is drawn.
+
+        Returns:
+            Integers (n,) in ``[0, num_classes)``.
+        """
+        raise NotImplementedError
+
+
+class FractionNoise(LabelNoise):
+    """Noise of ``round(fraction * n)`` randomly chosen examples. Override ``replacements``."""
+
+    class Options(BaseOptions):
+        """How many examples."""
+
+        fraction: float = Field(
+            default=0.0, ge=0, le=1, description="Fraction of examples to choose, in [0, 1]; halves round to even."
+        )
+
+    options: Options
+
+    def replacements(self, clean: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+        """Return the label that every example gets if it is chosen, (n,), whatever the fraction."""
+        raise NotImplementedError
+
+    def labels(self, clean: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+        """Replace the labels of the chosen examples."""
+        count = round(self.options.fraction * len(clean))
+        chosen = numpy_generator(seed, "noise", "examples").permutation(len(clean))[:count]
+        noisy = clean.copy()
+        noisy[chosen] = self.replacements(clean, num_classes, seed)[chosen]
+        return noisy
+
+
+@NOISES.register("symmetric")
+class Symmetric(FractionNoise):
+    """Uniform over the *other* labels, so that exactly the chosen examples change."""
+
+    def replacements(self, clean: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+        """Move every label to another one on the circle of classes."""
+        moved: np.ndarray = clean + _moves(1, num_classes, len(clean), seed)
+        return moved % num_classes
+
+
+@NOISES.register("symmetric_all")
+class SymmetricAll(FractionNoise):
+    """Uniform over all labels, as in the published experiments: one in ``num_classes`` keeps its label by chance."""
+
+    def replacements(self, clean: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+        """Move every label on the circle of classes, or leave it."""
+        moved: np.ndarray = clean + _moves(0, num_classes, len(clean), seed)
+        return moved % num_classes
+
+
+@NOISES.register("pair_flip")
+class PairFlip(FractionNoise):
+    """Class c becomes c + 1, the last one the first."""
+
+    def replacements(self, clean: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+        """Return the next class."""
+        return (clean + 1) % num_classes
+
+
+@NOISES.register("file")
+class GivenLabels(LabelNoise):
+    """Labels from a file, for example those that people gave by mistake."""
+
+    is_drawn = False
+
+    class Options(BaseOptions):
+        """Which file."""
+
+        path: str = Field(description="A .npy file of one integer per training example, in their order.")
+
+    options: Options
+
+    def labels(self, clean: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+        """Return the labels in the file."""
+        return _read_npy(Path(self.options.path))
+
+
 def noise_names() -> list[str]:
-    """Names of the kinds of noise, sorted."""
-    return sorted(get_args(NoiseKind))
+    """Names of all kinds of noise, those of other packages included, sorted."""
+    return NOISES.names()
+
+
+def make_noisy(
+    labels: np.ndarray | Tensor | Sequence[int],
+    kind: str,
+    *,
+    num_classes: int,
+    seed: int = 0,
+    options: Mapping[str, object] | None = None,
+) -> NoisyLabels:
+    """Replace labels by noise of any kind.
+
+    Args:
+        labels: Integers of shape (n,), in ``[0, num_classes)``, as an array, a tensor or a sequence.
+        kind: Name of the kind; see ``noise_names()``.
+        num_classes: Number of classes, at least 2.
+        seed: Seed of whatever the kind draws.
+        options: Options of the kind: ``{"fraction": 0.5}``, or ``{"path": "labels.npy"}`` for ``file``.
+
+    Raises:
+        UnknownName: For another kind; the message lists those there are.
+        UserError: For an option that the kind does not have, or a value that it does not take.
+        DataError: For fewer than 2 classes, labels out of range, no integer seed, or a file that cannot be used.
+    """
+    noise = make(NOISES, kind, options)
+    if not is_integer(num_classes) or num_classes < 2:
+        raise DataError(f"num_classes={num_classes!r}.", expected="2 or more", way_out="noise needs another class")
+    check_seed(seed)
+    clean = _clean_labels(labels, num_classes)
+    where = getattr(noise.options, "path", f"label noise {kind!r}")
+    noisy = checked_labels(noise.labels(clean.copy(), num_classes, seed), len(clean), where, num_classes)
+    return NoisyLabels(noisy, clean, noisy != clean)
 
 
 def add_label_noise(
@@ -50,7 +184,7 @@ def add_label_noise(
     *,
     fraction: float,
     num_classes: int,
-    kind: NoiseKind = "symmetric",
+    kind: str = "symmetric",
     seed: int = 0,
 ) -> NoisyLabels:
     """Give ``round(fraction * n)`` randomly chosen examples another label.
@@ -61,29 +195,21 @@ def add_label_noise(
 
     Args:
         labels: Integers of shape (n,), in ``[0, num_classes)``, as an array, a tensor or a sequence.
-        fraction: Share of examples to choose, in [0, 1]; halves round to even.
+        fraction: Fraction of examples to choose, in [0, 1]; halves round to even.
         num_classes: Number of classes, at least 2.
-        kind: Which labels take their place.
+        kind: Which labels take their place: a kind that takes a fraction.
         seed: Seed of the choice and of the new labels.
 
     Raises:
         UnknownName: For another kind.
         DataError: For a fraction outside [0, 1], fewer than 2 classes, labels out of range, or no integer seed.
+        UserError: For a kind that takes no fraction.
     """
-    if kind not in get_args(NoiseKind):
-        raise UnknownName.of("label noise", kind, noise_names())
     if not is_number(fraction) or not 0 <= fraction <= 1:
         raise DataError(
-            f"fraction={fraction!r} of noisy labels.", expected="a share in [0, 1]", way_out="for example 0.5"
+            f"fraction={fraction!r} of noisy labels.", expected="a fraction in [0, 1]", way_out="for example 0.5"
         )
-    if not is_integer(num_classes) or num_classes < 2:
-        raise DataError(f"num_classes={num_classes!r}.", expected="2 or more", way_out="noise needs another class")
-    check_seed(seed)
-    clean = _clean_labels(labels, num_classes)
-    chosen = numpy_generator(seed, "noise", "examples").permutation(len(clean))[: round(fraction * len(clean))]
-    noisy = clean.copy()
-    noisy[chosen] = (clean + _shifts(kind, len(clean), num_classes, seed))[chosen] % num_classes
-    return NoisyLabels(noisy, clean, noisy != clean)
+    return make_noisy(labels, kind, num_classes=num_classes, seed=seed, options={"fraction": fraction})
 
 
 def _clean_labels(labels: object, num_classes: int) -> np.ndarray:
@@ -91,11 +217,8 @@ def _clean_labels(labels: object, num_classes: int) -> np.ndarray:
     return checked_labels(array, array.size, "the labels", num_classes)
 
 
-def _shifts(kind: str, count: int, num_classes: int, seed: int) -> np.ndarray:
-    """How far every label would move on the circle of classes; drawn for all, so that fractions nest."""
-    if kind == "pair_flip":
-        return np.ones(count, dtype=np.int64)
-    lowest = 1 if kind == "symmetric" else 0
+def _moves(lowest: int, num_classes: int, count: int, seed: int) -> np.ndarray:
+    """How far every label moves on the circle of classes; drawn for all, so that fractions nest."""
     return numpy_generator(seed, "noise", "labels").integers(lowest, num_classes, size=count, dtype=np.int64)
 
 
