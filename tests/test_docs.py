@@ -5,6 +5,7 @@ is left alone. The others of a page are taken in order, in one empty folder: a P
 ``# NAME.py`` is that file.
 """
 
+import importlib
 import importlib.util
 import re
 import shlex
@@ -161,3 +162,21 @@ def test_every_link_of_a_page_leads_somewhere(page, link):
     target = (page.parent / path).resolve() if path else page
     assert target.exists()
     assert not anchor or anchor in anchors(target)
+
+
+def registries():
+    """Every registry of the package, by the path of its name."""
+    found = {}
+    for path in sorted((ROOT / "src" / "ticketdiet").rglob("*.py")):
+        for name in re.findall(r"^([A-Z_]+): Registry\[", path.read_text(encoding="utf-8"), re.MULTILINE):
+            module = ".".join(path.relative_to(ROOT / "src" / "ticketdiet").with_suffix("").parts)
+            found[f"{module}.{name}"] = getattr(importlib.import_module(f"ticketdiet.{module}"), name)
+    return found
+
+
+def test_every_registry_is_on_the_page_on_extending_with_its_group_and_an_example():
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    assert len(registries()) >= 12
+    for path, registry in registries().items():
+        assert f"| `{path}` | `{registry.group}` |" in page
+        assert f"with {path.rpartition('.')[2]}.temporarily(" in page
