@@ -1,4 +1,4 @@
-"""Images a second of barrier evaluation against those of training: ResNet-20 on 32x32 colour images.
+"""Images per second of barrier evaluation against those of training: ResNet-20 on 32x32 colour images.
 
 A barrier costs forward passes only, so it should run at 2.5 times the training step's rate or more. Random pixels; run
 on an idle machine. Memory is shown for families of 3 and of 66 pairs: it must not grow with them::
@@ -19,11 +19,11 @@ import torch
 import machine
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images
-from ticketdiet.landscape.barrier import measure_barrier, measure_pairs
+from ticketdiet.landscape.measurement import measure_barrier, measure_pairs
 from ticketdiet.models.build import build_model
 from ticketdiet.training.batches import ImageBatches
 from ticketdiet.training.engine import Engine
-from ticketdiet.training.recipe import Recipe
+from ticketdiet.training.recipe import Precision, Recipe
 
 GOAL = 2.5
 
@@ -37,7 +37,7 @@ def random_images(count: int) -> Images:
 
 
 def seconds(work: Callable[[], None], repeats: int) -> float:
-    """Median seconds of ``work`` after one warm-up."""
+    """Return median seconds of ``work`` after one warm-up."""
     work()
     times = []
     for _ in range(repeats):
@@ -47,8 +47,8 @@ def seconds(work: Callable[[], None], repeats: int) -> float:
     return statistics.median(times)
 
 
-def training_rate(images: Images, precision: str, repeats: int) -> float:
-    """Images a second of the engine's training step, batch 128, augmentation included."""
+def training_rate(images: Images, precision: Precision, repeats: int) -> float:
+    """Return images per second of the engine's training step, batch 128, augmentation included."""
     recipe = Recipe(steps=1000, batch_size=128, lr=0.1, momentum=0.9, weight_decay=1e-4, precision=precision)
     engine = Engine(build_model("resnet20").to(memory_format=torch.channels_last).train(), recipe)
     batches = ImageBatches(images, recipe, RunSeeds.of(0, 0))
@@ -62,8 +62,8 @@ def training_rate(images: Images, precision: str, repeats: int) -> float:
     return 8 * recipe.batch_size / seconds(steps, repeats)
 
 
-def barrier_rate(images: Images, precision: str, repeats: int) -> float:
-    """Images a second of a barrier, each image counted once at each of three points."""
+def barrier_rate(images: Images, precision: Precision, repeats: int) -> float:
+    """Return images per second of a barrier; each image counts once at each of three points."""
     model = build_model("resnet20")
     a, b = (build_model("resnet20", seed=seed).state_dict() for seed in (1, 2))
     return (
@@ -72,7 +72,7 @@ def barrier_rate(images: Images, precision: str, repeats: int) -> float:
 
 
 def peak_megabytes(images: Images, networks: int) -> tuple[int, float]:
-    """Number of pairs among ``networks``, and the process's peak memory after measuring them all one by one."""
+    """Return the number of pairs among ``networks``, and the peak memory in MB after measuring them one by one."""
     model = build_model("resnet20")
     weights = {f"child{seed}": build_model("resnet20", seed=seed).state_dict() for seed in range(networks)}
     pairs = sum(1 for _ in measure_pairs(model, weights, images))
@@ -100,7 +100,7 @@ def main() -> None:
     print(f"training step   {train:8.0f} images/s")
     print(f"barrier         {barrier:8.0f} images/s   {barrier / train:.2f} x (goal {GOAL} x)")
     for networks in (3, 12):
-        pairs, peak = peak_megabytes(images.take(torch.arange(500)), networks)
+        pairs, peak = peak_megabytes(images.take(torch.arange(min(500, len(images)))), networks)
         print(f"{pairs:3d} pairs       {peak:8.0f} MB at most so far")
 
 

@@ -1,4 +1,4 @@
-"""EL2N of a given network beside its bare forward pass: scoring should cost no more than looking.
+"""EL2N of a given network beside its bare forward pass: scoring should cost no more than that.
 
     python benchmarks/el2n_speed.py [--model lowres_resnet18] [--examples 500] [--threads 2]
 
@@ -15,7 +15,7 @@ import torch
 import machine
 from ticketdiet.core.values import Images
 from ticketdiet.models.build import build_model
-from ticketdiet.scores.driver import score_model
+from ticketdiet.scores.driver import score_with_model
 from ticketdiet.training.batches import prepare
 
 
@@ -38,7 +38,7 @@ def main() -> None:
         with torch.no_grad():
             model(inputs)
         forward, start = min(forward, time.perf_counter() - start), time.perf_counter()
-        score_model("el2n", model, images)
+        score_with_model("el2n", model, images)
         scoring = min(scoring, time.perf_counter() - start)
     print(machine.in_words())
     print(f"{len(images)} images: forward {forward:.2f} s, EL2N {scoring:.2f} s, ratio {scoring / forward:.3f}")

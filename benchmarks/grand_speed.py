@@ -1,8 +1,8 @@
-"""GraNd of a CIFAR ResNet: closed form and torch.func beside one backward pass an example.
+"""GraNd of a CIFAR ResNet: closed form and torch.func beside one backward pass per example.
 
     python benchmarks/grand_speed.py [--threads 2] [--model resnet20] [--resolution 32]
 
-Prints milliseconds an example (best of several rounds, the ways taking turns, so that a busy machine hits all alike),
+Prints milliseconds per example (best of several rounds, the ways taking turns, so that a busy machine hits all alike),
 how many times faster than the plain loop that is, and the largest relative difference from it.
 """
 
@@ -27,19 +27,19 @@ from ticketdiet.training.recipe import Recipe
 
 
 def plain_loop(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-    """One backward pass an example, as one would write it first."""
+    """Return gradient norms by one backward pass per example, as one would write it first."""
     model.eval()
     norms = []
     for x, y in zip(inputs, labels, strict=True):
         model.zero_grad()
-        F.cross_entropy(model(x[None]), y[None]).backward()
+        F.cross_entropy(model(x[None]), y[None]).backward()  # type: ignore[no-untyped-call]
         squares = [p.grad.square().sum() for p in model.parameters() if p.grad is not None]
         norms.append(torch.stack(squares).sum().sqrt())
     return torch.stack(norms)
 
 
 def trained_network(name: str, resolution: int) -> nn.Module:
-    """A network after a few steps: at initialisation its logits are extreme, and so are relative differences."""
+    """Return a network after a few steps: at initialisation its logits are extreme, and so are relative differences."""
     shape = (512, 3, resolution, resolution)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = Images(pixels, torch.arange(512) % 10, tuple("abcdefghij"), (0.5,) * 3, (0.3,) * 3)

@@ -94,7 +94,7 @@ def compare(options: argparse.Namespace) -> None:
         print(f"{threads} thread(s), kernels for {result['target']}, torch {result['torch']}")
         for name, times in result["milliseconds"].items():  # type: ignore[attr-defined]
             dense = times.pop("dense")
-            print(f"  {name} {NETWORKS[name]}x{NETWORKS[name]}: dense {dense:.1f} ms a step")
+            print(f"  {name} {NETWORKS[name]}x{NETWORKS[name]}: dense {dense:.1f} ms per step")
             for density, milliseconds in times.items():
                 goal = GOALS.get(float(density))
                 bar = f"   (goal {goal}x)" if goal else ""

@@ -50,12 +50,12 @@ def fill(store: ResultStore, addresses: list[str], weights: int) -> None:
 
 
 def identity(number: int) -> dict[str, Any]:
-    """What the address of a result is made of."""
+    """Return what the address of a result is made of."""
     return {"kind": "level", "version": 1, "spec": {"level": number}, "inputs": {}}
 
 
 def report(what: str, start: float, results: int) -> None:
-    """Print seconds since ``start``, in all and a result."""
+    """Print seconds since ``start``, in all and per result."""
     seconds = time.perf_counter() - start
     print(f"{what:<20}{seconds:8.2f} s for {results} results{1000 * seconds / results:8.2f} ms each")
 

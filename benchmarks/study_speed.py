@@ -21,10 +21,9 @@ import torch
 import machine
 from ticketdiet.reports.reading import read_rows
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.load import load_study
-from ticketdiet.studies.planner import Plan, plan_study
+from ticketdiet.studies.load import load_spec
+from ticketdiet.studies.plan import Plan, plan_study
 from ticketdiet.studies.run import stages_left
-from ticketdiet.studies.stages import VERSIONS
 
 GOAL = 3.0  # seconds
 ROWS = [
@@ -36,8 +35,8 @@ ROWS = [
 
 
 def plan_of(levels: int) -> Plan:
-    """Quickstart with so many levels: about ten stages each."""
-    return plan_study(load_study("quickstart", [f"pruning.levels={levels}", "replicates=2"]))
+    """Plan quickstart with this many levels: about ten stages each."""
+    return plan_study(load_spec("quickstart", [f"pruning.levels={levels}", "replicates=2"]))
 
 
 def make_up(plan: Plan, store: ResultStore, weights: int) -> None:
@@ -45,8 +44,15 @@ def make_up(plan: Plan, store: ResultStore, weights: int) -> None:
     tensors = {"weights": {"w": torch.zeros(weights)}, "mask": {"w": torch.ones(weights, dtype=torch.uint8)}}
     documents = {"rows": ROWS, "facts": {"density": 0.5}}
     for address, stage in plan.stages.items():
-        identity = {"kind": stage.kind, "version": VERSIONS[stage.kind], "spec": stage.spec, "inputs": stage.inputs}
-        store.write(address, **identity, tensors=tensors, documents=documents)
+        store.write(
+            address,
+            kind=stage.kind,
+            version=stage.version,
+            spec=stage.identity,
+            inputs=stage.inputs,
+            tensors=tensors,
+            documents=documents,
+        )
 
 
 def time_opening(levels: int, url: str) -> None:

@@ -39,7 +39,7 @@ def measure(kind: str, scored: str, balanced: bool, examples: int) -> None:
 
 
 def peak_gigabytes() -> float:
-    """Highest memory of this process so far, in GB."""
+    """Return the highest memory of this process so far, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 

@@ -41,7 +41,7 @@ NEAR = Path(__file__).parents[2] / "shared" / "data" / "cifar10-jpeg"
 
 
 def training_images(source: str) -> Images:
-    """The training images of ``source``, or as many random ones."""
+    """Return the training images of ``source``, or as many random ones."""
     try:
         if source:
             return load_images(source).train
@@ -66,7 +66,7 @@ class Clock(Observer):
 
 
 def engine(options: argparse.Namespace) -> float:
-    """Seconds of our steps."""
+    """Return seconds of our steps."""
     tune_allocator()
     recipe = Recipe(steps=1000, batch_size=options.batch_size, precision=options.precision)
     clock = Clock(WARM_UP, WARM_UP + options.steps)
@@ -76,7 +76,7 @@ def engine(options: argparse.Namespace) -> float:
 
 
 class PicturesAndLabels(torch.utils.data.Dataset):
-    """As torchvision's CIFAR-10: an array in memory, a PIL image an example, transforms one by one."""
+    """As torchvision's CIFAR-10: an array in memory, one PIL image per example, transforms one by one."""
 
     def __init__(self, images: Images) -> None:
         from torchvision import transforms
@@ -102,7 +102,7 @@ class PicturesAndLabels(torch.utils.data.Dataset):
 
 
 def plain(options: argparse.Namespace) -> float:
-    """Seconds of the plain loop's steps."""
+    """Return seconds of the plain loop's steps."""
     dataset = PicturesAndLabels(training_images(options.source))
     loader = torch.utils.data.DataLoader(
         dataset, batch_size=options.batch_size, shuffle=True, drop_last=True, num_workers=options.loader_workers
@@ -163,7 +163,7 @@ def compare(options: argparse.Namespace, arguments: list[str]) -> None:
 def main() -> None:
     """Compare, or with ``--contestant`` measure one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=40, help="timed steps a round, after a warm-up")
+    parser.add_argument("--steps", type=int, default=40, help="timed steps per round, after a warm-up")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=128)

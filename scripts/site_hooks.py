@@ -93,7 +93,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
 
 
 def on_page_content(html: str, page: Page, **_: object) -> str:
-    """Turn formulas into MathML and roles of docstrings into links, and prepare lists and tables for narrow screens."""
+    """Make formulas MathML and roles of docstrings links, and prepare lists and tables for narrow screens."""
     html = CONTENTS.sub('<ul class="contents">', html)
     html = CELL_CODE.sub(lambda found: found[0].replace(".", ".<wbr>"), html)
     return with_links_for_roles(with_mathml(html, page.file.src_uri))
@@ -116,6 +116,9 @@ def with_site_links(markdown: str, *, source: Path, uri: str) -> str:
         markdown: The text of the file; code in it stays as it is.
         source: Where the file lies.
         uri: Where its page lies among the sources of the site, for example ``api/tickets.md``.
+
+    Returns:
+        The text with links between pages of the site.
     """
 
     def replaced(found: re.Match[str]) -> str:
@@ -131,7 +134,7 @@ def with_site_links(markdown: str, *, source: Path, uri: str) -> str:
 
 
 def site_uri(path: Path) -> str | None:
-    """Where a file or folder of the repository lies among the sources of the site; None when it is not part of it."""
+    """Return where a file or folder of the repository lies among the sources of the site; None when it is not there."""
     if path.is_dir():
         path = path / "README.md"
     name = os.path.relpath(path, ROOT).replace(os.sep, "/")
@@ -147,6 +150,9 @@ def api_pages(homes: Mapping[str, str]) -> dict[str, str]:
 
     Args:
         homes: Exported names, each with the module it lives in, below the package.
+
+    Returns:
+        The Markdown of every page, by the page's path.
 
     Raises:
         PluginError: When a name lives in a package that has no page.
@@ -166,6 +172,13 @@ def _api_page(title: str, about: str, packages: tuple[str, ...], homes: Mapping[
 
 def with_mathml(text: str, where: str = "") -> str:
     """Replace the formulas that ``pymdownx.arithmatex`` marked in ``text`` (HTML) by MathML.
+
+    Args:
+        text: HTML of a page.
+        where: What to call the page in messages.
+
+    Returns:
+        The HTML without TeX.
 
     Raises:
         PluginError: When a formula holds a command that the converter does not know.

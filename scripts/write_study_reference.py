@@ -4,7 +4,7 @@ Usage:
     python scripts/write_study_reference.py           # rewrite the tables
     python scripts/write_study_reference.py --check   # exit 1 when they are not up to date
 
-What stands between ``<!-- begin generated: NAME -->`` and ``<!-- end generated: NAME -->`` is replaced; the text around
+The text between ``<!-- begin generated: NAME -->`` and ``<!-- end generated: NAME -->`` is replaced; the text around
 it is written by hand.
 """
 
@@ -26,10 +26,17 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ticketdiet.core.registry import Registry
+from ticketdiet.data.noise import NOISES
 from ticketdiet.data.subset_rules import SUBSETS
 from ticketdiet.scores.base import SCORES
 from ticketdiet.scores.catalog import score_names
 from ticketdiet.studies.spec import StudySpec
+from ticketdiet.tickets.controls import INITIAL_WEIGHTS
+from ticketdiet.tickets.criteria import MASK_CRITERIA
+from ticketdiet.tickets.metrics import METRICS
+from ticketdiet.tickets.pruning_criteria import PRUNING_CRITERIA
+from ticketdiet.tickets.restarts import RESTARTS
+from ticketdiet.training.objectives import OBJECTIVES
 
 PAGE = Path(__file__).parents[1] / "docs" / "study.md"
 NAME = "NAME"
@@ -45,8 +52,18 @@ TITLES = {
     "arms.NAME.pretrain": "`arms.NAME.pretrain`: the dense phase before it",
     "arms.NAME.pretrain.subset": "`arms.NAME.pretrain.subset`: what that phase sees",
     "arms.NAME.ticket": "`arms.NAME.ticket`: the ticket, or a control of it",
+    "arms.NAME.search": "`arms.NAME.search`: a mask search that costs less",
     "label_noise": "`label_noise`: wrong labels on purpose",
     "measure": "`measure`: what is measured between networks",
+}
+CHOICES: dict[str, Registry[Any]] = {
+    "objectives": OBJECTIVES,
+    "pruning criteria": PRUNING_CRITERIA,
+    "mask criteria": MASK_CRITERIA,
+    "initial weights": INITIAL_WEIGHTS,
+    "metrics": METRICS,
+    "restarts": RESTARTS,
+    "noises": NOISES,
 }
 
 
@@ -75,7 +92,7 @@ class Section:
 
 
 def sections() -> list[Section]:
-    """Every part of the schema once, where a study file has it first; parts before the parts within them."""
+    """Return every part of the schema once, where a study file has it first; parts before the parts within them."""
     found: dict[type[BaseModel], str] = {StudySpec: ""}
     waiting: list[tuple[str, type[BaseModel]]] = [("", StudySpec)]
     while waiting:
@@ -94,12 +111,12 @@ def sections() -> list[Section]:
 
 
 def joined(path: str, name: str) -> str:
-    """Key path of ``name`` inside ``path``."""
+    """Return the key path of ``name`` inside ``path``."""
     return f"{path}.{name}" if path else name
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The part that a value is or holds, if any."""
+    """Return the part that a value is or holds, if any."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for model in map(model_in, get_args(annotation)) if model), None)
@@ -109,6 +126,14 @@ def kind_of(name: str, field: FieldInfo, homes: Mapping[type[BaseModel], str]) -
     """Say what a field takes: a type with its range, the choices, or the keys of another part.
 
     A mapping that is checked later overrides the part that it is named after.
+
+    Args:
+        name: The key.
+        field: What the schema says of it.
+        homes: The parts of a study, each with the path of its keys.
+
+    Returns:
+        Markdown for a cell of a table.
     """
     inner = model_in(field.annotation)
     if inner is not None:
@@ -159,7 +184,7 @@ def ranged(limits: Iterable[object]) -> str:
 
 
 def default_of(field: FieldInfo) -> str:
-    """The default as YAML, or that there is none."""
+    """Return the default as YAML, or that there is none."""
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
@@ -173,7 +198,7 @@ def default_of(field: FieldInfo) -> str:
 
 
 def meaning_of(field: FieldInfo) -> str:
-    """The description of a field, or what the part it holds is."""
+    """Return the description of a field, or what the part it holds is."""
     if field.description:
         return field.description
     inner = model_in(field.annotation)
@@ -182,12 +207,12 @@ def meaning_of(field: FieldInfo) -> str:
 
 
 def first_sentence(thing: object) -> str:
-    """The first line of a docstring, as it stands in a table."""
+    """Return the first line of a docstring, as it appears in a table."""
     return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ").replace("``", "`")
 
 
 def anchor(path: str) -> str:
-    """The anchor of a section's heading, as GitHub makes it."""
+    """Return the anchor of a section's heading, as GitHub makes it."""
     kept = re.sub(r"[^\w\- ]", "", TITLES.get(path, path).lower())
     return kept.replace(" ", "-")
 
@@ -203,13 +228,14 @@ def table_of(registry: Registry[Any], names: Iterable[str]) -> Iterator[str]:
 
 
 def generated() -> dict[str, str]:
-    """Everything that is written between markers, by name."""
+    """Return everything that is written between markers, by name."""
     parts = sections()
     homes = {part.model: part.path for part in parts}
     return {
         "keys": "\n".join(line for part in parts for line in part.lines(homes)).rstrip(),
         "subsets": "\n".join(table_of(SUBSETS, SUBSETS.names())),
         "scores": "\n".join(table_of(SCORES, score_names())),
+        **{name: "\n".join(table_of(registry, registry.names())) for name, registry in CHOICES.items()},
     }
 
 

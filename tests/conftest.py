@@ -18,6 +18,22 @@ hypothesis.settings.load_profile("ticketdiet")
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
+# The study of all tests: small enough to run to the end in a second or two. Tests change it with settings.
+TINY = """
+study: tiny
+dataset: {name: digits, limit: 96}
+model: {name: resnet8, width: 4}
+training: {steps: 12, batch_size: 16, lr: 0.05, crop_padding: 1, flip: false, precision: float32}
+pruning: {fraction: 0.5, levels: 2}
+replicates: 1
+scores:
+  el2n: {kind: el2n, models: 2, steps: 6}
+arms:
+  none@0: {}
+  all@4: {pretrain: {steps: 4}}
+  easiest32@4: {pretrain: {steps: 4, subset: {kind: easiest, size: 32, score: el2n}}}
+"""
+
 
 # Folders whose numbers, or crashes, depend on the vector instructions that PyTorch's kernels use.
 FOLDERS_OF_KERNELS = {"models", "training", "scores", "tickets", "landscape", "studies"}
@@ -38,6 +54,35 @@ def _own_cache(tmp_path_factory):
         patch.setenv("TICKETDIET_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("TICKETDIET_STORE", raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def tiny_text():
+    """The study of all tests, as YAML."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def plan_tiny():
+    """Plans the study of all tests with some settings."""
+    from ticketdiet.studies.load import parse_study
+    from ticketdiet.studies.plan import plan_study
+
+    def plan(*settings):
+        return plan_study(parse_study(TINY, settings))
+
+    return plan
+
+
+@pytest.fixture(scope="session")
+def run_tiny():
+    """Runs a plan in one process of one thread: small trainings only lose by more, and bits depend on how many."""
+    from ticketdiet.studies.run import run_plan
+
+    def run(plan, store, **options):
+        return run_plan(plan, store, **({"workers": 1, "threads": 1} | options))
+
+    return run
 
 
 @pytest.fixture

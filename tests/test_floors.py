@@ -37,11 +37,11 @@ HEAVY = {
     "PIL": {"data.pictures"},
     "curvlinops": {"landscape.curvature"},
     "sklearn": {"data.digits", "scores.prototype"},
-    "matplotlib": {"data.sheet", "reports"},
+    "matplotlib": {"reports"},
     "pandas": {"reports", "scores.files", "cli.summary"},
-    "scipy": {"landscape", "reports.statistics", "scores.noise", "scores.stability"},
+    "scipy": {"landscape", "reports.prediction", "reports.statistics", "scores.noise", "scores.stability"},
     "typer": {"cli"},
-    "rich": {"cli", "reports.table"},
+    "rich": {"cli", "reports.progress", "reports.table"},
     "yaml": {"studies.yaml_text"},
     "fsspec": {"store"},
     "safetensors": {"store"},
@@ -82,6 +82,7 @@ def imports_of(module, node, for_types=False):
         if isinstance(child, ast.Import):
             yield from (Import(module, alias.name, child.lineno, for_types) for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
+            assert child.module is not None
             assert not child.level, f"{module}:{child.lineno} is a relative import"
             # ``from ticketdiet.cli import data`` imports a module, not a name.
             for alias in child.names:

@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     from ticketdiet.core.values import Images, ImageSplits, Scores
     from ticketdiet.data.images import load_images
     from ticketdiet.data.subsets import choose_subset
-    from ticketdiet.landscape.barrier import Barrier, measure_barrier
+    from ticketdiet.landscape.barrier import Barrier
+    from ticketdiet.landscape.measurement import measure_barrier
     from ticketdiet.models.build import build_model
     from ticketdiet.reports.reading import read_rows, read_study
     from ticketdiet.reports.statistics import compare, estimate, summarise
+    from ticketdiet.reports.study import Study, load_study
     from ticketdiet.scores.catalog import score_names
     from ticketdiet.scores.driver import score_examples
     from ticketdiet.scores.recorder import TrainingRecorder
     from ticketdiet.store.results import ResultStore
-    from ticketdiet.studies.load import load_study
+    from ticketdiet.studies.find_rewind import find_rewinding_point
     from ticketdiet.studies.machine import tune_allocator
-    from ticketdiet.studies.planner import plan_study
-    from ticketdiet.studies.rewinding_point import find_rewinding_point
+    from ticketdiet.studies.plan import plan_study
     from ticketdiet.studies.run import run_plan
     from ticketdiet.tickets.masks import dense_mask, density
     from ticketdiet.tickets.pruning import prune
@@ -46,6 +47,7 @@ __all__ = [
     "ResultStore",
     "RunSeeds",
     "Scores",
+    "Study",
     "TicketSearch",
     "Trained",
     "TrainingRecorder",
@@ -85,6 +87,7 @@ _HOMES = {
     "ResultStore": "store.results",
     "RunSeeds": "core.seeds",
     "Scores": "core.values",
+    "Study": "reports.study",
     "TicketSearch": "tickets.search",
     "Trained": "training.loop",
     "TrainingRecorder": "scores.recorder",
@@ -95,12 +98,12 @@ _HOMES = {
     "density": "tickets.masks",
     "estimate": "reports.statistics",
     "evaluate": "training.evaluation",
-    "find_rewinding_point": "studies.rewinding_point",
+    "find_rewinding_point": "studies.find_rewind",
     "find_ticket": "tickets.search",
     "load_images": "data.images",
-    "load_study": "studies.load",
-    "measure_barrier": "landscape.barrier",
-    "plan_study": "studies.planner",
+    "load_study": "reports.study",
+    "measure_barrier": "landscape.measurement",
+    "plan_study": "studies.plan",
     "predict_logits": "training.evaluation",
     "prune": "tickets.pruning",
     "read_rows": "reports.reading",

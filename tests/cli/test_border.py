@@ -22,7 +22,7 @@ def shell(line, **environment):
     )
 
 
-@pytest.mark.parametrize("line", ["ticketdiet recipes >&-", "ticketdiet recipes >&- 2>&-", "ticketdiet recipes 2>&-"])
+@pytest.mark.parametrize("line", ["ticketdiet studies >&-", "ticketdiet studies >&- 2>&-", "ticketdiet studies 2>&-"])
 def test_closed_output_is_no_mistake(line):
     done = shell(line)
     assert done.returncode == 0
@@ -30,18 +30,18 @@ def test_closed_output_is_no_mistake(line):
 
 
 def test_a_full_disk_behind_unbuffered_output_is_one_line_too():
-    done = shell("ticketdiet recipes > /dev/full", PYTHONUNBUFFERED="1")
+    done = shell("ticketdiet studies > /dev/full", PYTHONUNBUFFERED="1")
     assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
 
 
 def test_a_full_disk_behind_the_output_is_one_line():
-    done = shell("ticketdiet recipes > /dev/full", PYTHONUNBUFFERED="")
+    done = shell("ticketdiet studies > /dev/full", PYTHONUNBUFFERED="")
     assert done.returncode == 1
     assert done.stderr == b"error: the output cannot be written: No space left on device.\n"
 
 
 def test_a_reader_who_leaves_early_is_no_traceback():
-    done = shell("ticketdiet recipes show mini-cifar | true; ticketdiet recipes | true")
+    done = shell("ticketdiet studies show mini-cifar | true; ticketdiet studies | true")
     assert done.stderr == b""
 
 

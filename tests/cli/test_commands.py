@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -101,8 +102,8 @@ def test_run_and_plan_say_what_the_other_precision_would_bring_and_json_does_not
         asked.append((plan.study.study, len(left), options))
         return "bfloat16 is 2.1 times as fast."
 
+    monkeypatch.setattr("ticketdiet.reports.study.precision_advice", advise)
     monkeypatch.setattr("ticketdiet.studies.precision_advice.precision_advice", advise)
-    monkeypatch.setattr("ticketdiet.cli.plans.precision_advice", advise)
     arguments = (folder / "tiny.yaml", "--store", tmp_path / "runs")
     planned = command("plan", *arguments)
     assert "2.1 times" in planned.stderr
@@ -156,7 +157,7 @@ def test_off_a_terminal_no_line_is_empty(done):
     assert (result.stdout, result.stderr) == ("6 results, 0 damaged.\n", "")
 
 
-def test_scores_are_listed_as_recipes_are():
+def test_scores_are_listed_without_a_subcommand_too():
     assert command("scores").output == command("scores", "list").output
     assert "el2n" in command("scores").output
 
@@ -175,7 +176,8 @@ def test_results_are_tidy_rows_in_every_format(done, kind):
     out = folder / f"rows.{kind}"
     result = command("results", folder / "tiny.yaml", "--store", folder / "runs", "--format", kind, "--out", out)
     assert result.exit_code == 0, result.output
-    rows = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[kind](out)
+    readers: dict[str, Any] = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}
+    rows = readers[kind](out)
     assert list(rows.columns)[:10] == [
         "study",
         "arm",
@@ -234,6 +236,54 @@ def test_arms_can_be_limited(done):
     assert {stage["arm"] for stage in json.loads(plan.output)["stages"]} == {"all@2"}
 
 
+def test_a_run_of_some_arms_records_the_whole_study(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    ran = command("run", "tiny.yaml", "--limit-arms", "all@2", "--workers", 1, "--threads", 1, "--out", "figures")
+    assert "Made 3 stages" in ran.stdout
+    read = command("results", "tiny", "--format", "csv")
+    assert "tiny: 3 of 6 results are left out because they are missing" in read.stderr
+    assert command("results", "tiny", "--limit-arms", "all@2", "--strict").exit_code == 0
+    assert command("results", "tiny", "--strict").exit_code == 1
+    assert re.search(r"^tiny .* 3 +6", command("studies", "--store", "runs").stdout, re.M)
+    assert "Nothing to remove." in command("gc").stdout
+
+
+def test_figures_are_listed_and_drawn_by_name(done, tmp_path):
+    folder, _ = done
+    arguments = ("figure", folder / "tiny.yaml", "--store", folder / "runs", "--out", tmp_path)
+    assert command(*arguments, "--list").stdout == "accuracy\n"
+    assert not list(tmp_path.iterdir())
+    assert command(*arguments, "--name", "accuracy").exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["accuracy.png", "accuracy.svg"]
+    refused = as_process(*arguments, "--name", "accurcy")
+    assert refused.returncode == 2
+    assert "did you mean 'accuracy'?" in refused.stderr
+
+
+def test_devices_and_threads_reach_the_workers(done, monkeypatch):
+    from ticketdiet.studies.run import Outcome
+
+    folder, _ = done
+    asked = []
+    monkeypatch.setattr("ticketdiet.reports.study.choose_device", lambda name: name)
+    monkeypatch.setattr("ticketdiet.reports.study.run_plan", lambda *_, **o: asked.append(o) or Outcome(0, 6))
+    options = ("--device", "cuda:0,cuda:1", "--device", "cpu", "--threads", 2, "--workers", 3)
+    arguments = ("run", folder / "tiny.yaml", "--store", folder / "runs", "--out", folder / "figures")
+    assert command(*arguments, *options).exit_code == 0
+    assert (asked[0]["devices"], asked[0]["threads"], asked[0]["workers"]) == (["cuda:0", "cuda:1", "cpu"], 2, 3)
+
+
+def test_the_name_of_a_recorded_study_means_it_as_it_was_run_and_no_other(done):
+    folder, _ = done
+    where = ("--store", folder / "runs")
+    by_file = command("results", folder / "tiny.yaml", *where, "--format", "csv").stdout
+    assert command("results", "tiny", *where, "--format", "csv").stdout == by_file
+    changed = as_process("results", "tiny", *where, "--set", "seed=1")
+    assert changed.returncode == 2
+    assert "name the study's file instead" in changed.stderr
+
+
 def test_figure_draws_from_the_store_alone(done):
     folder, _ = done
     result = command("figure", folder / "tiny.yaml", "--store", folder / "runs", "--out", folder / "again")
@@ -257,7 +307,7 @@ def test_gc_asks_first_and_keeps_what_the_study_reaches(done, tmp_path):
     shutil.copytree(folder / "runs", tmp_path / "runs")
     arguments = ("gc", folder / "tiny.yaml", "--store", tmp_path / "runs", "--set", "pruning.levels=0")
     refused = CliRunner().invoke(app, [str(a) for a in arguments], input="n\n")
-    assert "2 results out of reach" in refused.output
+    assert "To be removed: 2 results" in refused.output
     assert refused.exit_code == 1
     assert len(list((tmp_path / "runs").rglob("manifest.json"))) == 6
     assert command(*arguments, "--yes").exit_code == 0
@@ -294,10 +344,10 @@ def test_gc_through_a_link_removes_nothing_and_names_it(done, tmp_path):
     assert precious.exists()
 
 
-def test_recipes_are_listed_and_shown_to_copy(tmp_path):
-    listed = command("recipes").output
+def test_built_in_studies_are_listed_and_shown_to_copy(tmp_path):
+    listed = command("studies").output
     assert all(name in listed for name in ("quickstart", "mini-cifar", "cifar10-resnet20"))
-    shown = command("recipes", "show", "quickstart").output
+    shown = command("studies", "show", "quickstart").output
     (tmp_path / "mine.yaml").write_text(shown)
     ours = json.loads(command("plan", tmp_path / "mine.yaml", "--format", "json").output)
     theirs = json.loads(command("plan", "quickstart", "--format", "json").output)
@@ -316,14 +366,14 @@ def test_data_lists_sources_and_shows_one(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("run", "nothing"), "unknown recipe 'nothing'"),
+        (("run", "nothing"), "unknown study 'nothing'"),
         (("run", "quickstart", "--set", "training.steps=zero"), "training.steps"),
         (("run", "quickstart", "--set", "arms.all@20.pretrain.steps=100000"), "k must be at most T"),
         (("run", "quickstart", "--set", "dataset.name=nope"), "unknown dataset 'nope'"),
         (("run", "quickstart", "--device", "tpu"), "unknown device"),
         (("run", "quickstart", "--limit-arms", "nobody"), "unknown arm 'nobody'"),
-        (("results", "quickstart", "--store", "/nowhere/at/all"), "there is no store"),
-        (("recipes", "show", "nope"), "unknown recipe"),
+        (("results", "quickstart", "--store", "/nowhere/at/all"), "There is no store"),
+        (("studies", "show", "nope"), "unknown study"),
         (("data", "show", "parquet:/nowhere"), "/nowhere"),
         (("nonsense",), "No such command"),
         (("run",), "Missing argument"),
@@ -356,7 +406,7 @@ def test_a_store_path_that_is_a_file_is_refused(tmp_path):
 def test_every_command_explains_itself_without_importing_torch():
     script = (
         "import sys; from ticketdiet.cli.main import app\n"
-        "for name in ('run', 'plan', 'results', 'compare', 'figure', 'recipes', 'data', 'verify', 'gc'):\n"
+        "for name in ('run', 'plan', 'results', 'compare', 'figure', 'studies', 'data', 'verify', 'gc'):\n"
         "    app([name, '--help'], standalone_mode=False)\n"
         "assert not {'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)\n"
     )

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,8 +25,8 @@ from ticketdiet.reports.diet_report import (
 from ticketdiet.scores.catalog import score_names
 from ticketdiet.scores.files import load_scores, read_values
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.load import load_study
-from ticketdiet.studies.planner import plan_study
+from ticketdiet.studies.load import load_spec
+from ticketdiet.studies.plan import Plan, plan_study
 
 TINY = """
 study: tiny
@@ -57,8 +58,8 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def opened(tiny):
-    return plan_study(load_study(str(tiny / "tiny.yaml"))), ResultStore.open(tiny / "runs", create=False)
+def opened(tiny) -> tuple[Plan, ResultStore]:
+    return plan_study(load_spec(str(tiny / "tiny.yaml"))), ResultStore.open(tiny / "runs", create=False)
 
 
 def command(*arguments):
@@ -89,8 +90,8 @@ def test_an_exported_score_says_when_it_was_permuted(tiny):
     assert command("run", study, *where, "--out", tiny / "own", "--workers", 1).exit_code == 0
     for name in ("single", "el2n"):
         assert command("scores", "export", study, name, *where, "--out", tiny / f"{name}.npz").exit_code == 0
-    assert "permuted" in load_scores(tiny / "single.npz").recipe
-    assert "permuted" not in load_scores(tiny / "el2n.npz").recipe
+    assert "permuted" in load_scores(tiny / "single.npz").provenance
+    assert "permuted" not in load_scores(tiny / "el2n.npz").provenance
 
 
 def test_a_score_of_one_model_says_that_it_has_no_stability(tiny):
@@ -105,7 +106,7 @@ def test_an_exported_table_is_read_back_as_a_score_in_the_order_of_the_data(tiny
     out = tiny / "exports" / f"scores.{ending}"
     result = command("scores", "export", tiny / "tiny.yaml", "el2n", "--store", tiny / "runs", "--out", out)
     assert result.exit_code == 0, result.output
-    scores = read_scores(*opened, "el2n")
+    scores = read_scores(opened[0], opened[1], "el2n")
     assert np.allclose(read_values(out, 96), scores.mean)
     table = (pd.read_csv if ending == "csv" else pd.read_parquet)(out)
     assert table["label"].tolist() == load_images("digits", limit=96).train.labels.tolist()
@@ -119,16 +120,17 @@ def test_an_exported_npz_keeps_fingerprint_and_recipe(tiny, opened):
     )
     images = load_images("digits", limit=96).train
     scores = load_scores(out, images)
-    assert np.array_equal(scores.matrix, read_scores(*opened, "el2n").matrix)
+    assert np.array_equal(scores.matrix, read_scores(opened[0], opened[1], "el2n").matrix)
     assert scores.kind == "el2n"
-    assert scores.recipe["made"]["steps"] == 2
-    assert json.dumps(dict(scores.recipe))
+    made: Any = scores.provenance["made"]
+    assert made["steps"] == 2
+    assert json.dumps(dict(scores.provenance))
 
 
 def test_a_subset_is_shown_with_what_it_holds_and_misses(tiny, opened):
     images = load_images("digits", limit=96).train
-    chosen = read_subset(*opened, "easiest@2")
-    expected = choose_subset(read_scores(*opened, "el2n").mean, "easiest", 20)
+    chosen = read_subset(opened[0], opened[1], "easiest@2")
+    expected = choose_subset(read_scores(opened[0], opened[1], "el2n").mean, "easiest", 20)
     assert set(chosen.indices.tolist()) == set(expected.tolist())
     result = command(
         "subset", "show", tiny / "tiny.yaml", "easiest@2", "--store", tiny / "runs", "--out", tiny / "figures"
@@ -143,7 +145,7 @@ def test_a_subset_is_shown_with_what_it_holds_and_misses(tiny, opened):
 
 @pytest.mark.parametrize(("arm", "size"), [("random@2", 32), ("all@2", 96)])
 def test_subsets_chosen_without_a_score_are_shown_beside_a_score_that_is_there(tiny, opened, arm, size):
-    chosen = read_subset(*opened, arm)
+    chosen = read_subset(opened[0], opened[1], arm)
     assert len(chosen.indices) == size
     assert chosen.score_name in ("el2n", "single")
     shown = command("subset", "show", tiny / "tiny.yaml", arm, "--store", tiny / "runs", "--out", tiny / "figures")
@@ -152,7 +154,7 @@ def test_subsets_chosen_without_a_score_are_shown_beside_a_score_that_is_there(t
 
 
 def test_a_subset_of_other_images_is_shown_with_those(tiny, opened):
-    chosen = read_subset(*opened, "passes")
+    chosen = read_subset(opened[0], opened[1], "passes")
     assert chosen.images.fingerprint == load_images("digits", limit=40, seed=3).train.fingerprint
     assert (len(chosen.indices), chosen.scores) == (17, None)
     shown = command("subset", "show", tiny / "tiny.yaml", "passes", "--store", tiny / "runs", "--out", tiny / "other")
@@ -173,7 +175,7 @@ def test_a_subset_of_other_images_is_shown_with_those(tiny, opened):
         (("subset", "show", "tiny", "none@0"), "is not pre-trained"),
         (("subset", "show", "tiny", "all@2", "--replicate", "1"), "replicate 1 of 1"),
         (("scores", "show", "tiny", "el2n", "--set", "scores.el2n.models=4"), "is not in"),
-        (("subset", "show", "tiny", "random@2", "--set", "seed=9"), "the subset of arm 'random@2' of tiny is not in"),
+        (("subset", "show", "tiny", "random@2", "--set", "seed=9"), "The subset of arm 'random@2' of tiny is not in"),
     ],
 )
 def test_a_users_mistake_says_what_came_what_was_expected_and_the_way_out(tiny, arguments, says):

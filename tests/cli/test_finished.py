@@ -38,7 +38,7 @@ def one_small_figure():
     """What is drawn does not matter here."""
     with pytest.MonkeyPatch.context() as patch:
         one = {"accuracy": Figure((1, 1))}
-        patch.setattr("ticketdiet.reports.study_figures.study_figures", lambda *_: one)
+        patch.setattr("ticketdiet.reports.drawing.draw_figures", lambda *_: iter(one.items()))
         yield
 
 

@@ -110,7 +110,7 @@ class Fence:
     """Refuses, as the system refuses a user, to write outside of ``roots`` while there are any."""
 
     def __init__(self):
-        self.roots = ()
+        self.roots: tuple[str, ...] = ()
         sys.addaudithook(self)
 
     @contextmanager
@@ -171,11 +171,12 @@ def one_small_figure(monkeypatch):
     """What is drawn is tested elsewhere; here it is where to."""
     from matplotlib.figure import Figure
 
-    for drawn in ("reports.study_figures.study_figures", "reports.diet_figures.score_figures"):
-        monkeypatch.setattr(f"ticketdiet.{drawn}", lambda *_: {"accuracy": Figure((1, 1))})
+    one = {"accuracy": Figure((1, 1))}
+    monkeypatch.setattr("ticketdiet.reports.drawing.draw_figures", lambda *_: iter(one.items()))
+    monkeypatch.setattr("ticketdiet.reports.diet_figures.score_figures", lambda *_: one)
     monkeypatch.setattr("ticketdiet.reports.diet_figures.subset_figures", lambda *_: {"accuracy": Figure((1, 1))})
     monkeypatch.setattr("ticketdiet.reports.pair_report.pair_figures", lambda *_, **__: {"line": Figure((1, 1))})
-    monkeypatch.setattr("ticketdiet.data.sheet.sample_sheet", lambda *_: Figure((1, 1)))
+    monkeypatch.setattr("ticketdiet.reports.sheet.sample_sheet", lambda *_: Figure((1, 1)))
 
 
 @pytest.fixture
@@ -256,7 +257,7 @@ def test_a_place_for_curvature(call, place, what):
 def test_a_place_for_the_store(call, command, where, monkeypatch):
     from ticketdiet.studies.run import Outcome
 
-    monkeypatch.setattr("ticketdiet.studies.run.run_plan", lambda *_, **__: Outcome(0, 0))  # the place is prepared
+    monkeypatch.setattr("ticketdiet.reports.study.run_plan", lambda *_, **__: Outcome(0, 0))  # the place is prepared
     study = [] if command == "verify" else ["study.yaml"]
     keeps_the_law(call, command, *study, "--store", where)
 
@@ -296,7 +297,7 @@ def test_a_source_of_data(call, kind, source):
             "per-example study.yaml --by quantile --quantiles",
             "per-example study.yaml --by class --tolerance",
             "find-rewind study.yaml --arm nope --max-barrier",
-            "find-rewind study.yaml --arm nope --min-share",
+            "find-rewind study.yaml --arm nope --min-fraction",
             "find-rewind study.yaml --arm nope --tolerance",
             "find-rewind study.yaml --arm nope --replicates",
             "find-rewind study.yaml --arm nope --max-k",
@@ -367,8 +368,10 @@ def test_a_list_of_numbers(call, place, given):
             "per-example study.yaml --by",
             "per-example study.yaml --by quantile --score",
             "find-rewind study.yaml --arm",
-            "recipes show",
-            "recipes",
+            "studies show",
+            "studies --store",
+            "studies",
+            "figure study.yaml --name",
             "data",
             "scores",
             "verify",
@@ -400,7 +403,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(call, monkeypatch):
     def fails(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("ticketdiet.studies.planner.plan_study", fails)
+    monkeypatch.setattr("ticketdiet.reports.study.plan_study", fails)
     with pytest.raises(ZeroDivisionError):
         call("plan", "study.yaml")
 
@@ -411,6 +414,6 @@ def test_a_missing_file_of_the_program_keeps_its_traceback(call, monkeypatch):
     def fails(*_, **__):
         os.stat(os.path.join(os.path.dirname(ticketdiet.__file__), "no_such_file"))
 
-    monkeypatch.setattr("ticketdiet.studies.planner.plan_study", fails)
+    monkeypatch.setattr("ticketdiet.reports.study.plan_study", fails)
     with pytest.raises(FileNotFoundError):
         call("plan", "study.yaml")

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,8 @@ from ticketdiet.core.addresses import address_of
 from ticketdiet.core.errors import UserError
 from ticketdiet.data.images import load_images
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.load import load_study
-from ticketdiet.studies.planner import plan_study
+from ticketdiet.studies.load import load_spec
+from ticketdiet.studies.plan import plan_study
 from ticketdiet.studies.run import run_plan
 
 EXAMPLES = 96
@@ -41,17 +42,17 @@ class Workshop:
     def __init__(self, folder):
         self.folder = folder
         (folder / "tiny.yaml").write_text(TINY)
-        self.plan = plan_study(load_study(str(folder / "tiny.yaml")))
+        self.plan = plan_study(load_spec(str(folder / "tiny.yaml")))
         self.store = ResultStore.open(folder / "runs")
         run_plan(self.plan, self.store, workers=1)
 
-    def find(self, kind, arm="none@0", replicate=0, **spec):
+    def find(self, kind, arm="none@0", replicate=0, **fields):
         return next(
             stage.address
             for stage in self.plan.stages.values()
             if stage.kind == kind
             and any((use.arm, use.replicate) == (arm, replicate) for use in stage.uses)
-            and all(stage.spec.get(key) == value for key, value in spec.items())
+            and all(getattr(stage, key) == value for key, value in fields.items())
         )
 
     def command(self, *arguments):
@@ -89,7 +90,7 @@ def test_barrier_measures_what_the_study_stored_for_the_same_pair(work, tmp_path
     rows = pd.DataFrame(work.store.document(work.find("barrier", family=True), "rows"))
     stored = rows[(rows["pair"] == "parent-child1") & (rows["split"] == "train")].set_index("metric")["value"]
     found = json.loads((tmp_path / "b.json").read_text())
-    for metric in ("barrier_mean", "barrier_max", "error_barrier", "connected_share"):
+    for metric in ("barrier_mean", "barrier_max", "error_barrier", "connected_fraction"):
         assert found[metric] == pytest.approx(stored[metric], abs=1e-6)
     assert f"{stored['barrier_mean']:.4f} nats" in said
     for figure in ("alpha.png", "alpha.svg", "histogram.png", "histogram.svg"):
@@ -97,11 +98,11 @@ def test_barrier_measures_what_the_study_stored_for_the_same_pair(work, tmp_path
 
 
 def test_on_the_test_split_study_and_command_recalibrate_on_training_images(work, tmp_path):
-    from ticketdiet.landscape.barrier import measure_barrier
-    from ticketdiet.studies.stored import load_network
+    from ticketdiet.landscape.measurement import measure_barrier
+    from ticketdiet.studies.stored_networks import load_network
 
     setting = "measure.batch_norm=recalibrate"
-    plan = plan_study(load_study(str(work.folder / "tiny.yaml"), [setting]))
+    plan = plan_study(load_spec(str(work.folder / "tiny.yaml"), [setting]))
     assert run_plan(plan, work.store, workers=1).made > 0
     parent, child = work.find("level", level=0), work.find("child", child=1)
     stage = next(s for s in plan.stages.values() if s.kind == "barrier" and s.inputs["parent"] == parent)
@@ -133,7 +134,7 @@ def test_a_network_and_itself_have_no_barrier_at_any_of_eleven_points(work, digi
     found = json.loads((tmp_path / "b.json").read_text())
     assert found["alphas"] == pytest.approx(np.linspace(0, 1, 11).tolist())
     assert found["barrier_mean"] == found["error_barrier"] == 0
-    assert found["connected_share"] == 1
+    assert found["connected_fraction"] == 1
 
 
 def test_barriers_of_examples_are_written_as_npy_and_as_a_table(work, digits, tmp_path):
@@ -203,14 +204,14 @@ def test_curvature_estimates_the_trace_and_draws_the_density(work, digits, tmp_p
 def test_addresses_that_lead_to_no_pair_of_networks_are_refused(work, digits, tmp_path):
     level, subset = work.find("level"), work.find("subset", "easy@2")
     assert "holds no weights" in work.refused("barrier", level, subset, *digits)
-    assert "no stored results begin with 'zz'" in work.refused("barrier", level, "zz", *digits)
+    assert "No stored results begin with 'zz'" in work.refused("barrier", level, "zz", *digits)
     assert "stored results begin with ''" in work.refused("curvature", "", *digits)
-    wide = plan_study(load_study(str(work.folder / "tiny.yaml"), ["model.width=8"]))
+    wide = plan_study(load_spec(str(work.folder / "tiny.yaml"), ["model.width=8"]))
     other = ResultStore.open(tmp_path / "both")
     for plan in (wide, work.plan):
-        points = {a: s for a, s in plan.stages.items() if s.kind == "pretrain" and s.spec["steps"] == 0}
-        run_plan(type(plan)(plan.study, points), other, workers=1)
-    narrow, broad = sorted(other.addresses(), key=lambda a: other.manifest(a).spec["model"]["width"])[::3]
+        points = {a: s for a, s in plan.stages.items() if s.kind == "pretrain" and s.steps == 0}
+        run_plan(replace(plan, stages=points), other, workers=1)
+    narrow, broad = sorted(other.addresses(), key=lambda a: other.manifest(a).spec["network"]["width"])[::3]
     result = CliRunner().invoke(app, ["barrier", narrow, broad, *map(str, digits), "--store", str(tmp_path / "both")])
     assert "tensor 'conv.weight' is (4, 1, 3, 3) in the network and (8, 1, 3, 3) in b" in str(result.exception)
 
@@ -220,9 +221,10 @@ def test_weights_that_are_not_finite_are_refused(work, digits):
     manifest, weights = work.store.manifest(level), work.store.tensors(level, "weights")
     name = next(iter(weights))
     broken = weights | {name: torch.full_like(weights[name], torch.nan)}
-    identity = {"kind": "level", "version": 99, "spec": manifest.spec, "inputs": {}}
+    spec = manifest.spec | {"seed": 99}
+    identity = {"kind": "level", "version": manifest.version, "spec": spec, "inputs": manifest.inputs}
     address = address_of(**identity)
-    work.store.write(address, **identity, tensors={"weights": broken})
+    work.store.write(address, **identity, tensors={"weights": broken, "mask": work.store.tensors(level, "mask")})
     assert f"tensor {name!r} of b" in work.refused("barrier", level, address, *digits)
     assert "NaN" in work.refused("curvature", address, *digits)
     work.store.discard(address)
@@ -233,10 +235,10 @@ def test_weights_that_are_not_finite_are_refused(work, digits):
     [
         ((), "neither --study nor --dataset"),
         (("--dataset", "digits", "--study", "quickstart"), "both --study and --dataset"),
-        (("--dataset", "digits"), "the train images of digits are"),
-        (("--dataset", "digits", "--limit", EXAMPLES, "--tolerance", -1), "tolerance -1"),
-        (("--dataset", "digits", "--limit", EXAMPLES, "--alphas", "0.5,x"), "--alphas '0.5,x'"),
-        (("--dataset", "digits", "--limit", EXAMPLES, "--alphas", "0.5,2"), "alpha 2.0"),
+        (("--dataset", "digits"), "The train images of digits are"),
+        (("--dataset", "digits", "--limit", EXAMPLES, "--tolerance", -1), "tolerance is -1"),
+        (("--dataset", "digits", "--limit", EXAMPLES, "--alphas", "0.5,x"), "--alphas is '0.5,x'"),
+        (("--dataset", "digits", "--limit", EXAMPLES, "--alphas", "0.5,2"), "alpha=2.0"),
         (("--dataset", "digits", "--limit", EXAMPLES, "--split", "validation"), "unknown split 'validation'"),
         (("--dataset", "digits", "--limit", EXAMPLES, "--per-example", "e.txt"), "'.txt'"),
     ],
@@ -246,7 +248,7 @@ def test_a_barrier_that_cannot_be_measured_is_refused(work, arguments, says):
 
 
 def test_the_kept_space_of_a_network_without_a_mask_is_refused(work, digits):
-    assert "which has no mask" in work.refused("curvature", work.find("pretrain"), *digits, "--kept-only")
+    assert "has no mask" in work.refused("curvature", work.find("pretrain"), *digits, "--kept-only")
 
 
 def test_alphas_are_a_number_of_points_or_a_list():
@@ -279,9 +281,9 @@ def test_find_rewind_answers_with_evidence_and_cost_and_a_second_time_from_the_s
 
 def test_find_rewind_refuses_candidates_that_are_no_steps(work):
     study = work.folder / "tiny.yaml"
-    assert "--candidates '0,x'" in work.refused("find-rewind", study, "--candidates", "0,x")
+    assert "--candidates is '0,x'" in work.refused("find-rewind", study, "--candidates", "0,x")
     assert "unknown arm" in work.refused("find-rewind", study, "--arm", "nobody")
-    assert "min_share 3.0" in work.refused("find-rewind", study, "--min-share", 3)
+    assert "min_fraction is 3.0" in work.refused("find-rewind", study, "--min-fraction", 3)
 
 
 def test_per_example_rows_hold_label_scores_and_barriers_of_every_family(work, tmp_path):
@@ -300,7 +302,7 @@ def test_per_example_rows_hold_label_scores_and_barriers_of_every_family(work, t
     assert "score_el2n" not in test.splitlines()[0]
 
 
-def test_connected_shares_by_quantile_and_class_count_every_example_once(work, tmp_path):
+def test_connected_fractions_by_quantile_and_class_count_every_example_once(work, tmp_path):
     study = work.folder / "tiny.yaml"
     work.done("per-example", study, "--out", tmp_path / "e.csv")
     examples = pd.read_csv(tmp_path / "e.csv")
@@ -311,10 +313,10 @@ def test_connected_shares_by_quantile_and_class_count_every_example_once(work, t
         for (arm, replicate), own in rows.groupby(["arm", "replicate"]):
             family = examples[(examples["arm"] == arm) & (examples["replicate"] == replicate)]
             assert own["count"].sum() == EXAMPLES
-            assert (own["count"] * own["connected_share"]).sum() == pytest.approx(family["connected"].sum())
+            assert (own["count"] * own["connected_fraction"]).sum() == pytest.approx(family["connected"].sum())
             assert (own["count"] * own["barrier_mean"]).sum() == pytest.approx(family["barrier"].sum())
     zeros = family[family["class"] == 0]
-    assert own.set_index("group")["connected_share"][0] == pytest.approx(zeros["connected"].mean())
+    assert own.set_index("group")["connected_fraction"][0] == pytest.approx(zeros["connected"].mean())
 
 
 def test_rows_by_step_split_the_examples_by_where_they_are_first_connected(work, tmp_path):

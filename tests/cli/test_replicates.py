@@ -70,7 +70,7 @@ def test_the_score_of_a_replicate_is_exported_with_its_number(tiny):
         where = ("--store", folder / "runs", "--out", out, "--replicate", replicate)
         assert f"replicate {replicate}" in command("scores", "export", folder / "tiny.yaml", "own", *where).output
         exported.append(load_scores(out))
-        assert exported[-1].recipe["replicate"] == replicate
+        assert exported[-1].provenance["replicate"] == replicate
     assert not np.array_equal(exported[0].matrix, exported[1].matrix)
 
 

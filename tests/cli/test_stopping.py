@@ -26,8 +26,8 @@ sys.argv[0] = "ticketdiet"
 main()
 """
 SHOW = ("ticketdiet.data.images", "load_images", "data", "show", "digits")
-FIND = ("ticketdiet.studies.rewinding_point", "find_rewinding_point", "find-rewind", "quickstart")
-RUN = ("ticketdiet.studies.run", "run_plan", "run", "quickstart")
+FIND = ("ticketdiet.studies.find_rewind", "find_rewinding_point", "find-rewind", "quickstart")
+RUN = ("ticketdiet.reports.study", "run_plan", "run", "quickstart")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")

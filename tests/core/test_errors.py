@@ -31,7 +31,7 @@ def test_the_users_mistakes_and_only_they_are_value_errors_with_exit_code_2(kind
 
 
 def test_the_tree_is_as_drawn_at_the_top_of_the_module():
-    drawn = inspect.getdoc(errors)
+    drawn = inspect.getdoc(errors) or ""
     assert [kind.__name__ for kind in ALL if kind.__name__ not in drawn] == []
     assert issubclass(errors.DamagedResult, errors.StoreError)
     assert {kind for kind in ALL if errors.UserError in kind.__bases__} == {
@@ -39,6 +39,7 @@ def test_the_tree_is_as_drawn_at_the_top_of_the_module():
         errors.StudyError,
         errors.DataError,
         errors.DeviceError,
+        errors.NoStore,
     }
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,20 +55,22 @@ def test_a_number_and_its_digits_differ():
 
 
 def test_an_integer_of_numpy_is_an_integer():
-    assert derive_seed(np.int64(1), np.int32(2)) == derive_seed(1, 2)
+    one: Any = np.int64(1)
+    two: Any = np.int32(2)
+    assert derive_seed(one, two) == derive_seed(1, 2)
 
 
 def test_a_fraction_is_no_seed():
     with pytest.raises(TypeError):
-        derive_seed(1, 0.5)
+        derive_seed(1, 0.5)  # type: ignore[arg-type]
 
 
 def test_generators_touch_no_global_state():
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].copy()
     torch.rand(2, generator=torch_generator(1, "x"))
     numpy_generator(1, "x").random(2)
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.array_equal(np.random.get_state()[1], before[1])
+    assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], before[1])
 
 
 def test_replicates_differ_in_every_source_and_sources_differ_from_each_other():

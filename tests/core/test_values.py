@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,13 @@ def test_moving_keeps_the_fingerprint():
     assert images.to("cpu").fingerprint == images.fingerprint == images.to("cpu").to("cpu").fingerprint
 
 
+def test_a_known_fingerprint_is_believed_but_never_kept_for_changed_images():
+    known = Images(PIXELS, LABELS, NAMES, known_fingerprint="known")
+    assert known.fingerprint == known.to("cpu").fingerprint == "known"
+    assert replace(known, labels=LABELS.flip(0)).fingerprint == make(labels=LABELS.flip(0)).fingerprint
+    assert known.take(np.arange(3)).fingerprint == make().fingerprint
+
+
 def test_a_class_may_have_no_examples():
     assert make(labels=torch.tensor([0, 0, 0])).num_classes == 3
 
@@ -68,8 +76,8 @@ def test_a_class_may_have_no_examples():
         ({"pixels": PIXELS[:, 0]}, "add a channel axis"),
         ({"pixels": PIXELS.double()}, "dtype torch.float64"),
         ({"pixels": PIXELS[:2]}, "2 images with labels of shape"),
-        ({"labels": LABELS.to(torch.int32)}, "one int64 label an image"),
-        ({"labels": LABELS[:, None]}, "one int64 label an image"),
+        ({"labels": LABELS.to(torch.int32)}, "one int64 label per image"),
+        ({"labels": LABELS[:, None]}, "one int64 label per image"),
         ({"labels": torch.tensor([0, 1, 3])}, "labels from 0 to 3 with 3 classes"),
         ({"labels": torch.tensor([0, 1, -1])}, "labels from -1 to 1"),
     ],
@@ -77,6 +85,12 @@ def test_a_class_may_have_no_examples():
 def test_images_that_cannot_be_right_are_refused(changes, message):
     with pytest.raises(DataError, match=message):
         make(**changes)
+
+
+def test_splits_are_named_in_order_without_the_missing_one():
+    train, test, validation = make(), make(), make()
+    assert list(ImageSplits(train, test).named().items()) == [("train", train), ("test", test)]
+    assert ImageSplits(train, test, validation).named()["validation"] is validation
 
 
 def test_splits_are_identified_by_all_their_images():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from ticketdiet.data.idx import STEMS
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +95,27 @@ def npz_path(tmp_path: Path, draw: Callable[..., np.ndarray]) -> Path:
         path, x_train=draw(60, 8, 8, 3), y_train=labels, x_test=draw(20, 8, 8, 3, seed=2), y_test=np.arange(20) % 3
     )
     return path
+
+
+@pytest.fixture
+def idx_bytes() -> Callable[[np.ndarray], bytes]:
+    """A uint8 array -> an IDX file."""
+
+    def encode(array: np.ndarray) -> bytes:
+        return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+    return encode
+
+
+@pytest.fixture
+def write_idx(draw: Callable[..., np.ndarray], idx_bytes: Callable[[np.ndarray], bytes]) -> Callable[..., None]:
+    """Write the four files of MNIST with 12 training and 5 test images."""
+
+    def write(folder: Path, *, packed: bool = False) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = (draw(12, 28, 28), draw(12) % 10, draw(5, 28, 28, seed=1), draw(5, seed=1) % 10)
+        for stem, array in zip(STEMS, arrays, strict=True):
+            raw = idx_bytes(array)
+            (folder / f"{stem}{'.gz' if packed else ''}").write_bytes(gzip.compress(raw) if packed else raw)
+
+    return write

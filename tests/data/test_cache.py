@@ -7,7 +7,9 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,15 +42,20 @@ def test_a_second_opening_neither_decodes_nor_hashes(npz_path: Path, decodings: 
     assert len(decodings) == 1
     for split in ("train", "test", "validation"):
         one, other = getattr(first, split), getattr(second, split)
-        stored = other.__dict__["fingerprint"]
-        del other.__dict__["fingerprint"]
-        assert stored == other.fingerprint == one.fingerprint
+        assert other._fingerprint == replace(other).fingerprint == one.fingerprint  # stored, recomputed, first
         assert np.array_equal(one.pixels, other.pixels)
         assert (one.mean, one.std, one.class_names) == (other.mean, other.std, other.class_names)
 
 
 def test_other_options_do_not_decode_again(npz_path: Path, decodings: list[Path]) -> None:
-    for options in ({}, {"resolution": 4}, {"limit": 9}, {"validation": 9}, {"limit": 9, "seed": 1}):
+    choices: tuple[dict[str, Any], ...] = (
+        {},
+        {"resolution": 4},
+        {"limit": 9},
+        {"validation": 9},
+        {"limit": 9, "seed": 1},
+    )
+    for options in choices:
         cached = load_images(f"npz:{npz_path}", **options)
         assert cached.fingerprint == load_images(f"npz:{npz_path}", **options, cache=False).fingerprint
     assert len(decodings) == 1 + 5

@@ -4,36 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from ticketdiet.core.errors import DataError, UnknownName
+from ticketdiet.core.errors import DataError
 from ticketdiet.data.images import image_facts, load_images
-
-
-def test_digits_are_the_scans_of_scikit_learn_split_1297_to_500() -> None:
-    from sklearn.datasets import load_digits
-
-    images = load_images("digits")
-    bunch = load_digits()
-    scaled = np.floor(bunch.images * 255 / 16 + 0.5)
-    both = np.concatenate([images.train.pixels.numpy(), images.test.pixels.numpy()])[:, 0]
-    assert (len(images.train), len(images.test)) == (1297, 500)
-    assert images.train.class_names == tuple("0123456789")
-    rows = sorted(map(bytes, both)), sorted(map(bytes, scaled.astype(np.uint8)))
-    assert rows[0] == rows[1]
-    assert (images.train.labels.bincount() + images.test.labels.bincount()).tolist() == np.bincount(
-        bunch.target
-    ).tolist()
-
-
-def test_the_digits_never_change() -> None:
-    fingerprint = "b3b0702b21e52766146bbf923057cd9bcc26723b5e1db484c267c393a926aedd"
-    assert image_facts("digits").fingerprint == fingerprint
-    assert load_images("digits", cache=False).fingerprint == fingerprint
-    assert image_facts("digits", seed=7).fingerprint == fingerprint
 
 
 def test_mean_and_std_are_those_of_the_final_training_images_in_every_split(npz_path: Path) -> None:
@@ -71,13 +49,14 @@ def test_a_limit_does_not_move_the_validation_images(npz_path: Path) -> None:
 
 
 def test_the_seed_moves_limit_and_validation(npz_path: Path) -> None:
-    options = {"limit": 20, "validation": 10}
+    options: dict[str, Any] = {"limit": 20, "validation": 10}
     prints = {image_facts(f"npz:{npz_path}", seed=seed, **options).fingerprint for seed in (0, 1, 0, 1)}
     assert len(prints) == 2
 
 
 def test_facts_are_those_of_the_loaded_images_before_and_after_caching(npz_path: Path) -> None:
-    name, options = f"npz:{npz_path}", {"resolution": 4, "validation": 0.25}
+    name = f"npz:{npz_path}"
+    options: dict[str, Any] = {"resolution": 4, "validation": 0.25}
     before = image_facts(name, **options, cache=False)
     images = load_images(name, **options)
     after = image_facts(name, **options)
@@ -96,8 +75,8 @@ def test_facts_are_those_of_the_loaded_images_before_and_after_caching(npz_path:
         ({"resolution": 16}, "never enlarged"),
         ({"resolution": 0}, "one of: 1, 2, 4, 8"),
         ({"limit": 0}, r"limit in \[1, 60\]"),
-        ({"limit": 61}, r"limit=61 of 60"),
-        ({"limit": 51, "validation": 10}, r"limit=51 of 50"),
+        ({"limit": 61}, r"limit=61 for 60"),
+        ({"limit": 51, "validation": 10}, r"limit=51 for 50"),
         ({"validation": 1.0}, "validation=1.0"),
         ({"validation": -0.1}, "validation=-0.1"),
         ({"validation": 60}, "leaves training images"),
@@ -108,25 +87,20 @@ def test_facts_are_those_of_the_loaded_images_before_and_after_caching(npz_path:
     ],
 )
 def test_an_option_that_does_not_fit_the_data_is_refused_with_the_way_out(
-    npz_path: Path, options: dict[str, float], says: str
+    npz_path: Path, options: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(DataError, match=says):
         load_images(f"npz:{npz_path}", **options)
 
 
-def test_an_unknown_source_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match=r"cifar10, cifar100, digits(?s:.)*folder:PATH(?s:.)*did you mean 'digits'"):
-        load_images("digit")
-
-
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("parquet:", "without a path"),
+        ("parquet:", "has no path"),
         ("npz:/nowhere/at.npz", "does not exist"),
         ("folder:nowhere", r"nowhere does not exist[\s\S]*PATH/<split>/<class>/\*\.png"),
         ("digits:8x8", "leave the path out"),
-        ("digits:?split=1", "option 'split'"),
+        ("digits:?split=1", "no option 'split'"),
     ],
 )
 def test_a_malformed_source_is_refused(source: str, says: str) -> None:

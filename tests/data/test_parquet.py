@@ -96,7 +96,7 @@ def test_images_of_mixed_size_name_both_sizes_and_the_row(
     small: Path, write_parquet: Write, draw: Draw, as_png: Encode
 ) -> None:
     write_parquet(small / "test-00000-of-00001.parquet", [as_png(draw(4, 6, 3)), as_png(draw(5, 7, 3))], [0, 1])
-    with pytest.raises(DataError, match=r"row 1 of .*test-.*is 7x5, but row 0 of .*train-.* is 6x4"):
+    with pytest.raises(DataError, match=r"row 1 of .*test-.*has size 7x5 .*, but that at row 0 of .*train-.* has 6x4"):
         load_images(f"parquet:{small}")
 
 
@@ -128,7 +128,7 @@ def test_a_damaged_picture_is_named_by_its_row(small: Path, write_parquet: Write
 def test_a_program_in_postscript_is_never_started(small: Path, write_parquet: Write) -> None:
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n%%EndComments\nshowpage\n%%EOF\n"
     write_parquet(small / "test-00000-of-00001.parquet", [eps], [0])
-    with pytest.raises(DataError, match="cannot be read as a picture"):
+    with pytest.raises(DataError, match=r"picture at .* cannot be read"):
         load_images(f"parquet:{small}")
 
 
@@ -160,9 +160,9 @@ def test_a_column_that_cannot_be_told_lists_the_candidates(
 ) -> None:
     for split in ("train", "test"):
         write_parquet(tmp_path / f"{split}.parquet", [as_png(draw(2, 2))], ["a"])
-    with pytest.raises(DataError, match=r"no label column(?s:.)*of that type: none"):
+    with pytest.raises(DataError, match=r"no label column(?s:.)*of that type are: none"):
         load_images(f"parquet:{tmp_path}")
-    with pytest.raises(DataError, match=r"no image column 'photo'(?s:.)*of that type: img"):
+    with pytest.raises(DataError, match=r"no image column 'photo'(?s:.)*of that type are: img"):
         load_images(f"parquet:{tmp_path}?image=photo")
 
 

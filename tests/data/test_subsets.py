@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from ticketdiet.core.errors import DataError, UnknownName
 from ticketdiet.core.values import Scores
-from ticketdiet.data.subset_rules import SUBSETS, Pool, SubsetRule, share_out
 from ticketdiet.data.subsets import choose_subset, random_like, subset_facts
 
 SIZED = ("random", "easiest", "hardest", "window", "stratified", "mixture")
@@ -140,7 +139,7 @@ def test_a_mixture_holds_the_easiest_and_random_others() -> None:
 
 
 def test_a_share_takes_the_place_of_a_size() -> None:
-    assert len(choose_subset(1000, "random", share=0.25)) == 250
+    assert len(choose_subset(1000, "random", fraction=0.25)) == 250
 
 
 def test_only_the_named_classes_are_candidates() -> None:
@@ -181,39 +180,10 @@ def test_facts_say_what_a_subset_holds_and_misses() -> None:
     assert facts.class_counts == (2, 0, 0)
     assert facts.class_totals == (2, 1, 1)
     assert facts.missing_classes == (1, 2)
-    assert facts.share == 0.5
+    assert facts.fraction == 0.5
     assert facts.score_quantiles[0] == 0.0
     assert facts.score_quantiles[-1] == 2.0
     assert facts.all_quantiles[-1] == np.inf
-
-
-def test_another_package_adds_a_kind_with_one_verb() -> None:
-    class EveryOther(SubsetRule):
-        def pick(self, pool: Pool, size: int) -> np.ndarray:
-            return np.isin(np.arange(len(pool)), np.arange(0, 2 * size, 2))
-
-    SUBSETS._known["every_other"] = EveryOther
-    try:
-        assert choose_subset(10, "every_other", 3).tolist() == [0, 2, 4]
-    finally:
-        del SUBSETS._known["every_other"]
-
-
-@given(
-    capacities=st.lists(st.integers(0, 30), min_size=1, max_size=8),
-    data=st.data(),
-)
-@settings(max_examples=100, deadline=None)
-def test_shares_are_complete_even_and_grow_with_the_total(capacities: list[int], data: st.DataObject) -> None:
-    room = np.array(capacities)
-    total = data.draw(st.integers(0, int(room.sum())))
-    order = np.arange(len(room))
-    shares = share_out(total, room, order)
-    assert shares.sum() == total
-    assert (shares <= room).all()
-    assert (shares[shares < room] >= shares.max(initial=0) - 1).all()
-    if total:
-        assert (share_out(total - 1, room, order) <= shares).all()
 
 
 BAD = {
@@ -227,8 +197,8 @@ BAD = {
     "a matrix of scores": ({"scores": np.zeros((2, 2)), "size": 1}, "shape"),
     "labels of another length": ({"scores": [1.0, 2.0], "size": 1, "labels": [0]}, "one score and one label"),
     "negative labels": ({"scores": [1.0], "size": 1, "labels": [-1], "balanced": True}, "from 0"),
-    "a share above one": ({"scores": [1.0, 2.0], "share": 1.5}, "share in"),
-    "an empty share": ({"scores": [1.0, 2.0], "share": 0.01}, "a subset of 0"),
+    "a fraction above one": ({"scores": [1.0, 2.0], "fraction": 1.5}, "a fraction in"),
+    "an empty fraction": ({"scores": [1.0, 2.0], "fraction": 0.01}, "A subset of 0"),
     "a window that overhangs": ({"scores": [1.0, 2.0], "kind": "window", "size": 2, "offset": 1}, "offset of at most"),
     "a negative offset": ({"scores": [1.0, 2.0], "kind": "window", "size": 1, "offset": -1}, "offset >= 0"),
     "a mix above one": ({"scores": [1.0, 2.0], "kind": "mixture", "size": 1, "mix": 2.0}, "mix in"),
@@ -239,22 +209,22 @@ BAD = {
         "at most 2 examples over 2 classes",
     ),
     "an unbalanced all": ({"scores": 4, "kind": "all", "labels": [0, 0, 0, 1], "balanced": True}, "1 to 3 examples"),
-    "missing indices": ({"scores": 3, "kind": "indices"}, "no indices"),
+    "missing indices": ({"scores": 3, "kind": "indices"}, "Got no indices"),
     "repeated indices": ({"scores": 3, "kind": "indices", "indices": [1, 1]}, "repeat"),
-    "indices outside": ({"scores": 3, "kind": "indices", "indices": [1, 3]}, "index 3"),
+    "indices outside": ({"scores": 3, "kind": "indices", "indices": [1, 3]}, "index 3 is not"),
     "indices that are a mask": ({"scores": 2, "kind": "indices", "indices": [True, False]}, "np.flatnonzero"),
     "a fractional size": ({"scores": [1.0, 2.0], "size": 1.0}, r"size=1.0 of type float(.|\n)*an integer from 1 to 2"),
     "a size in letters": ({"scores": [1.0, 2.0], "size": "1"}, "size='1' of type str"),
     "no size": ({"scores": [1.0, 2.0], "size": None}, "size=None"),
-    "a share in letters": ({"scores": [1.0, 2.0], "share": "a"}, "share='a'"),
+    "a fraction in letters": ({"scores": [1.0, 2.0], "fraction": "a"}, "fraction='a'"),
     "a fractional seed": ({"scores": [1.0, 2.0], "size": 1, "seed": 1.5}, r"seed=1.5(.|\n)*an integer"),
     "a fractional offset": ({"scores": [1.0, 2.0], "kind": "window", "size": 1, "offset": 0.5}, "offset=0.5"),
     "a mix in letters": ({"scores": [1.0, 2.0], "kind": "mixture", "size": 1, "mix": "a"}, "mix='a'"),
     "one class alone": ({"scores": 2, "kind": "random", "size": 1, "labels": [0, 1], "classes": 1}, "classes=1"),
     "no examples": ({"scores": [], "size": 1}, r"0 scores\.(.|\n)*at least one example"),
     "no number of examples": ({"scores": 0, "kind": "random", "size": 1}, r"0 examples\."),
-    "no labels at all": ({"scores": [1.0], "size": 1, "labels": []}, "an empty array of labels"),
-    "ragged scores": ({"scores": [[1.0], [1.0, 2.0]], "size": 1}, "scores of type list, which make no array"),
+    "no labels at all": ({"scores": [1.0], "size": 1, "labels": []}, "labels are empty"),
+    "ragged scores": ({"scores": [[1.0], [1.0, 2.0]], "size": 1}, "scores of type list, which cannot be converted"),
     "fewer labels than scores": ({"scores": [1.0, 2.0], "size": 1, "labels": [0]}, "2 scores and 1 labels"),
     "a balanced window beyond a class": (
         {
@@ -265,7 +235,7 @@ BAD = {
             "labels": [0, 1] * 3,
             "balanced": True,
         },
-        "offset=4 and size=4, but class 0 has 3 examples and its share of the two takes 4",
+        "offset=4 and size=4, of which class 0 has to give 4 examples, but it has only 3",
     ),
     "fractional indices": ({"scores": 3, "kind": "indices", "indices": [0.5]}, "distinct integers"),
 }

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import pickle
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,27 +12,10 @@ import pytest
 
 from ticketdiet.core.errors import DataError
 from ticketdiet.data import vision
-from ticketdiet.data.idx import STEMS
 from ticketdiet.data.images import load_images
 from ticketdiet.data.sources import describe_sources
 
 Draw = Callable[..., np.ndarray]
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
-
-
-@pytest.fixture
-def write_idx(draw: Draw) -> Callable[..., None]:
-    def write(folder: Path, *, packed: bool = False) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays = (draw(12, 28, 28), draw(12) % 10, draw(5, 28, 28, seed=1), draw(5, seed=1) % 10)
-        for stem, array in zip(STEMS, arrays, strict=True):
-            raw = idx_bytes(array)
-            (folder / f"{stem}{'.gz' if packed else ''}").write_bytes(gzip.compress(raw) if packed else raw)
-
-    return write
 
 
 @pytest.mark.parametrize(("name", "loader"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
@@ -71,28 +52,9 @@ def test_the_real_fashion_mnist_has_6000_training_images_a_class() -> None:
     assert images.train.std == pytest.approx((0.3530,), abs=1e-4)
 
 
-def test_a_damaged_idx_file_is_named(tmp_path: Path, write_idx: Callable[..., None]) -> None:
-    write_idx(tmp_path, packed=True)
-    packed = tmp_path / f"{STEMS[0]}.gz"
-    whole = packed.read_bytes()
-    for damaged in (whole[:-20], b"", b"plain text", gzip.compress(b"\0\0\x0d\3"), gzip.compress(b"\0\0\x08\3\0")):
-        packed.write_bytes(damaged)
-        with pytest.raises(DataError, match=rf"{STEMS[0]}\.gz is damaged"):
-            load_images("mnist", root=tmp_path)
-    packed.write_bytes(gzip.compress(idx_bytes(np.zeros((12, 28, 28), np.uint8))[:-1]))
-    with pytest.raises(DataError, match=r"9407 values where its header \(12, 28, 28\)"):
-        load_images("mnist", root=tmp_path)
-    packed.write_bytes(gzip.compress(idx_bytes(np.zeros((12, 9, 9), np.uint8))))
-    with pytest.raises(DataError, match=r"\(9, 9\).*\(28, 28\)"):
-        load_images("mnist", root=tmp_path)
-    packed.write_bytes(gzip.compress(idx_bytes(np.zeros((11, 28, 28), np.uint8))))
-    with pytest.raises(DataError, match="12 labels for 11 images"):
-        load_images("mnist", root=tmp_path)
-
-
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar100", "svhn"])
 def test_absent_files_under_a_root_are_never_downloaded(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=rf"{name}: not on this machine(?s:.)*as dataset\.root"):
+    with pytest.raises(DataError, match=rf"{name} is not in (?s:.)*as dataset\.root"):
         load_images(name, root=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -132,7 +94,7 @@ def test_cifar10_comes_through_torchvision_after_its_check(
     assert images.test.labels.tolist() == [5, 9]
     assert images.train.class_names[3] == "class 3"
     (folder / "test_batch").write_bytes(b"changed")
-    with pytest.raises(DataError, match="cifar10: damaged"):
+    with pytest.raises(DataError, match="cifar10 is damaged"):
         load_images("cifar10", root=tmp_path)
 
 
@@ -150,16 +112,3 @@ def test_svhn_comes_through_torchvision(tmp_path: Path, draw: Draw, monkeypatch:
     images = load_images("svhn", root=tmp_path)
     assert np.array_equal(images.train.pixels.numpy(), pixels.transpose(3, 2, 0, 1))
     assert images.train.labels.tolist() == [0, 1, 2, 9]
-
-
-def test_every_known_source_is_described_without_being_opened() -> None:
-    found = {info.name: info for info in describe_sources()}
-    assert set(found) >= {
-        *("digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "svhn"),
-        *("parquet", "folder", "npz"),
-    }
-    assert found["digits"].location
-    assert found["cifar10"].location == ""
-    assert (found["parquet"].extra, found["cifar100"].extra, found["npz"].extra) == ("parquet", "vision", "")
-    assert found["folder"].takes_path
-    assert not found["svhn"].takes_path

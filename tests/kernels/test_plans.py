@@ -29,6 +29,11 @@ CASES = st.fixed_dictionaries(
 )
 
 
+def zeros(shape, pad):
+    images, channels, height, width = shape
+    return Blocks.zeros(images, channels, height, width, pad)
+
+
 class Convolved:
     """Output and gradients of one case, by the kernels and by torch in float64."""
 
@@ -47,8 +52,8 @@ class Convolved:
         gradient = torch.randn(images, case["outs"], *sides, generator=generator)
         bias = torch.randn(case["outs"], generator=generator)
 
-        source = Blocks.zeros(*inputs.shape, pad=geometry.pad + case["wider"])
-        over = Blocks.zeros(*gradient.shape, pad=geometry.gradient_pad(*case["sides"]) + case["wider"])
+        source = zeros((images, case["ins"], *case["sides"]), geometry.pad + case["wider"])
+        over = zeros((images, case["outs"], *sides), geometry.gradient_pad(*case["sides"]) + case["wider"])
         self.out, into = Blocks.zeros(*gradient.shape), Blocks.zeros(*inputs.shape)
         self.plan = Plan(self.mask, geometry, weight.stride(), source, over)
         self.moments = torch.empty(calls.pieces(source, self.plan.step), case["outs"], 3, dtype=torch.float64)
@@ -67,6 +72,7 @@ class Convolved:
         inputs, weight = inputs.double().requires_grad_(), weight.double().requires_grad_()
         output = F.conv2d(inputs, weight, bias.double(), stride=case["stride"], padding=case["padding"])
         output.backward(gradient.double())
+        assert inputs.grad is not None
         self.expected = {
             "output": output.detach(),
             "input": inputs.grad,
@@ -136,8 +142,8 @@ def test_no_entry_of_a_list_leaves_the_activations(case):
     """Brute force: the flat index of every entry at every pixel, beside the size of one block."""
     geometry = Geometry(case["kernel"], case["stride"], case["padding"])
     sides = geometry.out_sides(*case["sides"])
-    source = Blocks.zeros(case["images"], case["ins"], *case["sides"], pad=geometry.pad)
-    over = Blocks.zeros(case["images"], case["outs"], *sides, pad=geometry.gradient_pad(*case["sides"]))
+    source = zeros((case["images"], case["ins"], *case["sides"]), geometry.pad)
+    over = zeros((case["images"], case["outs"], *sides), geometry.gradient_pad(*case["sides"]))
     mask = torch.ones(case["outs"], case["ins"], *case["kernel"])
     plan = Plan(mask, geometry, mask.stride(), source, over)
     for blocks, lists, step in [(source, plan._forward, plan.step), *((over, *both) for both in plan._backward)]:

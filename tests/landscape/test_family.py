@@ -1,17 +1,15 @@
-from collections.abc import Callable
+"""The barriers among a parent and its children, against those of single pairs."""
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from ticketdiet.core.errors import DataError, UserError
 from ticketdiet.core.values import Images
-from ticketdiet.landscape.barrier import measure_barrier
-from ticketdiet.landscape.family import Family, PairSummary, measure_family
+from ticketdiet.landscape.barrier import PairBarrier, connected_fraction
+from ticketdiet.landscape.family import Family, measure_family
+from ticketdiet.landscape.measurement import measure_barrier
 
-Pair = tuple[nn.Module, dict[str, Tensor], dict[str, Tensor]]
-MakeNetwork = Callable[..., nn.Module]
-WeightsOf = Callable[[nn.Module], dict[str, Tensor]]
+from .conftest import MakeNetwork, Pair, WeightsOf
 
 
 def test_the_family_is_the_mean_over_all_three_pairs(
@@ -27,17 +25,18 @@ def test_the_family_is_the_mean_over_all_three_pairs(
     assert family.error_barrier == pytest.approx(sum(s.error_barrier for s in singles) / 3)
     torch.testing.assert_close(family.per_example, torch.stack([s.per_example for s in singles]).mean(0))
     assert float(family.per_example.mean()) == pytest.approx(family.mean)
-    assert family.connected_share(0.2) == pytest.approx(float((family.per_example <= 0.2).double().mean()))
-    assert family.pairs[1].connected_share(0.2) == pytest.approx(singles[1].connected_share(0.2))
+    for kept, single in zip(family.pairs, singles, strict=True):
+        assert (kept.mean, kept.max, kept.error_barrier) == (single.mean, single.max, single.error_barrier)
     assert family.alphas == (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def test_an_example_of_a_family_is_connected_by_its_mean_over_the_pairs() -> None:
     barriers = ([0.0, 0.05, 0.4], [0.0, 0.2, 0.0], [0.0, 0.03, 0.0])
-    pairs = tuple(PairSummary("a", "b", torch.tensor(b, dtype=torch.float64), 0.0, 0.0, 0.0) for b in barriers)
-    family = Family(pairs, (0.0, 0.5, 1.0), "interpolate")
-    assert family.connected(0.1).tolist() == [True, True, False]
-    assert family.connected_share(0.1) == pytest.approx(2 / 3)  # 7 of the 9 barriers are at most 0.1
+    flat = torch.zeros(3, dtype=torch.float64)
+    pairs = [PairBarrier("a", "b", (0.0, 0.5, 1.0), torch.tensor(b, dtype=torch.float64), flat, flat) for b in barriers]
+    family = Family(tuple(pairs), "interpolate")
+    assert (family.per_example <= 0.1).tolist() == [True, True, False]
+    assert connected_fraction(family.per_example, 0.1) == pytest.approx(2 / 3)  # 7 of the 9 barriers are at most 0.1
 
 
 @pytest.mark.parametrize("count", [0, 1])

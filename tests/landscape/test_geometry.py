@@ -22,7 +22,7 @@ def test_distance_angle_and_signs_agree_with_numpy_on_the_parameters(pair: Pair)
     assert found.l2 == pytest.approx(np.linalg.norm(x - y))
     assert found.relative == pytest.approx(np.linalg.norm(x - y) / np.linalg.norm(x))
     assert found.cosine == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
-    assert sign_changes(a, b).share == pytest.approx(np.mean(x * y < 0))
+    assert sign_changes(a, b).fraction == pytest.approx(np.mean(x * y < 0))
     o = flat(model, model.state_dict())
     cosine = (x - o) @ (y - o) / np.linalg.norm(x - o) / np.linalg.norm(y - o)
     assert angle_between(model.state_dict(), a, b) == pytest.approx(math.degrees(math.acos(cosine)))
@@ -38,7 +38,7 @@ def test_a_right_angle_an_opposite_and_the_same_way() -> None:
 
 def test_zeros_have_no_sign_and_masked_weights_are_not_counted() -> None:
     a, b = {"w": torch.tensor([1.0, -1.0, 0.0, 2.0])}, {"w": torch.tensor([-1.0, -2.0, 3.0, -2.0])}
-    assert sign_changes(a, b).share == 0.5
+    assert sign_changes(a, b).fraction == 0.5
     kept = {"w": torch.tensor([1, 1, 1, 0])}
     assert sign_changes(a, b, mask=kept).by_tensor["w"] == pytest.approx(1 / 3)
     assert distance(a, b, mask=kept).l2 == pytest.approx(math.sqrt(4 + 1 + 9))
@@ -59,43 +59,48 @@ def test_overlap_of_masks_by_hand() -> None:
     b = {"u": torch.tensor([0, 1, 1, 1]), "v": torch.tensor([0, 0])}
     found = mask_overlap(a, b)
     u = found.by_tensor["u"]
-    assert (u.jaccard, u.share, u.share_by_chance_layerwise, u.share_by_chance_uniform) == (0.25, 0.5, 0.75, 0.75)
+    assert (u.jaccard, u.fraction, u.fraction_by_chance_layerwise, u.fraction_by_chance_uniform) == (
+        0.25,
+        0.5,
+        0.75,
+        0.75,
+    )
     assert found.by_tensor["v"].jaccard == 0
-    assert math.isnan(found.by_tensor["v"].share)
-    assert (found.overall.jaccard, found.overall.share) == (1 / 6, 1 / 3)
+    assert math.isnan(found.by_tensor["v"].fraction)
+    assert (found.overall.jaccard, found.overall.fraction) == (1 / 6, 1 / 3)
     assert (found.overall.kept_a, found.overall.kept_b) == (4, 3)
-    assert found.overall.share_by_chance_layerwise == pytest.approx((2 * 3 / 4 + 2 * 0 / 2) / 3)
-    assert found.overall.share_by_chance_uniform == 4 / 6
-    assert mask_overlap(a, a).overall.jaccard == mask_overlap(a, a).overall.share == 1
+    assert found.overall.fraction_by_chance_layerwise == pytest.approx((2 * 3 / 4 + 2 * 0 / 2) / 3)
+    assert found.overall.fraction_by_chance_uniform == 4 / 6
+    assert mask_overlap(a, a).overall.jaccard == mask_overlap(a, a).overall.fraction == 1
 
 
 def test_random_masks_share_what_chance_says() -> None:
     generator = torch.Generator().manual_seed(0)
     sparse, dense = ({"w": torch.rand(100_000, generator=generator) < d} for d in (0.1, 0.3))
     found = mask_overlap(sparse, dense).overall
-    assert found.share == pytest.approx(found.share_by_chance_uniform, abs=0.02)
-    assert found.share_by_chance_layerwise == pytest.approx(found.share_by_chance_uniform)
+    assert found.fraction == pytest.approx(found.fraction_by_chance_uniform, abs=0.02)
+    assert found.fraction_by_chance_layerwise == pytest.approx(found.fraction_by_chance_uniform)
 
 
 def test_masks_drawn_within_layers_share_on_average_what_their_layer_densities_say() -> None:
     """Monte Carlo in numpy: fixed numbers of weights in every layer, positions at random."""
     rng = np.random.default_rng(0)
     sizes, kept_a, kept_b = {"in": 40, "body": 200, "out": 20}, {"in": 36, "body": 20, "out": 0}, {"in": 30, "body": 50}
-    shares = []
+    fractions = []
     for _ in range(4000):
         both = 0
         for name, kept in kept_b.items():
             mine = rng.permutation(sizes[name])[: kept_a[name]]
             both += np.intersect1d(mine, rng.permutation(sizes[name])[:kept], assume_unique=True).size
-        shares.append(both / min(sum(kept_a.values()), sum(kept_b.values())))
+        fractions.append(both / min(sum(kept_a.values()), sum(kept_b.values())))
     a, b = (
         {name: (torch.arange(size) < kept.get(name, 0)).int() for name, size in sizes.items()}
         for kept in (kept_a, kept_b)
     )
     found = mask_overlap(a, b).overall
-    error = np.std(shares) / math.sqrt(len(shares))
-    assert found.share_by_chance_layerwise == pytest.approx(np.mean(shares), abs=4 * error)
-    assert found.share_by_chance_layerwise > found.share_by_chance_uniform + 20 * error
+    error = float(np.std(fractions)) / math.sqrt(len(fractions))
+    assert found.fraction_by_chance_layerwise == pytest.approx(np.mean(fractions), abs=4 * error)
+    assert found.fraction_by_chance_layerwise > found.fraction_by_chance_uniform + 20 * error
 
 
 def test_masks_of_other_shapes_are_refused_by_name() -> None:

@@ -45,7 +45,9 @@ def test_always_connected_is_said_after_probing_the_first_step() -> None:
 def test_the_answer_is_connected_right_above_one_that_is_not_whatever_the_verdicts() -> None:
     verdicts = {0: False, 10: True, 20: False, 30: True, 40: True}
     answer = bisect_connected(list(verdicts), lambda k: Evidence(k, 0.0, 0.0, verdicts[k]))
+    assert answer.k is not None
     assert verdicts[answer.k]
+    assert answer.below is not None
     assert not verdicts[answer.below]
 
 
@@ -58,17 +60,17 @@ def test_steps_that_cannot_be_searched_are_refused(steps: list[int]) -> None:
 def test_the_verdict_needs_all_that_is_asked_for() -> None:
     losses = torch.tensor([[0.0, 0.0], [0.0, 0.5], [0.0, 0.0]])
     barrier = Barrier((0.0, 0.5, 1.0), losses, torch.ones(3, 2, dtype=torch.bool))
-    assert ConnectedWhen(max_barrier=0.25).judge(7, barrier) == Evidence(7, 0.25, 0.5, True)
-    assert not ConnectedWhen(max_barrier=0.2).judge(7, barrier).connected
-    assert ConnectedWhen(min_share=0.5).judge(7, barrier).connected
-    assert not ConnectedWhen(max_barrier=0.25, min_share=0.6).judge(7, barrier).connected
-    assert ConnectedWhen(min_share=1.0, tolerance=0.5).judge(7, barrier).connected
+    assert ConnectedWhen(max_barrier=0.25).judge(7, barrier.per_example) == Evidence(7, 0.25, 0.5, True)
+    assert not ConnectedWhen(max_barrier=0.2).judge(7, barrier.per_example).connected
+    assert ConnectedWhen(min_fraction=0.5).judge(7, barrier.per_example).connected
+    assert not ConnectedWhen(max_barrier=0.25, min_fraction=0.6).judge(7, barrier.per_example).connected
+    assert ConnectedWhen(min_fraction=1.0, tolerance=0.5).judge(7, barrier.per_example).connected
 
 
 def test_a_rule_that_says_nothing_or_nonsense_is_refused() -> None:
-    with pytest.raises(UserError, match="no rule"):
+    with pytest.raises(UserError, match="rule asks for nothing"):
         ConnectedWhen()
-    with pytest.raises(UserError, match="min_share"):
-        ConnectedWhen(min_share=95)
+    with pytest.raises(UserError, match="min_fraction"):
+        ConnectedWhen(min_fraction=95)
     with pytest.raises(UserError, match="tolerance"):
         ConnectedWhen(max_barrier=0.1, tolerance=-1)

@@ -71,8 +71,8 @@ def test_a_spectrum_of_two_values_has_two_peaks_of_their_weight() -> None:
 def test_the_same_call_twice_gives_the_same_numbers_and_another_seed_others() -> None:
     operator = quadratic(BULK)
     assert np.array_equal(top_eigenvalues(operator, 2, seed=1).values, top_eigenvalues(operator, 2, seed=1).values)
-    first, again, other = (estimate_trace(operator, seed=seed).value for seed in (1, 1, 2))
-    assert first == again != other
+    trace, same, another = (estimate_trace(operator, seed=seed).value for seed in (1, 1, 2))
+    assert trace == same != another
     first, again, other = (spectral_density(operator, seed=seed, steps=10).density for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -88,7 +88,7 @@ def test_mistakes_are_refused() -> None:
     operator = quadratic(BULK)
     with pytest.raises(UserError, match="k=201"):
         top_eigenvalues(operator, 201)
-    with pytest.raises(UserError, match="2 products"):
+    with pytest.raises(UserError, match="number of products is 2"):
         estimate_trace(operator, products=2)
     with pytest.raises(UserError, match="steps=0"):
         spectral_density(operator, steps=0)

@@ -47,7 +47,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_it_is_called_with_the_keywords_that_it_accepts() -> None:
     assert build_model("my_own_nets:make", num_classes=4, in_channels=1)(torch.rand(3, 1, 2, 2)).shape == (3, 4)
-    assert build_model("my_own_nets:Holder.make", num_classes=4)[1].weight.shape == (4, 12)
+    assert build_model("my_own_nets:Holder.make", num_classes=4).get_parameter("1.weight").shape == (4, 12)
 
 
 def test_one_that_takes_any_keyword_gets_all_that_are_set() -> None:
@@ -57,7 +57,7 @@ def test_one_that_takes_any_keyword_gets_all_that_are_set() -> None:
 
 def test_its_own_initialisation_is_a_function_of_the_seed_and_leaves_the_global_generator() -> None:
     before = torch.get_rng_state()
-    first, again, other = (build_model("my_own_nets:make", seed=seed)[1].weight for seed in (1, 1, 2))
+    first, again, other = (build_model("my_own_nets:make", seed=seed).get_parameter("1.weight") for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), before)
@@ -66,7 +66,7 @@ def test_its_own_initialisation_is_a_function_of_the_seed_and_leaves_the_global_
 
 
 def test_another_initialisation_is_applied_when_asked_for() -> None:
-    assert not build_model("my_own_nets:make", initialisation="kaiming")[1].bias.any()
+    assert not build_model("my_own_nets:make", initialisation="kaiming").get_parameter("1.bias").any()
 
 
 @pytest.mark.parametrize(

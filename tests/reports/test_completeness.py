@@ -19,8 +19,7 @@ from ticketdiet.reports.geometry_report import geometry_rows
 from ticketdiet.reports.reading import read_rows, read_study
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.planner import plan_study
-from ticketdiet.studies.stages import VERSIONS
+from ticketdiet.studies.plan import plan_study
 
 STUDY = """
 study: tiny
@@ -75,7 +74,7 @@ def whole(tmp_path_factory, plan):
         tensors, rows, facts = invented(stage, generator)
         documents = {"rows": rows, "facts": facts}
         inputs = dict(stage.inputs)
-        about = {"kind": stage.kind, "version": VERSIONS[stage.kind], "spec": stage.spec, "inputs": inputs}
+        about = {"kind": stage.kind, "version": stage.version, "spec": stage.identity, "inputs": inputs}
         store.write(address, **about, tensors=tensors, documents=documents)
     (folder / "tiny.yaml").write_text(STUDY)
     return folder
@@ -123,7 +122,7 @@ def test_what_is_missing_is_counted_and_the_first_few_are_named(plan, store):
         store.discard(address)
     result = command(store, "results", "--format", "csv")
     assert result.exit_code == 0
-    assert f"tiny: 7 of {len(plan.stages)} results are left out, not made yet" in result.stderr
+    assert f"tiny: 7 of {len(plan.stages)} results are left out because they are missing" in result.stderr
     assert all(address in result.stderr for address in levels[:5])
     assert levels[5] not in result.stderr
     assert "and 2 more" in result.stderr
@@ -208,7 +207,9 @@ def test_examples_are_shown_without_a_damaged_family_which_is_named(plan, store)
     rows = pd.DataFrame(json.loads(result.stdout))
     assert {*rows["replicate"]} == {0, 1, 2}
     store.discard(address)
-    assert "1 of 7 results are left out, not made yet" in command(store, "per-example", "--by", "step").stderr
+    assert (
+        "1 of 7 results are left out because they are missing" in command(store, "per-example", "--by", "step").stderr
+    )
 
 
 def test_a_damaged_score_is_called_damaged_and_not_unfinished(plan, store):
@@ -304,7 +305,7 @@ class TestCompare:
         ("arguments", "says"),
         [
             (("nope", "none@0"), "unknown arm 'nope'"),
-            (("none@0", "none@0"), "against itself"),
+            (("none@0", "none@0"), "to compare with itself"),
             (("easiest@2", "none@0", "--metric", "nope"), "no rows of nope on test"),
             (("easiest@2", "none@0", "--level", "7"), "no rows of level 7"),
         ],

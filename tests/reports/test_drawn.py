@@ -8,8 +8,7 @@ from ticketdiet.reports import drawn
 from ticketdiet.reports.drawn import RECORD, record_figures, unchanged_figures, what_figures_show
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.planner import plan_study
-from ticketdiet.studies.stages import VERSIONS
+from ticketdiet.studies.plan import plan_study
 
 STUDY = """
 study: drawn
@@ -30,7 +29,7 @@ def fill(folder, plan, value=0.5):
     store = ResultStore.open(folder)
     for stage in plan.stages.values():
         rows = {"rows": [{"metric": "accuracy", "value": value}]}
-        about = {"kind": stage.kind, "version": VERSIONS[stage.kind], "spec": stage.spec, "inputs": stage.inputs}
+        about = {"kind": stage.kind, "version": stage.version, "spec": stage.identity, "inputs": stage.inputs}
         store.write(stage.address, **about, documents=rows)
     return store
 

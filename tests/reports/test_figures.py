@@ -1,6 +1,7 @@
 """What figures contain: lines at the right numbers, labels with units, files that do not change."""
 
 import itertools
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -9,16 +10,16 @@ import pytest
 from matplotlib import _pylab_helpers
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.landscape.prediction import compare_predictors, predict
 from ticketdiet.reports.figures import accuracy_figure
 from ticketdiet.reports.landscape_figures import (
     alpha_figure,
     barrier_against_score,
     barrier_histogram,
-    connected_share_figure,
+    connected_fraction_figure,
     eigenvalue_figure,
     prediction_figure,
 )
+from ticketdiet.reports.prediction import compare_predictors, predict
 from ticketdiet.reports.score_figures import image_sheet, rank_stability_figure, score_figure
 from ticketdiet.reports.style import arm_styles, save_figure
 
@@ -54,7 +55,7 @@ class TestAccuracy:
         assert lines["dense: mean of all arms"].get_ydata() == pytest.approx([91.5, 91.5])
 
     def test_the_band_is_one_sample_standard_deviation(self, rows):
-        band = accuracy_figure(rows).axes[0].collections[0].get_paths()[0].vertices
+        band = np.asarray(accuracy_figure(rows).axes[0].collections[0].get_paths()[0].vertices)
         at_the_end = band[np.isclose(band[:, 0], 0.262)][:, 1]
         assert (at_the_end.min(), at_the_end.max()) == (pytest.approx(78.0), pytest.approx(82.0))
 
@@ -122,8 +123,8 @@ def test_the_users_own_settings_and_windows_are_left_alone(rows, tmp_path):
 
 class TestLandscape:
     def test_loss_and_error_along_the_line_are_means_over_pairs(self):
-        losses = {"k=0": [[0.0, 2.0, 0.0], [0.0, 4.0, 0.0]], "k=20": [0.1, 0.1, 0.1]}
-        errors = {"k=0": [[0.0, 0.5, 0.0], [0.0, 0.7, 0.0]], "k=20": [0.0, 0.01, 0.0]}
+        losses: dict[str, Any] = {"k=0": [[0.0, 2.0, 0.0], [0.0, 4.0, 0.0]], "k=20": [0.1, 0.1, 0.1]}
+        errors: dict[str, Any] = {"k=0": [[0.0, 0.5, 0.0], [0.0, 0.7, 0.0]], "k=20": [0.0, 0.01, 0.0]}
         left, right = draw(alpha_figure([0, 0.5, 1], losses, errors)).axes
         assert lines_of(left)["k=0"].get_ydata() == pytest.approx([0, 3, 0])
         assert lines_of(right)["k=0"].get_ydata() == pytest.approx([0, 60, 0])
@@ -131,7 +132,7 @@ class TestLandscape:
         assert "1 to 2 pairs" in left.get_title(loc="left")
 
     def test_a_histogram_counts_every_example_and_marks_the_tolerance(self):
-        barriers = {"k=0": RNG.gamma(2, 1, (3, 200)), "k=20": [[-0.2, 0.0, 0.05, 5.0]]}
+        barriers: dict[str, Any] = {"k=0": RNG.gamma(2, 1, (3, 200)), "k=20": [[-0.2, 0.0, 0.05, 5.0]]}
         figure = draw(barrier_histogram(barriers, tolerance=0.1))
         axes = figure.axes[0]
         assert [sum(patch.get_data().values) for patch in axes.patches[::2]] == pytest.approx([100, 100])
@@ -152,7 +153,7 @@ class TestLandscape:
         draw(barrier_histogram({"a": np.zeros(5)}, tolerance=tolerance))
         draw(barrier_against_score(np.zeros(5), np.ones(5), tolerance=tolerance))
 
-    def test_the_connected_share_by_tenth_of_the_score_is_counted_right(self):
+    def test_the_connected_fraction_by_tenth_of_the_score_is_counted_right(self):
         scores = np.arange(100.0)
         barriers = np.where(scores < 50, 0.0, 1.0)
         figure = draw(barrier_against_score(barriers, scores))
@@ -170,12 +171,12 @@ class TestLandscape:
         assert main.collections[0].get_array().sum() == 20
         assert "of 10 examples in each of 2 families" in top.get_title(loc="left")
 
-    def test_the_connected_share_over_steps_shows_zero_and_thousands(self):
-        shares = pd.DataFrame(
+    def test_the_connected_fraction_over_steps_shows_zero_and_thousands(self):
+        fractions = pd.DataFrame(
             [("all", k, v) for k, vs in {0: (0.0, 0.1), 100: (0.5, 0.7), 1600: (1.0, 1.0)}.items() for v in vs],
             columns=["arm", "pretrain_steps", "value"],
         )
-        axes = draw(connected_share_figure(shares)).axes[0]
+        axes = draw(connected_fraction_figure(fractions)).axes[0]
         assert lines_of(axes)["all"].get_ydata() == pytest.approx([5, 60, 100])
         assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "100", "1600"]
         assert "of 2 values" in axes.get_title(loc="left")
@@ -229,9 +230,9 @@ class TestScores:
         assert "1 infinite" in left.get_title(loc="left")
         assert [label.get_text() for label in right.get_yticklabels()] == ["cat", "dog"]
 
-    def test_class_shares_of_a_subset_are_shares_of_that_subset(self):
+    def test_class_fractions_of_a_subset_are_fractions_of_that_subset(self):
         figure = score_figure(np.arange(8.0), [0, 1] * 4, ["cat", "dog"], subsets={"mine": np.array([0, 2, 4, 1])})
-        assert list(figure.axes[1].get_lines()[0].get_xdata()) == pytest.approx([75, 25])
+        assert np.asarray(figure.axes[1].get_lines()[0].get_xdata()) == pytest.approx([75, 25])
         assert legend_of(figure) == ["all examples", "mine"]
 
     def test_a_hundred_classes_fit(self):

@@ -6,8 +6,7 @@ from ticketdiet.reports.machines import Arithmetic, choose_columns, mixed_machin
 from ticketdiet.reports.reading import read_rows
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.planner import plan_study
-from ticketdiet.studies.stages import VERSIONS
+from ticketdiet.studies.plan import plan_study
 
 STUDY = """
 study: imaginary
@@ -45,8 +44,8 @@ def keep(plan, store, others=None, *, default=None):
         store.write(
             address,
             kind=stage.kind,
-            version=VERSIONS[stage.kind],
-            spec=stage.spec,
+            version=stage.version,
+            spec=stage.identity,
             inputs=stage.inputs,
             documents={"rows": ROWS, "facts": {"density": 0.5}},
             provenance=provenance,

@@ -1,14 +1,15 @@
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.patches import StepPatch
 
-from ticketdiet.reports.reading import read_rows
+from ticketdiet.reports.drawing import draw_figures
+from ticketdiet.reports.reading import read_study
 from ticketdiet.reports.rows import final_rows
-from ticketdiet.reports.study_figures import prediction_points, study_figures
+from ticketdiet.reports.study_figures import prediction_points
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import only_arms, parse_study
-from ticketdiet.studies.planner import plan_study
-from ticketdiet.studies.run import run_plan
+from ticketdiet.studies.plan import plan_study
 
 STUDY = """
 study: pictured
@@ -30,19 +31,20 @@ DIET = ("diet_el2n", "stability_el2n", "sheet_el2n")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, run_tiny):
     store = ResultStore.open(tmp_path_factory.mktemp("pictured") / "store")
     plan = plan_study(parse_study(STUDY))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ticketdiet.studies.run.cpu_count", lambda: 1)
-        run_plan(plan, store, workers=1)
+    run_tiny(plan, store)
     return store
 
 
 def pictures(store, *settings):
-    plan = plan_study(parse_study(STUDY, settings))
-    rows = read_rows(plan, store)
-    return study_figures(plan, store, rows), rows
+    return pictures_of(plan_study(parse_study(STUDY, settings)), store)
+
+
+def pictures_of(plan, store):
+    found = read_study(plan, store)
+    return dict(draw_figures(found)), found.rows
 
 
 def test_a_study_with_children_has_the_figures_of_the_landscape(finished):
@@ -53,7 +55,7 @@ def test_a_study_with_children_has_the_figures_of_the_landscape(finished):
         "pretraining",
         "barrier_alpha",
         "barrier_histogram",
-        "connected_share",
+        "connected_fraction",
         "barrier_against_el2n",
         "prediction",
         "prediction_connected",
@@ -67,9 +69,8 @@ def test_a_study_without_finished_children_has_the_accuracy_and_its_diets(finish
 
 
 def test_a_study_without_scores_and_evaluations_has_the_accuracy_alone(finished):
-    plan = only_arms(parse_study(STUDY, ["children=0"]), ["all@2"])
-    plan = plan_study(plan)
-    assert set(study_figures(plan, finished, read_rows(plan, finished))) == {"accuracy"}
+    plan = plan_study(only_arms(parse_study(STUDY, ["children=0"]), ["all@2"]))
+    assert set(pictures_of(plan, finished)[0]) == {"accuracy"}
 
 
 def test_the_diet_of_every_arm_is_drawn_where_its_scores_lie(finished):
@@ -80,17 +81,17 @@ def test_the_diet_of_every_arm_is_drawn_where_its_scores_lie(finished):
         "random32@6",
         "easiest32@6",
     ]
-    counts = [patch.get_data().values.sum() for patch in distribution.patches if isinstance(patch, StepPatch)]
+    counts = [np.sum(patch.get_data()[0]) for patch in distribution.patches if isinstance(patch, StepPatch)]
     assert counts == [32, 32]
-    shares = [sum(line.get_xdata()) for line in classes.lines if len(line.get_xdata()) == 10]
-    assert shares == pytest.approx([100, 100])
+    fractions = [sum(line.get_xdata()) for line in classes.lines if len(line.get_xdata()) == 10]
+    assert fractions == pytest.approx([100, 100])
 
 
-def test_scores_that_are_partly_infinite_are_drawn_as_far_as_they_go(finished):
+def test_scores_that_are_partly_infinite_are_drawn_as_far_as_they_go(finished, run_tiny):
     text = STUDY.replace("kind: el2n, models: 2, steps: 6", "kind: forgetting, models: 1, steps: 12")
     plan = plan_study(only_arms(parse_study(text), ["none@0", "easiest32@6"]))
-    run_plan(plan, finished, workers=1)
-    figures = study_figures(plan, finished, read_rows(plan, finished))
+    run_tiny(plan, finished)
+    figures, _ = pictures_of(plan, finished)
     assert {"diet_el2n", "barrier_against_el2n"} <= set(figures)
     assert "infinite, not drawn" in figures["barrier_against_el2n"].axes[0].get_title(loc="left")
 
@@ -124,9 +125,9 @@ def test_prediction_is_of_the_sparsest_level_by_default(finished):
 
 def test_the_histogram_calls_connected_what_the_rows_do(finished):
     figures, rows = pictures(finished)
-    shares = rows[(rows.metric == "connected_share") & (rows.split == "train") & (rows.pair == "family")]
+    fractions = rows[(rows.metric == "connected_fraction") & (rows.split == "train") & (rows.pair == "family")]
     labels = [text.get_text() for text in figures["barrier_histogram"].legends[0].get_texts()]
-    for arm, own in shares[shares.level == 0].groupby("arm"):
+    for arm, own in fractions[fractions.level == 0].groupby("arm"):
         assert f"{arm}: {100 * own.value.mean():.0f} % connected" in labels
 
 

@@ -37,26 +37,29 @@ def test_one_replicate_shows_no_spread_and_unfinished_levels_are_empty(rows):
 
 
 def test_the_terminal_shows_every_number_and_says_what_the_spread_is(rows):
-    console = Console(file=io.StringIO(), width=120)
+    file = io.StringIO()
+    console = Console(file=file, width=120)
     console.print(rich_summary(rows, title="imaginary"))
-    text = " ".join(console.file.getvalue().split())  # captions wrap
+    text = " ".join(file.getvalue().split())  # captions wrap
     for part in ("imaginary", "all@20", "51.2 %", "0.890 ± 0.010", "standard deviation (ddof = 1) over 3 replicates"):
         assert part in text
 
 
 def test_titles_and_captions_are_not_wrapped_to_the_tables_width(rows):
-    console = Console(file=io.StringIO(), width=160)
+    file = io.StringIO()
+    console = Console(file=file, width=160)
     title = "a title that is a good deal longer than the narrow table which it stands above is wide"
     console.print(rich_summary(rows, title=title))
-    lines = console.file.getvalue().splitlines()
+    lines = file.getvalue().splitlines()
     assert lines[0] == title
     assert lines[-1].startswith("test accuracy: mean ± standard deviation (ddof = 1) over 3 replicates; in brackets")
 
 
 def printed(table):
-    console = Console(file=io.StringIO(), width=200)
+    file = io.StringIO()
+    console = Console(file=file, width=200)
     console.print(table)
-    return console.file.getvalue()
+    return file.getvalue()
 
 
 def test_under_every_mean_stands_its_interval_and_beside_the_arm_the_number_of_replicates(rows):
@@ -77,9 +80,10 @@ def test_the_number_of_replicates_may_differ_between_levels_and_one_has_no_inter
 def test_no_number_of_the_summary_is_cut_in_a_narrow_terminal(make_rows, width):
     rows = make_rows({"easiest256@20": [[0.99, 0.98, 0.97], [0.98, 0.95, 0.97]]})
     wide = pd.concat([rows.assign(level=rows["level"] + 3 * i, density=rows["density"] / 8**i) for i in range(4)])
-    console = Console(file=io.StringIO(), width=width)
+    file = io.StringIO()
+    console = Console(file=file, width=width)
     console.print(rich_summary(wide))
-    text = console.file.getvalue()
+    text = file.getvalue()
     assert "…" not in text
     lines = [line for line in text.splitlines() if "easiest256@20" in line]
     assert len(lines) == 2  # six densities each
@@ -88,7 +92,7 @@ def test_no_number_of_the_summary_is_cut_in_a_narrow_terminal(make_rows, width):
 
 def barrier_rows(make_rows):
     found = {("barrier_mean", "train"): (0.5, 0.1, 0.3), ("barrier_mean", "test"): (0.6, 0.2, 0.4)}
-    found[("connected_share", "train")] = (0.38, 0.77, 0.99)
+    found[("connected_fraction", "train")] = (0.38, 0.77, 0.99)
     return pd.concat(
         [
             make_rows({"a": [[value] for value in values]}, kind="barrier", pair="family", tolerance=0.02).assign(
@@ -105,7 +109,7 @@ def test_the_family_table_has_a_spread_and_an_interval_beside_every_mean(make_ro
         assert part in text
     low, high = stats.ttest_1samp([0.5, 0.1, 0.3], 0).confidence_interval()
     assert f"[{low:.3f}, {high:.3f}]" in text
-    assert "[0, 100]" in text  # cut to what a share can be
+    assert "[0, 100]" in text  # cut to what a fraction can be
 
 
 def test_a_study_whose_families_cannot_be_read_has_a_line_instead_of_their_table(rows):

@@ -1,3 +1,5 @@
+"""A small network, images, and what several tests of scores compute by hand."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -5,8 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from ticketdiet.core.values import Images
+from ticketdiet.core.values import Images, Scores
+from ticketdiet.training.batches import prepare
 from ticketdiet.training.recipe import Recipe
+
+SNAPSHOTS = ("el2n", "grand_last", "prototype", "loss", "entropy", "margin", "confidence")
 
 
 class SmallNet(nn.Module):
@@ -59,3 +64,23 @@ def images() -> Images:
 @pytest.fixture
 def recipe() -> Recipe:
     return Recipe(steps=20, batch_size=16, lr=0.05, crop_padding=1, precision="float32")
+
+
+def prepared(images: Images) -> torch.Tensor:
+    return prepare(images.pixels, images)
+
+
+def probabilities_of(net: nn.Module, images: Images) -> np.ndarray:
+    """Softmax in numpy of the network's logits in eval mode, float64 (n, classes)."""
+    net.eval()
+    with torch.no_grad():
+        logits = net(prepared(images)).double().numpy()
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def noisy_scores(models: int, noise: float) -> Scores:
+    """Scores of 400 examples by networks that differ by Gaussian noise."""
+    generator = np.random.default_rng(0)
+    truth = generator.normal(size=400)
+    return Scores((truth + noise * generator.normal(size=(models, 400))).astype(np.float32), "el2n")

@@ -14,7 +14,7 @@ from ticketdiet.core.seeds import RunSeeds, derive_seed
 from ticketdiet.core.values import Images
 from ticketdiet.scores.base import ScoreOptions
 from ticketdiet.scores.catalog import score_names
-from ticketdiet.scores.driver import assemble_scores, score_examples, score_model, score_replicate
+from ticketdiet.scores.driver import assemble_scores, score_examples, score_replicate, score_with_model
 from ticketdiet.scores.modes import ScoreBatchNorm
 from ticketdiet.training.loop import train
 from ticketdiet.training.recipe import Recipe
@@ -37,7 +37,7 @@ def test_replicates_scored_apart_stack_to_the_same_value(images: Images, recipe:
     rows = [score_replicate("el2n", r, images, make_small_net, recipe, steps=8, seed=5) for r in (2, 0, 1)]
     parts = assemble_scores("el2n", [rows[1], rows[2], rows[0]], images, recipe, steps=8, seed=5)
     assert (whole.matrix == parts.matrix).all()
-    assert whole.recipe == parts.recipe
+    assert whole.provenance == parts.provenance
     assert (whole.matrix[0] != whole.matrix[1]).any()
 
 
@@ -45,19 +45,20 @@ def test_a_replicate_is_a_plain_training_and_a_score(images: Images, recipe: Rec
     seeds = RunSeeds.of(derive_seed(7, "score"), 1)
     model = make_small_net(seeds.initialisation)
     train(model, images, recipe, seeds=seeds, stop_step=6)
-    expected = score_model("el2n", model, images)
+    expected = score_with_model("el2n", model, images)
     assert (score_replicate("el2n", 1, images, make_small_net, recipe, steps=6, seed=7) == expected).all()
 
 
 def test_no_steps_score_the_initial_network(images: Images, recipe: Recipe) -> None:
     seeds = RunSeeds.of(derive_seed(0, "score"), 0)
-    expected = score_model("grand", make_small_net(seeds.initialisation), images)
+    expected = score_with_model("grand", make_small_net(seeds.initialisation), images)
     assert (score_replicate("grand", 0, images, make_small_net, recipe, steps=0) == expected).all()
 
 
 def test_the_recipe_of_a_score_says_what_produced_it(images: Images, recipe: Recipe) -> None:
     options = ScoreOptions(batch_norm="lth_diet", batch_size=32)
-    facts = score_examples("el2n", images, make_small_net, recipe, models=1, steps=4, seed=3, options=options).recipe
+    scores = score_examples("el2n", images, make_small_net, recipe, models=1, steps=4, seed=3, options=options)
+    facts = scores.provenance
     assert facts["training"] == recipe.identity()
     assert (facts["steps"], facts["seed"], facts["models"]) == (4, 3, 1)
     assert (facts["batch_norm"], facts["batch_size"]) == ("lth_diet", 32)
@@ -75,13 +76,13 @@ def test_a_batch_norm_mode_without_effect_is_refused_before_any_training(
         raise AssertionError
 
     options = ScoreOptions(batch_norm=mode, values=np.zeros(96), path="mine.npy")
-    with pytest.raises(DataError, match=rf"batch_norm='{mode}', which has no effect on it"):
+    with pytest.raises(DataError, match=rf"batch_norm='{mode}' has no effect on the score '{kind}'"):
         score_examples(kind, images, never, recipe, models=1, options=options)
 
 
 def test_the_default_mode_is_recorded_only_where_it_has_an_effect(images: Images, recipe: Recipe) -> None:
     modes = {
-        kind: score_examples(kind, images, make_small_net, recipe, models=1).recipe.get("batch_norm", "absent")
+        kind: score_examples(kind, images, make_small_net, recipe, models=1).provenance.get("batch_norm", "absent")
         for kind in (*FORWARD, "loss", "forgetting", "random")
     }
     assert modes == dict.fromkeys(FORWARD, "recalibrate") | dict.fromkeys(("loss", "forgetting", "random"), "absent")
@@ -111,7 +112,7 @@ def test_label_noise_scores_as_hard(images: Images) -> None:
 
 
 def test_bad_calls_are_refused(images: Images, recipe: Recipe) -> None:
-    with pytest.raises(DataError, match="models=0"):
+    with pytest.raises(DataError, match="number of models is 0"):
         score_examples("el2n", images, make_small_net, recipe, models=0)
     with pytest.raises(DataError, match="make_model and recipe"):
         score_examples("el2n", images)
@@ -122,11 +123,14 @@ def test_bad_calls_are_refused(images: Images, recipe: Recipe) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"make_model": make_small_net(0)}, r"make_model=SmallNet, a network(.|\n)*fresh network from a seed"),
-        ({"make_model": "resnet20"}, "make_model=str, no function"),
-        ({"make_model": lambda seed: None}, "make_model that returns NoneType"),
-        ({"models": 1.5}, r"models=1\.5"),
-        ({"models": "2"}, "models='2'"),
+        (
+            {"make_model": make_small_net(0)},
+            r"make_model is a network \(of type SmallNet\)(.|\n)*fresh network from a seed",
+        ),
+        ({"make_model": "resnet20"}, "make_model is no function"),
+        ({"make_model": lambda seed: None}, "make_model returns an object of type NoneType"),
+        ({"models": 1.5}, r"number of models is 1\.5"),
+        ({"models": "2"}, "number of models is '2'"),
         ({"seed": 1.5}, r"seed=1\.5(.|\n)*an integer"),
         ({"kind": "random", "seed": "0"}, "seed='0'"),
     ],

@@ -10,7 +10,7 @@ import torch
 from ticketdiet.core.errors import DataError, UserError
 from ticketdiet.core.values import Images, Scores
 from ticketdiet.scores.base import ScoreOptions
-from ticketdiet.scores.driver import score_model
+from ticketdiet.scores.driver import score_with_model
 from ticketdiet.scores.files import export_scores, load_scores, read_values, save_scores
 
 
@@ -25,7 +25,7 @@ def test_saved_scores_come_back_whole(tmp_path: Path, scores: Scores, images: Im
     back = load_scores(tmp_path / "s.npz", images)
     assert (back.matrix == scores.matrix).all()
     assert back.matrix.dtype == np.float32
-    assert (back.kind, back.fingerprint, back.recipe) == (scores.kind, scores.fingerprint, scores.recipe)
+    assert (back.kind, back.fingerprint, back.provenance) == (scores.kind, scores.fingerprint, scores.provenance)
 
 
 def test_scores_of_another_order_are_refused(tmp_path: Path, scores: Scores, images: Images) -> None:
@@ -51,7 +51,7 @@ def test_damaged_missing_and_newer_files_are_refused(tmp_path: Path, scores: Sco
 
 def test_a_recipe_that_is_no_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not JSON"):
-        save_scores(tmp_path / "s.npz", Scores(np.zeros((1, 2)), "el2n", recipe={"a": object()}))
+        save_scores(tmp_path / "s.npz", Scores(np.zeros((1, 2)), "el2n", provenance={"a": object()}))
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -81,9 +81,11 @@ def test_a_file_of_ones_own_is_a_score(tmp_path: Path, images: Images) -> None:
     values = np.arange(96.0)
     values[3] = np.inf
     np.save(tmp_path / "mine.npy", values)
-    assert (score_model("file", None, images, options=ScoreOptions(path=str(tmp_path / "mine.npy"))) == values).all()
-    with pytest.raises(DataError, match="without a file"):
-        score_model("file", None, images)
+    assert (
+        score_with_model("file", None, images, options=ScoreOptions(path=str(tmp_path / "mine.npy"))) == values
+    ).all()
+    with pytest.raises(DataError, match="needs a file"):
+        score_with_model("file", None, images)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_a_file_of_ones_own_is_a_score(tmp_path: Path, images: Images) -> None:
     [
         (np.zeros(95), r"shape \(95,\)"),
         (np.zeros((96, 1)), "shape"),
-        (np.full(96, np.nan), "96 values that are no score"),
+        (np.full(96, np.nan), "96 values that are not scores"),
         (np.full(96, -np.inf), "-inf at example 0"),
         (np.array(["a"] * 96), "dtype"),
     ],
@@ -111,7 +113,7 @@ def test_pickles_are_never_loaded(tmp_path: Path) -> None:
 def test_a_text_file_called_npy_is_refused_without_advice_to_unpickle(tmp_path: Path) -> None:
     (tmp_path / "mine.npy").write_text("0.5\n0.6\n")
     for read in (lambda path: read_values(path, 2), load_scores):
-        with pytest.raises(DataError, match="no numpy file at all") as refused:
+        with pytest.raises(DataError, match="not a numpy file at all") as refused:
             read(tmp_path / "mine.npy")
         assert "unsafe" not in str(refused.value)
         assert "allow_pickle" not in str(refused.value)

@@ -111,7 +111,7 @@ def test_a_saved_record_goes_on_where_it_was() -> None:
 def test_what_was_never_visited_is_refused_by_number() -> None:
     recorder = TrainingRecorder(3)
     recorder.update(torch.tensor([0, 2]), torch.zeros(2, 2), torch.tensor([0, 1]))
-    with pytest.raises(DataError, match="1 of 3 examples were never visited, the first is 1"):
+    with pytest.raises(DataError, match="1 of 3 examples were never visited; the first is example 1"):
         recorder.scores("loss")
 
 
@@ -132,7 +132,7 @@ def test_logits_that_are_not_finite_are_refused_and_leave_the_record_as_it_was(b
     recorder = TrainingRecorder(9)
     logits = torch.zeros(3, 2)
     logits[1, 1] = logits[2, 0] = bad
-    with pytest.raises(DataError, match="of 2 of 3 examples, the first is 7"):
+    with pytest.raises(DataError, match="2 of 3 examples have NaN or infinite logits; the first is example 7"):
         recorder.update(torch.tensor([4, 7, 8]), logits, torch.zeros(3, dtype=torch.int64))
     assert recorder.visits.sum() == 0
 
@@ -157,12 +157,12 @@ def test_labels_may_be_of_any_integer_type() -> None:
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        (([0, 1], torch.zeros(2, 2), [0, 2]), r"labels from 0 to 2(.|\n)*labels in \[0, 1\]"),
-        (([0, 1], torch.zeros(2, 2), [-1, 0]), "labels from -1 to 0"),
-        (([0, 1], torch.zeros(2, 2), [0.0, 1.0]), "labels of dtype torch.float32"),
-        ((torch.tensor([True, False]), torch.zeros(2, 2), [0, 1]), "indices of dtype torch.bool"),
-        (([0.5, 1.5], torch.zeros(2, 2), [0, 1]), "indices of dtype torch.float32"),
-        (([0, 1], "logits", [0, 1]), "logits of type str, which make no tensor"),
+        (([0, 1], torch.zeros(2, 2), [0, 2]), r"labels range from 0 to 2(.|\n)*labels in \[0, 1\]"),
+        (([0, 1], torch.zeros(2, 2), [-1, 0]), "labels range from -1 to 0"),
+        (([0, 1], torch.zeros(2, 2), [0.0, 1.0]), "labels have the dtype torch.float32"),
+        ((torch.tensor([True, False]), torch.zeros(2, 2), [0, 1]), "indices have the dtype torch.bool"),
+        (([0.5, 1.5], torch.zeros(2, 2), [0, 1]), "indices have the dtype torch.float32"),
+        (([0, 1], "logits", [0, 1]), "logits of type str cannot be made a tensor"),
         (([0, 1], None, [0, 1]), "logits of type NoneType"),
         (([0, 1], torch.zeros(2, 2, dtype=torch.complex64), [0, 1]), "real numbers"),
     ],
@@ -176,3 +176,18 @@ def test_what_is_no_batch_is_refused_with_the_reason(batch: tuple[Any, Any, Any]
 def test_a_recorder_wants_the_number_of_examples(count: Any) -> None:
     with pytest.raises(DataError, match=r"an integer of at least 1(.|\n)*len\(data\)"):
         TrainingRecorder(count)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_record_is_kept_on_the_gpu_and_read_on_the_cpu() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(6, 8, 3, generator=generator), torch.randint(0, 3, (8,), generator=generator)
+    on_cpu, on_gpu = TrainingRecorder(8), TrainingRecorder(8)
+    for visit in logits:
+        on_cpu.update(torch.arange(8), visit, labels)
+        on_gpu.update(torch.arange(8), visit.cuda(), labels)
+    assert on_gpu.visits.device.type == "cuda"
+    assert all(tensor.device.type == "cpu" for tensor in on_gpu.tensors().values())
+    for kind in ("forgetting", "aum", "variance"):
+        np.testing.assert_allclose(on_gpu.scores(kind), on_cpu.scores(kind), rtol=1e-4, atol=1e-6)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -79,7 +80,7 @@ class TestLeases:
             assert not other.take(FIRST)
             assert not one.take(FIRST)
             assert other.take(SECOND)
-            assert other.holder(FIRST) == f"process {os.getpid()} on {presence.socket.gethostname()}"
+            assert other.holder(FIRST) == f"process {os.getpid()} on {socket.gethostname()}"
             one.release(FIRST)
             assert other.take(FIRST)
         assert left(store) == []
@@ -127,7 +128,7 @@ class TestLeases:
             one.take(FIRST)
             elsewhere(folder, one)
             honest = time.time
-            monkeypatch.setattr(drivers.time, "time", lambda: honest() - 86_400)
+            monkeypatch.setattr(time, "time", lambda: honest() - 86_400)
             with folder.drive() as other:
                 assert not other.take(FIRST)
                 assert [found.driver for found in other.others()] == [one.name]
@@ -226,7 +227,7 @@ class TestCollecting:
         with store.drive([SECOND, "a" * 24]):
             found = store.collect({THIRD}, dry_run=False, older_than=-10)
         assert found.addresses == (FIRST,)
-        assert found.drivers == (f"process {os.getpid()} on {presence.socket.gethostname()}",)
+        assert found.drivers == (f"process {os.getpid()} on {socket.gethostname()}",)
         assert found.spared == 1
         assert store.addresses() == [SECOND, THIRD]
         assert store.load_partial("a" * 24) is not None

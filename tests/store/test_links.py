@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from ticketdiet.core.errors import DamagedResult, StoreError
 from ticketdiet.store.folder import Folder
 from ticketdiet.store.results import ResultStore
 
-IDENTITY = {"kind": "level", "version": 1, "spec": {"number": 1}, "inputs": {}}
+IDENTITY: dict[str, Any] = {"kind": "level", "version": 1, "spec": {"number": 1}, "inputs": {}}
 ADDRESS = address_of(**IDENTITY)
 LEFTOVER = f"{ADDRESS}.{'0' * 32}"
 AT_ADDRESS = f"results/{ADDRESS[:2]}/{ADDRESS}"
@@ -56,7 +57,7 @@ def test_a_folder_of_the_store_that_is_a_link_is_named_and_nothing_behind_it_is_
     if place.exists():
         place.rename(f"{place}.moved")
     place.symlink_to(outside)
-    with pytest.raises(StoreError, match=rf"{name} is a symbolic link, not a folder(.|\n)*move that out of the store"):
+    with pytest.raises(StoreError, match=rf"{name} is a symbolic link, not a folder(.|\n)*move it out of the store"):
         store.collect(set(), dry_run=False, older_than=-10)
     for attempt in (put, lambda store: store.discard(ADDRESS), lambda store: store.save_partial(ADDRESS, {}, {})):
         with contextlib.suppress(StoreError):

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +13,10 @@ from hypothesis import strategies as st
 
 from ticketdiet.core.addresses import address_of
 from ticketdiet.core.errors import DamagedResult
-from ticketdiet.store import encoding
-from ticketdiet.store.encoding import Partial, decode_partial, encode_partial
 from ticketdiet.store.manifest import MOST_BYTES, FileRecord, Manifest, ManifestError, parse_manifest
 from ticketdiet.store.results import ResultStore
 
-IDENTITY = {
+IDENTITY: dict[str, Any] = {
     "kind": "level",
     "version": 2,
     "spec": {"lr": 0.1, "model": {"name": "resnet8", "width": None}, "seeds": [1, 2]},
@@ -185,25 +184,12 @@ def test_a_document_that_cannot_be_read_is_a_damaged_result_even_if_its_checksum
         store.document(ADDRESS, "rows")
 
 
-@given(st.binary(max_size=64) | st.just(b"\x40" + b"\0" * 7 + DEEP[:64]))
-def test_tensors_that_cannot_be_read_are_a_value_error_in_words(data):
-    with pytest.raises(ValueError, match="it holds no tensors"):
-        encoding.decode_tensors(data)
-
-
 def test_a_partial_state_of_another_stage_is_not_gone_on_from(store):
     other = "fedcba987654321001234567"
     store.save_partial(other, {"w": torch.ones(2)}, {"step": 3})
     partial = Path(store.url, "partial")
     (partial / f"{other}.safetensors").rename(partial / f"{ADDRESS}.safetensors")
     assert store.load_partial(ADDRESS) is None
-
-
-def test_a_partial_state_nested_too_deeply_is_none(monkeypatch):
-    monkeypatch.setattr(encoding.json, "dumps", lambda document: DEEP.decode())
-    data = encode_partial(Partial({"w": torch.ones(2)}, None), ADDRESS)
-    monkeypatch.undo()
-    assert decode_partial(data, ADDRESS) is None
 
 
 def test_a_number_in_the_spec_that_json_does_not_keep_is_refused_when_it_is_written(store):

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.studies.load import parse_study, recipe_names, recipe_text
-from ticketdiet.studies.planner import Plan, plan_study
+from ticketdiet.studies.load import builtin_names, builtin_text, parse_study
+from ticketdiet.studies.plan import Plan, plan_study
 
 FULL = """
 study: full
@@ -47,8 +47,12 @@ arms:
   easiest@4: {pretrain: {steps: 4, subset: {kind: easiest, size: 32, score: el2n, balanced: true}}}
   window@4:
     pretrain: {steps: 4, subset: {kind: window, size: 32, offset: 3, score: wall}}
-    ticket: {mask: snip, snip_images: 20}
+    ticket: {mask: snip, mask_options: {images: 20}}
   twin@4: {pretrain: {passes: 1, subset: {kind: random, like: easiest@4}}, ticket: {mask: shuffled, weights: sign_only}}
+  searched@4:
+    pretrain: {steps: 4, objective: rotation}
+    search: {subset: {kind: random, size: 32}, steps: 8, labels: clean, training: {lr: 0.1}}
+    ticket: {restart: fine_tune, restart_options: {lr: 0.01}}
   listed@4:
     pretrain: {steps: 4, subset: {kind: indices, indices: [1, 2, 3, 5, 8, 13, 21, 34, 4, 6, 7, 9, 10, 11, 12, 0]}}
 """
@@ -183,8 +187,8 @@ def test_a_study_with_a_broken_text_is_planned_or_refused(data):
 
 @FEW
 @given(st.data())
-def test_a_recipe_with_a_broken_text_is_read_or_refused(data):
-    text = break_text(data, recipe_text(data.draw(st.sampled_from(recipe_names()))))
+def test_a_built_in_study_with_a_broken_text_is_read_or_refused(data):
+    text = break_text(data, builtin_text(data.draw(st.sampled_from(builtin_names()))))
     try:
         parse_study(text)
     except UserError:

@@ -11,8 +11,8 @@ import pytest
 
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.planner import plan_study
-from ticketdiet.studies.run import run_plan, stages_left
+from ticketdiet.studies.plan import plan_study
+from ticketdiet.studies.run import stages_left
 
 KILLS = 20
 SETTINGS = ["children=2", "arms.none@0.pruning.levels=1"]
@@ -24,34 +24,26 @@ RUN = textwrap.dedent("""
     torch.set_num_threads(1)
     from ticketdiet.store.results import ResultStore
     from ticketdiet.studies.load import parse_study
-    from ticketdiet.studies.planner import plan_study
+    from ticketdiet.studies.plan import plan_study
     from ticketdiet.studies import run
-    run.cpu_count = lambda: 1
     plan = plan_study(parse_study(open(sys.argv[1]).read(), sys.argv[3:]))
     store = ResultStore.open(sys.argv[2])
     print("ready", flush=True)
     class Tell(run.RunObserver):
         def started(self, stage):
             print("stage", flush=True)
-    run.run_plan(plan, store, workers=1, save_every_seconds=0.0, observer=Tell())
+    run.run_plan(plan, store, workers=1, threads=1, save_every_seconds=0.0, observer=Tell())
     print("done", flush=True)
 """)
 
 
-def contents(store, plan):
-    return {
-        address: {name: record.sha256 for name, record in store.manifest(address).files.items()}
-        for address in plan.stages
-    }
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_twenty_kills_change_no_bit(tiny_text, tmp_path):
+def test_twenty_kills_change_no_bit(tiny_text, tmp_path, run_tiny, contents):
     study = tmp_path / "tiny.yaml"
     study.write_text(tiny_text)
     plan = plan_study(parse_study(tiny_text, SETTINGS))
     undisturbed = ResultStore.open(tmp_path / "undisturbed")
-    run_plan(plan, undisturbed, workers=1)
+    run_tiny(plan, undisturbed)
 
     store = ResultStore.open(tmp_path / "killed")
     rng = random.Random(0)

@@ -7,7 +7,7 @@ import pytest
 from ticketdiet.core.errors import StudyError, UserError
 from ticketdiet.studies.limits import MOST_STAGES
 from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.planner import plan_study
+from ticketdiet.studies.plan import plan_study
 
 HUGE = "9" * 90
 
@@ -88,6 +88,8 @@ def test_a_study_of_too_many_stages_says_what_makes_it_so_large(tiny_text, setti
         ["replicates=3", "children=2", "measure.levels=[0, 1, 2]", "measure.successive_levels=true"],
         ["replicates=2", "arms.all@4.ticket={mask: shuffled}", "arms.none@0.ticket={mask: magnitude}"],
         ["replicates=2", "pruning.levels=40", "scores.el2n.models=30"],
+        ["replicates=2", "arms.all@4.search={}", "children=2", "measure.levels=[0, 1, 2]"],
+        ["arms={all@4: {search: {}, ticket: {mask: shuffled}}}", "pruning.levels=40", "scores={}"],
     ],
 )
 def test_the_estimate_is_no_less_than_the_plan_and_of_its_order(tiny_text, settings, monkeypatch):

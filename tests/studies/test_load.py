@@ -7,22 +7,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ticketdiet.core.errors import StudyError, UnknownName, UserError
-from ticketdiet.studies.load import load_study, only_arms, parse_study, recipe_names, recipe_text
+from ticketdiet.studies.load import builtin_names, builtin_text, load_spec, only_arms, parse_study
 from ticketdiet.studies.spec import StudySpec
 
 
-def test_every_recipe_is_legal_and_names_itself():
-    assert recipe_names() == ["cifar10-resnet20", "mini-cifar", "quickstart"]
-    for name in recipe_names():
-        study = load_study(name)
+def test_every_built_in_study_is_legal_and_names_itself():
+    assert builtin_names() == ["cifar10-resnet20", "mini-cifar", "quickstart"]
+    for name in builtin_names():
+        study = load_spec(name)
         assert study.study == name
         assert study.description
 
 
-@pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_trains_in_float32_as_the_paper_did(name):
-    study = load_study(name)
-    trainings = [study.training, *map(study.arm_training, study.arms), *map(study.score_training, study.scores)]
+@pytest.mark.parametrize("name", builtin_names())
+def test_every_built_in_study_trains_in_float32_as_the_paper_did(name):
+    study = load_spec(name)
+    arms = [study.arm(name) for name in study.arms]
+    trainings = [recipe for arm in arms for recipe in (arm.training, arm.pretraining, arm.search_training)]
+    trainings += [study.training, *map(study.score_training, study.scores)]
     assert {recipe.precision for recipe in trainings} == {"float32"}
 
 
@@ -32,7 +34,7 @@ def test_a_study_that_names_no_precision_trains_in_float32(tiny_text):
 
 
 def test_mini_cifar_is_the_setting_the_paper_notes_measured():
-    study = load_study("mini-cifar")
+    study = load_spec("mini-cifar")
     assert (study.dataset.name, study.dataset.resolution, study.model.name) == ("cifar10", 16, "resnet14")
     assert (study.training.lr, study.training.batch_size, study.training.steps) == (0.3, 128, 6000)
     assert study.training.milestone_steps() == (3000, 4500)
@@ -48,7 +50,7 @@ def test_mini_cifar_is_the_setting_the_paper_notes_measured():
 
 
 def test_the_papers_recipe_has_its_steps_levels_and_models():
-    study = load_study("cifar10-resnet20")
+    study = load_spec("cifar10-resnet20")
     assert study.training.steps == 62400
     assert study.training.milestone_steps() == (31200, 46800)
     assert (study.pruning.levels, study.pruning.fraction, study.replicates) == (20, 0.2, 4)
@@ -78,8 +80,8 @@ def test_the_papers_recipe_has_its_steps_levels_and_models():
         ("arms.easiest32@4.pretrain.subset.balanced=true", lambda s: _subset(s).balanced),
         ("arms.easiest32@4.pretrain.subset.kind=random", lambda s: s.arms["easiest32@4"].pretrain.subset.size == 32),
         ("arms.easiest32@4.pretrain.subset.kind=all", lambda s: s.arms["easiest32@4"].pretrain.subset.is_everything),
-        ("arms.all@4.training.lr=0.7", lambda s: s.arm_training("all@4").lr == 0.7),
-        ("arms.all@4.pruning.levels=1", lambda s: s.arm_pruning("all@4").levels == 1),
+        ("arms.all@4.training.lr=0.7", lambda s: s.arm("all@4").training.lr == 0.7),
+        ("arms.all@4.pruning.levels=1", lambda s: s.arm("all@4").pruning.levels == 1),
     ],
 )
 def test_set_reaches_every_key_that_others_rely_on(tiny_text, setting, read):
@@ -104,11 +106,11 @@ def _subset(study):
         ("pruning.rule=best", r"pruning\.rule: .*'exact' or 'threshold'"),
         ("arms.all@4.pretrain.steps=13", r"13.*training\.steps is 12"),
         ("arms.easiest32@4.pretrain.subset.score=grand", r"'grand'.*el2n"),
-        ("arms.easiest32@4.pretrain.subset.size=null", "needs size or share"),
+        ("arms.easiest32@4.pretrain.subset.size=null", "lacks size or fraction"),
         ("children=1", "2 or more"),
         ("arms.all@4.training.lr=-1", r"  - arms\.all@4\.training\.lr: Input should be greater than 0 \(came: -1\)\n"),
         ("arms.all@4.pruning={rule: foo, fraction: 2}", r"(?s)2 problem.*pruning\.fraction.*pruning\.rule: .*'foo'\)"),
-        ("arms.all@4.training.stepz=3", r"arms\.all@4\.training\.stepz is no key"),
+        ("arms.all@4.training.stepz=3", r"arms\.all@4\.training\.stepz: unknown key"),
         ("study=a b", r"- study: expected letters, digits, _ \+ @ -, beginning with a letter or digit \(came: 'a b'\)"),
         ("scores.a b={kind: el2n}", r"- scores\.a b: expected letters, digits"),
         ("arms={a b: {}}", r"- arms\.a b: expected letters, digits"),
@@ -128,7 +130,7 @@ def test_what_is_not_legal_is_named_by_its_path(tiny_text, setting, message):
     [
         ("{kind: all, offset: 3}", "offset has no effect on a subset of kind 'all'"),
         ("{kind: random, like: easiest32@4, size: 32}", "size has no effect on a subset like 'easiest32@4'"),
-        ("{kind: random, like: easiest32@4, share: 0.5}", "share has no effect on a subset like"),
+        ("{kind: random, like: easiest32@4, fraction: 0.5}", "fraction has no effect on a subset like"),
         ("{kind: easiest, size: 32, offset: 3}", "offset has no effect on a subset of kind 'easiest'"),
         ("{kind: random, size: 32, indices: [1, 2]}", "indices has no effect on a subset of kind 'random'"),
         ("{kind: indices, indices: [1, 2, 7, 2]}", "indices names example 2 more than once"),
@@ -145,8 +147,8 @@ def test_a_subset_of_a_kind_of_another_package_may_have_any_keys(tiny_text):
     assert study.arms["all@4"].pretrain.subset.offset == 3
 
 
-def test_a_share_of_labels_from_a_file_is_refused(tiny_text):
-    with pytest.raises(StudyError, match="label_noise: fraction has no effect on labels of kind file"):
+def test_a_fraction_of_labels_from_a_file_is_refused(tiny_text):
+    with pytest.raises(StudyError, match="label_noise: fraction has no effect on labels of kind 'file'"):
         parse_study(tiny_text, ["label_noise={kind: file, path: labels.npy, fraction: 0.5}"])
 
 
@@ -174,16 +176,16 @@ def test_text_that_is_no_study_is_refused(text):
         parse_study(text)
 
 
-def test_an_unknown_recipe_lists_the_known():
+def test_an_unknown_study_lists_the_known():
     with pytest.raises(UnknownName, match=r"quickstar'[\s\S]*mini-cifar, quickstart[\s\S]*'quickstart'"):
-        load_study("quickstar")
+        load_spec("quickstar")
     with pytest.raises(UnknownName):
-        recipe_text("../spec")
+        builtin_text("../spec")
 
 
 def test_a_missing_file_is_a_clear_error(tmp_path):
     with pytest.raises(StudyError, match="No such file"):
-        load_study(str(tmp_path / "none.yaml"))
+        load_spec(str(tmp_path / "none.yaml"))
 
 
 def test_arms_can_be_limited(tiny_text):
@@ -214,7 +216,7 @@ def test_any_yaml_gives_a_study_or_a_message_for_the_user(content):
 
 def test_a_study_is_checked_without_torch():
     script = (
-        "import sys; from ticketdiet.studies.load import load_study\n"
-        "load_study('quickstart'); assert 'torch' not in sys.modules\n"
+        "import sys; from ticketdiet.studies.load import load_spec\n"
+        "load_spec('quickstart'); assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -6,18 +6,15 @@ import torch
 
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.data.images import load_images
-from ticketdiet.data.noise import add_label_noise
+from ticketdiet.landscape.gradient_agreement import gradient_agreement
 from ticketdiet.models.build import build_model
-from ticketdiet.reports.diet_figures import diet_figures
 from ticketdiet.reports.diet_report import read_scores, read_subset
+from ticketdiet.reports.drawing import draw_figures
 from ticketdiet.reports.per_example_report import example_rows, first_rows, group_rows
-from ticketdiet.reports.reading import read_rows
-from ticketdiet.reports.study_figures import study_figures
-from ticketdiet.scores.agreement import gradient_agreement
+from ticketdiet.reports.reading import read_rows, read_study
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.planner import plan_study
-from ticketdiet.studies.run import run_plan
+from ticketdiet.studies.plan import plan_study
 from ticketdiet.training.batch_norm import recalibrated
 from ticketdiet.training.batches import ImageBatches
 from ticketdiet.training.evaluation import evaluate
@@ -49,10 +46,10 @@ arms:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, run_tiny):
     store = ResultStore.open(tmp_path_factory.mktemp("own") / "store")
     plan = plan_study(parse_study(STUDY))
-    run_plan(plan, store, workers=1)
+    run_tiny(plan, store)
     return plan, store, load_images("digits", limit=EXAMPLES).train
 
 
@@ -65,8 +62,8 @@ def stage_of(plan, kind, arm, replicate=0, level=-1):
 
 def seen_labels(plan, train, arm, replicate):
     """The labels that pre-training sees, drawn again from the seed that its stage records."""
-    noise = stage_of(plan, "pretrain", arm, replicate).spec["label_noise"]
-    return add_label_noise(train.labels, num_classes=10, fraction=noise["fraction"], seed=noise["seed"]).labels
+    noise = stage_of(plan, "pretrain", arm, replicate).label_noise
+    return noise.apply(train.labels.numpy(), 10, None).labels
 
 
 def test_the_subset_of_each_replicate_is_the_easiest_by_its_own_scores(finished):
@@ -78,8 +75,8 @@ def test_the_subset_of_each_replicate_is_the_easiest_by_its_own_scores(finished)
         values, inside = scores[replicate].mean, np.isin(np.arange(EXAMPLES), chosen.indices)
         assert values[inside].max() <= values[~inside].min()
         assert np.array_equal(chosen.scores.matrix, scores[replicate].matrix)
-        assert scores[replicate].recipe["replicate"] == replicate
-    assert "replicate" not in read_scores(plan, store, "shared", 1).recipe
+        assert scores[replicate].provenance["replicate"] == replicate
+    assert "replicate" not in read_scores(plan, store, "shared", 1).provenance
 
 
 def test_each_replicates_scores_are_judged_by_its_own_wrong_labels(finished):
@@ -205,8 +202,8 @@ def test_single_examples_stand_beside_the_scores_of_their_familys_replicate(fini
 
 def test_figures_draw_the_scores_of_replicate_0_and_say_so(finished):
     plan, store, _ = finished
-    drawn = study_figures(plan, store, read_rows(plan, store)) | diet_figures(plan, store)
+    drawn = dict(draw_figures(read_study(plan, store)))
     for name in ("diet_el2n", "barrier_against_el2n"):
-        assert "replicate 0" in str(drawn[name]._suptitle.get_text()), name
+        assert "replicate 0" in str(drawn[name].get_suptitle()), name
     for name in ("diet_shared", "barrier_against_shared"):
-        assert "replicate" not in str(drawn[name]._suptitle.get_text()), name
+        assert "replicate" not in str(drawn[name].get_suptitle()), name

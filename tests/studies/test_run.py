@@ -6,10 +6,9 @@ import torch
 from ticketdiet.core.errors import StagesFailed, StoreError
 from ticketdiet.reports.reading import read_rows
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies import run as run_module
 from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.planner import plan_study
-from ticketdiet.studies.run import RunObserver, run_plan, stages_left
+from ticketdiet.studies.plan import plan_study
+from ticketdiet.studies.run import RunObserver, stages_left
 from ticketdiet.tickets.pruning import prune
 from ticketdiet.training.evaluation import evaluate
 
@@ -35,19 +34,11 @@ class Log(RunObserver):
         return [what for event, what in self.events if event == kind]
 
 
-def contents(store, plan):
-    """Every file of every result by checksum: what must not depend on how the run went."""
-    return {
-        address: {name: record.sha256 for name, record in store.manifest(address).files.items()}
-        for address in plan.stages
-    }
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_text):
+def finished(tmp_path_factory, tiny_text, run_tiny):
     store = ResultStore.open(tmp_path_factory.mktemp("finished") / "store")
     plan = plan_study(parse_study(tiny_text, ["children=2"]))
-    run_plan(plan, store, workers=1)
+    run_tiny(plan, store)
     return plan, store
 
 
@@ -61,19 +52,20 @@ def test_a_study_runs_from_images_to_rows(finished):
     assert set(rows.address) <= set(plan.stages)
 
 
-def test_a_second_run_does_nothing(finished):
+def test_a_second_run_does_nothing(finished, run_tiny):
     plan, store = finished
     log = Log()
-    outcome = run_plan(plan, store, workers=1, observer=log)
+    outcome = run_tiny(plan, store, observer=log)
     assert (outcome.made, outcome.kept) == (0, len(plan.stages))
     assert log.events == []
 
 
-def test_two_processes_of_one_thread_give_the_results_of_one_process_of_one_thread(finished, tmp_path, monkeypatch):
+def test_two_processes_of_one_thread_give_the_results_of_one_process_of_one_thread(
+    finished, tmp_path, run_tiny, contents
+):
     plan, store = finished
-    monkeypatch.setattr(run_module, "cpu_count", lambda: 2)
     other = ResultStore.open(tmp_path / "other")
-    run_plan(plan, other, workers=2)
+    run_tiny(plan, other, workers=2)
     assert contents(other, plan) == contents(store, plan)
 
 
@@ -106,7 +98,7 @@ def test_rows_agree_with_evaluating_the_stored_weights(finished):
 
 def test_arms_at_one_replicate_share_their_initialisation(finished):
     plan, store = finished
-    none = next(s for s in plan.stages.values() if s.kind == "pretrain" and s.spec["steps"] == 0)
+    none = next(s for s in plan.stages.values() if s.kind == "pretrain" and s.steps == 0)
     from ticketdiet.core.seeds import RunSeeds
     from ticketdiet.models.build import build_model
 
@@ -145,7 +137,7 @@ def test_barrier_rows_are_one_a_pair_and_one_a_family(finished):
     assert sorted(own.pair) == ["child1-child2", "family", "parent-child1", "parent-child2"]
     family = own[own.pair == "family"].value.iloc[0]
     assert family == pytest.approx(own[own.pair != "family"].value.mean())
-    assert set(rows[rows.metric == "connected_share"].tolerance) == {0.1}
+    assert set(rows[rows.metric == "connected_fraction"].tolerance) == {0.1}
 
 
 def flip_a_byte(store, address, name):
@@ -158,25 +150,25 @@ def flip_a_byte(store, address, name):
 
 
 @pytest.fixture
-def damaged(plan_tiny, store):
+def damaged(plan_tiny, store, run_tiny, contents):
     plan = plan_tiny("arms.easiest32@4.pretrain.steps=0", "pruning.levels=1")
-    run_plan(plan, store, workers=1)
+    run_tiny(plan, store)
     before = contents(store, plan)
-    victim = next(s.address for s in plan.stages.values() if s.kind == "level" and s.spec["level"] == 0)
+    victim = next(s.address for s in plan.stages.values() if s.kind == "level" and s.level == 0)
     flip_a_byte(store, victim, "weights.safetensors")
     return plan, store, victim, before
 
 
-def test_a_damaged_result_is_named_made_again_and_others_are_not_touched(damaged):
+def test_a_damaged_result_is_named_made_again_and_others_are_not_touched(damaged, run_tiny, contents):
     plan, store, victim, before = damaged
     log = Log()
-    run_plan(plan, store, workers=1, observer=log)
+    run_tiny(plan, store, observer=log)
     assert log.of("set aside") == [victim]
     assert log.of("started") == [victim]
     assert contents(store, plan) == before
 
 
-def test_damage_found_only_when_an_input_is_read_is_mended_too(damaged, monkeypatch):
+def test_damage_found_only_when_an_input_is_read_is_mended_too(damaged, monkeypatch, run_tiny, contents):
     plan, store, victim, before = damaged
     child = next(s.address for s in plan.stages.values() if s.inputs.get("previous") == victim)
     store.discard(child)
@@ -193,41 +185,41 @@ def test_damage_found_only_when_an_input_is_read_is_mended_too(damaged, monkeypa
 
     monkeypatch.setattr(ResultStore, "check", overlook)
     log = Log()
-    run_plan(plan, store, workers=1, observer=log)
+    run_tiny(plan, store, observer=log)
     assert log.of("set aside") == [victim]
     assert contents(store, plan) == before
 
 
-def test_a_diverging_arm_fails_alone_and_the_run_says_so(plan_tiny, store):
+def test_a_diverging_arm_fails_alone_and_the_run_says_so(plan_tiny, store, run_tiny):
     plan = plan_tiny("arms.all@4.training={lr: 1.0e+30, precision: float32}")
     log = Log()
     with pytest.raises(
         StagesFailed, match=r"1 stage\(s\) failed[\s\S]*pretrain · all@4[\s\S]*not finite|stopped being finite"
     ):
-        run_plan(plan, store, workers=1, observer=log)
+        run_tiny(plan, store, observer=log)
     left = {plan.stages[address].uses[0].arm for address in stages_left(plan, store)}
     assert left == {"all@4"}
 
 
-def test_layers_that_lose_all_weights_are_warned_of_by_name(plan_tiny, store):
+def test_layers_that_lose_all_weights_are_warned_of_by_name(plan_tiny, store, run_tiny):
     plan = plan_tiny("arms.easiest32@4.pretrain.steps=0", "pruning.levels=2", "pruning.fraction=0.97")
     log = Log()
-    run_plan(plan, store, workers=1, observer=log)
+    run_tiny(plan, store, observer=log)
     assert any("every weight of layer" in text for text in log.of("warning"))
 
 
-def test_a_store_that_fails_stops_the_run(plan_tiny, store, monkeypatch):
+def test_a_store_that_fails_stops_the_run(plan_tiny, store, monkeypatch, run_tiny):
     def full(*args, **kwargs):
         raise StoreError("disk full.")
 
     monkeypatch.setattr(ResultStore, "write", full)
     with pytest.raises(StoreError, match="disk full"):
-        run_plan(plan_tiny(), store, workers=1)
+        run_tiny(plan_tiny(), store)
 
 
-def test_data_that_changed_since_planning_are_refused(plan_tiny, store):
+def test_data_that_changed_since_planning_are_refused(plan_tiny, store, run_tiny):
     plan = plan_tiny()
     spec = plan.study.dataset.model_copy(update={"limit": 97})
     stages = {address: dataclasses.replace(stage, dataset=spec) for address, stage in plan.stages.items()}
-    with pytest.raises(StagesFailed, match="planned was"):
-        run_plan(dataclasses.replace(plan, stages=stages), store, workers=1)
+    with pytest.raises(StagesFailed, match="The study was planned for"):
+        run_tiny(dataclasses.replace(plan, stages=stages), store)

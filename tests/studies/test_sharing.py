@@ -6,6 +6,7 @@ import textwrap
 import threading
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,13 @@ from ticketdiet.landscape.rewind_search import ConnectedWhen
 from ticketdiet.store.drivers import Driver
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies import run as run_module
+from ticketdiet.studies.find_rewind import find_rewinding_point
 from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.planner import plan_study
-from ticketdiet.studies.rewinding_point import find_rewinding_point
-from ticketdiet.studies.run import RunObserver, run_plan, stages_left
+from ticketdiet.studies.plan import plan_study
+from ticketdiet.studies.run import RunObserver, stages_left
 
 # Two chains that do not wait for each other, and a family of children.
+ONE: dict[str, Any] = {"workers": 1, "threads": 1}
 SETTINGS = ["scores={}", "arms={none@0: {}, all@4: {pretrain: {steps: 4}}}", "pruning.levels=1", "children=2"]
 
 RUN = textwrap.dedent("""
@@ -28,9 +30,8 @@ RUN = textwrap.dedent("""
     torch.set_num_threads(1)
     from ticketdiet.store.results import ResultStore
     from ticketdiet.studies.load import parse_study
-    from ticketdiet.studies.planner import plan_study
+    from ticketdiet.studies.plan import plan_study
     from ticketdiet.studies import run
-    run.cpu_count = lambda: 1
     plan = plan_study(parse_study(open(sys.argv[1]).read(), sys.argv[4:]))
     store = ResultStore.open(sys.argv[2])
     print("ready", flush=True)
@@ -40,7 +41,7 @@ RUN = textwrap.dedent("""
             if sys.argv[3] == "holds":
                 print("started", flush=True)
                 sys.stdin.readline()
-    print(run.run_plan(plan, store, workers=1, observer=Tell()).made, flush=True)
+    print(run.run_plan(plan, store, workers=1, threads=1, observer=Tell()).made, flush=True)
 """)
 
 
@@ -57,7 +58,7 @@ def process(tiny_text, tmp_path, store):
 
     def start(mode):
         command = [sys.executable, "-c", RUN, str(tmp_path / "tiny.yaml"), store.url, mode, *SETTINGS]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen(command, **pipes))
         return started[-1]
 
@@ -71,26 +72,19 @@ def go(process):
     print(file=process.stdin, flush=True)
 
 
-def contents(store, plan):
-    return {
-        address: {name: record.sha256 for name, record in store.manifest(address).files.items()}
-        for address in plan.stages
-    }
-
-
 def left_behind(store):
     return [entry.name for name in ("drivers", "leases", "tmp", "damaged") for entry in store._place.children(name)]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_text, tmp_path_factory):
+def undisturbed(tiny_text, tmp_path_factory, run_tiny, contents):
     plan = plan_study(parse_study(tiny_text, SETTINGS))
     store = ResultStore.open(tmp_path_factory.mktemp("undisturbed"))
-    run_plan(plan, store, workers=1)
+    run_tiny(plan, store)
     return contents(store, plan)
 
 
-def test_three_processes_at_once_make_every_stage_once(process, plan, store, undisturbed):
+def test_three_processes_at_once_make_every_stage_once(process, plan, store, undisturbed, contents):
     runs = [process("runs") for _ in range(3)]
     assert [run.stdout.readline() for run in runs] == ["ready\n"] * 3
     for run in runs:
@@ -102,7 +96,9 @@ def test_three_processes_at_once_make_every_stage_once(process, plan, store, und
     assert left_behind(store) == []
 
 
-def test_the_stages_of_a_killed_run_are_taken_over_at_once(process, plan, store, undisturbed, monkeypatch):
+def test_the_stages_of_a_killed_run_are_taken_over_at_once(
+    process, plan, store, undisturbed, monkeypatch, run_tiny, contents
+):
     run = process("holds")
     assert run.stdout.readline() == "ready\n"
     go(run)
@@ -111,7 +107,7 @@ def test_the_stages_of_a_killed_run_are_taken_over_at_once(process, plan, store,
     run.wait()
     assert [entry.is_directory for entry in store._place.children("leases")] == [False]
     monkeypatch.setattr(Driver, "wait", None)  # it never has to
-    assert run_plan(plan, store, workers=1).made == len(plan.stages)
+    assert run_tiny(plan, store).made == len(plan.stages)
     assert contents(store, plan) == undisturbed
     assert left_behind(store) == []
 
@@ -142,13 +138,15 @@ class Notes(RunObserver):
         self._when_waiting()
 
 
-def test_a_run_does_what_it_can_while_another_holds_a_stage_and_then_adopts_it(plan, store, undisturbed):
+def test_a_run_does_what_it_can_while_another_holds_a_stage_and_then_adopts_it(
+    plan, store, undisturbed, run_tiny, contents
+):
     holds, outcomes = Holds(), []
-    other = threading.Thread(target=lambda: outcomes.append(run_plan(plan, store, workers=1, observer=holds)))
+    other = threading.Thread(target=lambda: outcomes.append(run_tiny(plan, store, observer=holds)))
     other.start()
     assert holds.started_one.wait(120)
     notes = Notes(holds.go_on.set)
-    outcomes.append(run_plan(plan, store, workers=1, observer=notes))
+    outcomes.append(run_tiny(plan, store, observer=notes))
     other.join()
     held, holder = notes.waits[0]
     assert holder.startswith("process ")
@@ -173,12 +171,12 @@ class Interrupts(RunObserver):
         raise KeyboardInterrupt
 
 
-def test_a_run_that_is_interrupted_or_fails_gives_its_leases_back(plan, plan_tiny, store):
+def test_a_run_that_is_interrupted_or_fails_gives_its_leases_back(plan, plan_tiny, store, run_tiny):
     with pytest.raises(KeyboardInterrupt):
-        run_plan(plan, store, workers=1, observer=Interrupts())
+        run_tiny(plan, store, observer=Interrupts())
     assert left_behind(store) == []
     with pytest.raises(StagesFailed):
-        run_plan(plan_tiny("arms.all@4.training={lr: 1.0e+30}", "pruning.levels=0"), store, workers=1)
+        run_tiny(plan_tiny("arms.all@4.training={lr: 1.0e+30}", "pruning.levels=0"), store)
     assert left_behind(store) == []
 
 
@@ -192,9 +190,9 @@ class Collects(RunObserver):
         self.collected.append(self.store.collect((), dry_run=False, older_than=-10))
 
 
-def test_collecting_garbage_takes_nothing_that_a_run_needs(plan, store, undisturbed):
+def test_collecting_garbage_takes_nothing_that_a_run_needs(plan, store, undisturbed, run_tiny, contents):
     collects = Collects(store)
-    assert run_plan(plan, store, workers=1, observer=collects).made == len(plan.stages)
+    assert run_tiny(plan, store, observer=collects).made == len(plan.stages)
     assert all(found.addresses == () and found.drivers for found in collects.collected)
     assert contents(store, plan) == undisturbed
     found = store.collect((), dry_run=False)
@@ -203,38 +201,41 @@ def test_collecting_garbage_takes_nothing_that_a_run_needs(plan, store, undistur
 
 def test_a_search_for_the_rewinding_point_keeps_what_it_found_between_its_plans(tiny_text, store):
     study = parse_study(tiny_text, ["scores={}", "arms={none@0: {}, all@4: {pretrain: {steps: 4}}}"])
-    never = ConnectedWhen(max_barrier=-1e9)
-    found = find_rewinding_point(study, store, rule=never, candidates=(0, 1, 2), workers=1, observer=Collects(store))
+    options: dict[str, Any] = {"rule": ConnectedWhen(max_barrier=-1e9), "candidates": (0, 1, 2), **ONE}
+    found = find_rewinding_point(study, store, observer=Collects(store), **options)
     assert len(found.answer.evidence) == 2
     assert all(store.has(address) for address in found.addresses.values())
 
 
-def test_a_store_in_memory_is_refused_for_several_workers_and_worked_by_one_by_default(plan_tiny, monkeypatch):
-    monkeypatch.setattr(run_module, "cpu_count", lambda: 2)
+def test_a_store_in_memory_is_refused_for_several_workers_and_worked_by_one_by_default(
+    plan_tiny, monkeypatch, run_tiny
+):
+    monkeypatch.setattr(run_module, "default_workers", lambda plan, devices: 2)
     plan = plan_tiny("pruning.levels=0", "scores={}", "arms={none@0: {}}")
     store = ResultStore.open(f"memory://{uuid.uuid4().hex}")
     with pytest.raises(UserError, match=r"2 workers on the store memory://(.|\n)*--workers 1, or a folder"):
-        run_plan(plan, store, workers=2)
+        run_tiny(plan, store, workers=2)
     assert store.addresses() == []
     monkeypatch.setattr(run_module, "Processes", None)
-    assert run_plan(plan, store).made == len(plan.stages)
+    assert run_tiny(plan, store, workers=None).made == len(plan.stages)
     assert stages_left(plan, store) == {}
 
 
 def test_a_search_in_memory_is_worked_by_one_by_default(tiny_text, monkeypatch):
-    monkeypatch.setattr("ticketdiet.studies.rewinding_point.cpu_count", lambda: 2)
+    monkeypatch.setattr("ticketdiet.studies.find_rewind._default_workers", lambda probing, devices: 2)
     study = parse_study(tiny_text, ["scores={}", "arms={none@0: {}}"])
     store = ResultStore.open(f"memory://{uuid.uuid4().hex}")
     always = ConnectedWhen(max_barrier=1e9)
-    assert find_rewinding_point(study, store, rule=always, candidates=(0,)).k == 0
+    assert find_rewinding_point(study, store, rule=always, candidates=(0,), threads=1).k == 0
 
 
-def test_a_run_that_consumes_exchanged_weights_notices_and_mends_them(plan, undisturbed):
+def test_a_run_that_consumes_exchanged_weights_notices_and_mends_them(plan, undisturbed, run_tiny, contents):
     store = ResultStore.open(f"memory://{uuid.uuid4().hex}")
-    run_plan(plan, store)
-    dense = [s for s in plan.stages.values() if s.kind == "level" and s.spec["level"] == 0]
+    run_tiny(plan, store)
+    dense = [s for s in plan.stages.values() if s.kind == "level" and s.level == 0]
     one, other = (_weights_of(store, stage.address) for stage in dense[:2])
-    files = store._place._files
+    place: Any = store._place
+    files = place._files
     first, second = files.cat_file(one), files.cat_file(other)
     files.pipe_file(one, second)
     files.pipe_file(other, first)
@@ -245,7 +246,7 @@ def test_a_run_that_consumes_exchanged_weights_notices_and_mends_them(plan, undi
     for stage in plan.stages.values():
         if stage.inputs.get("previous") in (dense[0].address, dense[1].address):
             store.discard(stage.address)
-    run_plan(plan, store)
+    run_tiny(plan, store)
     assert store.verify() == []
     assert contents(store, plan) == undisturbed
 
@@ -255,9 +256,11 @@ def _weights_of(store, address):
     return f"{store._place._root}/results/{address[:2]}/{address}/{record.path}"
 
 
-def test_an_input_that_another_run_mends_meanwhile_is_no_failure(plan, store, undisturbed, monkeypatch):
+def test_an_input_that_another_run_mends_meanwhile_is_no_failure(
+    plan, store, undisturbed, monkeypatch, run_tiny, contents
+):
     """One run reads a damaged input; before it looks again, another has set it aside and made it anew."""
-    run_plan(plan, store, workers=1)
+    run_tiny(plan, store)
     level = next(s for s in plan.stages.values() if s.kind == "level" and "previous" in s.inputs)
     victim = level.inputs["previous"]
     path = next(Path(store.url).rglob(f"{victim}/weights.safetensors"))
@@ -280,5 +283,5 @@ def test_an_input_that_another_run_mends_meanwhile_is_no_failure(plan, store, un
 
     monkeypatch.setattr(ResultStore, "check", check)
     monkeypatch.setattr(ResultStore, "inspect", inspect)
-    assert run_plan(plan, store, workers=1).made == 1
+    assert run_tiny(plan, store).made == 1
     assert contents(store, plan) == undisturbed

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ticketdiet.core.errors import StudyError, UserError
-from ticketdiet.studies.load import load_study, parse_study
+from ticketdiet.studies.load import load_spec, parse_study
 from ticketdiet.studies.yaml_text import MOST_CHARACTERS, MOST_LEVELS, MOST_VALUES, parse_yaml
 
 
@@ -151,7 +151,7 @@ def test_an_alias_is_a_copy_that_set_changes_alone(tiny_text):
     )
     text = text.replace("  none@0: {training: *t}\n", "") + "  none@0: {training: *t}\n"
     study = parse_study(text, ["arms.all@4.training.lr=0.7"])
-    assert (study.arm_training("all@4").lr, study.arm_training("none@0").lr) == (0.7, 0.1)
+    assert (study.arm("all@4").training.lr, study.arm("none@0").training.lr) == (0.7, 0.1)
 
 
 PLAIN = st.recursive(
@@ -232,8 +232,8 @@ def test_a_study_is_read_from_regular_files_alone(tmp_path):
     }
     for name, reason in wrong.items():
         with pytest.raises(StudyError, match=reason):
-            load_study(str(tmp_path / name))
+            load_spec(str(tmp_path / name))
     with pytest.raises(StudyError, match="Not a regular file"):
-        load_study("/dev/zero")
+        load_spec("/dev/zero")
     with pytest.raises(UserError):
-        load_study("x" * 5000)
+        load_spec("x" * 5000)

@@ -64,14 +64,14 @@ def test_no_criterion_changes_the_network_or_a_generator(name, make_model, image
     model[0].weight.grad = torch.ones_like(model[0].weight)
     model[3].eval()
     before, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
-    chance, numpy_chance = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    chance, numpy_chance = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].tolist()
     first, second = (find_mask(name, MaskSubject(model, 0.3, images=images)) for _ in range(2))
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert modes == [module.training for module in model.modules()]
     assert bool((model[0].weight.grad == 1).all())
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert torch.equal(chance, torch.get_rng_state())
-    assert numpy_chance == np.random.get_state()[1].tolist()
+    assert numpy_chance == np.random.get_state(legacy=False)["state"]["key"].tolist()
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
@@ -159,7 +159,7 @@ def test_synflow_needs_no_images_when_the_shape_is_given(make_model, images):
 
 
 def test_a_criterion_of_ones_own_only_says_its_scores(make_model):
-    class Smallest(MASK_CRITERIA.get("magnitude")):
+    class Smallest(MASK_CRITERIA.get("magnitude")):  # type: ignore[misc]
         def scores(self, subject):
             return {name: -score for name, score in super().scores(subject).items()}
 

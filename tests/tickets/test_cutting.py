@@ -90,7 +90,7 @@ def test_the_density_of_a_mask_gives_back_its_count(total, data):
 
 @pytest.mark.parametrize("wrong", [0.0, -0.1, 1.01, 20, float("nan"), 0.01])
 def test_a_density_that_keeps_nothing_or_too_much_is_refused(wrong):
-    with pytest.raises(UserError, match=r"share in \(0, 1\]"):
+    with pytest.raises(UserError, match=r"fraction in \(0, 1\]"):
         mask_from_scores({"weight": torch.rand(5, 4)}, wrong)
 
 
@@ -101,7 +101,7 @@ def test_scores_that_have_no_rank_are_refused_by_name():
 
 def test_an_unknown_scope_is_refused():
     with pytest.raises(UnknownName, match="one of: global, layer"):
-        mask_from_scores({"a": torch.ones(2, 2)}, 0.5, scope="network")
+        mask_from_scores({"a": torch.ones(2, 2)}, 0.5, scope="network")  # type: ignore[arg-type]
 
 
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 50), min_size=1), st.data())

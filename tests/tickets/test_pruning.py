@@ -183,7 +183,7 @@ def test_a_fraction_outside_zero_and_one_is_refused(fraction):
 
 def test_an_unknown_rule_lists_the_known_ones():
     with pytest.raises(UnknownName, match="one of: exact, threshold"):
-        prune(FIXED, None, 0.2, "layerwise")
+        prune(FIXED, None, 0.2, "layerwise")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -194,7 +194,7 @@ def test_a_kept_weight_that_is_not_finite_is_refused_by_name(value):
 
 
 def test_weights_without_anything_prunable_are_refused():
-    with pytest.raises(UserError, match=r"no prunable weight among: a, norm\.weight"):
+    with pytest.raises(UserError, match=r"No weight is prunable among: a, norm\.weight"):
         prune({"a": torch.ones(2, 2), "norm.weight": torch.ones(2)})
 
 

@@ -55,7 +55,7 @@ def test_fine_tuning_after_a_cosine_has_no_last_rate_and_goes_at_the_one_that_is
     cosine = Recipe(steps=120, batch_size=8, lr=0.1, schedule="cosine", warmup_steps=3)
     with pytest.raises(
         UserError,
-        match=r"whose last rate is 1\.7e-05 of a first rate of 0\.1[\s\S]*rate of fine_tune, for example",
+        match=r"whose last rate is 1\.7e-05 after a first rate of 0\.1[\s\S]*rate of fine_tune, for example",
     ):
         restart("fine_tune", point, trained, mask, cosine, 2)
     start = restart("fine_tune", point, trained, mask, cosine, 2, options={"lr": 0.02})
@@ -102,7 +102,7 @@ def test_an_unknown_policy_and_a_step_beyond_the_end_are_refused(ticket):
     point, trained, mask = ticket
     with pytest.raises(UnknownName, match="one of: fine_tune, learning_rate, weights"):
         restart("weight", point, trained, mask, RECIPE, 2)
-    with pytest.raises(UserError, match="a restart at step 9 of 8"):
+    with pytest.raises(UserError, match="a restart at step 9 of a training of 8 steps"):
         restart("weights", point, trained, mask, RECIPE, 9)
 
 

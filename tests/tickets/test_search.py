@@ -1,5 +1,6 @@
 import copy
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,8 @@ TRAIN, TEST = points(64, 1), points(40, 2)
 
 
 def search(model, **options):
-    return find_ticket(model, TRAIN, TEST, **{"recipe": RECIPE, "pretrain_steps": 5, "levels": 3} | options)
+    given: dict[str, Any] = {"recipe": RECIPE, "pretrain_steps": 5, "levels": 3} | options
+    return find_ticket(model, TRAIN, TEST, **given)
 
 
 def test_a_search_finds_a_sparse_network_that_classifies(mlp):
@@ -178,11 +180,11 @@ def test_the_matching_level_is_the_sparsest_within_tolerance(tolerance):
         ({"levels": -1}, UserError, "levels=-1"),
         ({"fraction": 1.0}, UserError, "strictly between 0 and 1"),
         ({"rule": "layerwise"}, UnknownName, "exact, threshold"),
-        ({"ignore": ["1.weight"]}, UserError, "cannot ignore"),
+        ({"ignore": ["1.weight"]}, UserError, "cannot be ignored"),
         ({"pretrain_steps": 31}, UserError, "k <= T"),
-        ({"subset": np.arange(8)}, DataError, "8 examples with batches of 16"),
-        ({"subset": np.arange(1, 65)}, DataError, "index 64, which is none of the candidates"),
-        ({"subset": [-1, *range(63)]}, DataError, "index -1, which is none of the candidates"),
+        ({"subset": np.arange(8)}, DataError, "8 examples to train on in batches of 16"),
+        ({"subset": np.arange(1, 65)}, DataError, "index 64 is not among the candidates"),
+        ({"subset": [-1, *range(63)]}, DataError, "index -1 is not among the candidates"),
         ({"subset": np.array([0, 0] * 32)}, DataError, "64 indices, of which 63 repeat others"),
         ({"subset": [0, 0], "pretrain_steps": 0}, DataError, "repeat others"),
         ({"subset": [0.5]}, DataError, "distinct integers among the 64 candidates"),
@@ -200,7 +202,7 @@ def test_what_cannot_be_searched_is_refused_before_any_level_is_trained(mlp, opt
 
 
 class Picture:
-    """Stands for a picture that no transform has turned into numbers."""
+    """A picture that no transform has converted into numbers."""
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,7 @@ def test_examples_that_are_none_are_refused(examples, message):
 def test_splits_that_are_prepared_differently_are_refused():
     pixels = torch.zeros(4, 3, 2, 2, dtype=torch.uint8)
     prepared = as_images((pixels.float(), torch.arange(4)))
-    with pytest.raises(DataError, match="both splits prepared alike"):
+    with pytest.raises(DataError, match="both splits prepared in the same way"):
         as_images((pixels, torch.arange(4)), like=prepared)
 
 

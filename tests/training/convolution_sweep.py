@@ -51,8 +51,8 @@ def pointwise():
     for inputs, stride, size in itertools.product(NARROW, strides, sizes):
         for layout in ("contiguous", "channels-last", "inputs", "weights"):
             yield Case(inputs, 2 * inputs, size, (1, 1), stride, layout=layout)
-    for inputs, size, batch in itertools.product(NARROW, (2, 32, 64), (1, 9)):
-        yield Case(inputs, 2 * inputs, (size, size), (1, 1), (2, 2), batch=batch, bias=True)
+    for inputs, side, batch in itertools.product(NARROW, (2, 32, 64), (1, 9)):
+        yield Case(inputs, 2 * inputs, (side, side), (1, 1), (2, 2), batch=batch, bias=True)
     for inputs, outputs in itertools.product(NARROW, (1, 3, 64)):
         yield Case(inputs, outputs, (16, 16), (1, 1), (2, 2))
         yield Case(inputs, outputs, (14, 14), (1, 1), (2, 2), (1, 1))
@@ -93,8 +93,8 @@ def other_dimensions():
         for length in (32, 4096):
             yield Case(inputs, 2 * inputs, (length,), (kernel,), (stride,), layout=layout)
     for inputs, kernel, layout in itertools.product(NARROW[:20], (1, 3), ("contiguous", "channels-last")):
-        for stride in ((1, 1, 1), (2, 2, 2), (1, 2, 2), (1, 1, 2), (2, 1, 1)):
-            yield Case(inputs, inputs + 1, (4, 8, 8), (kernel,) * 3, stride, layout=layout, batch=2)
+        for steps in ((1, 1, 1), (2, 2, 2), (1, 2, 2), (1, 1, 2), (2, 1, 1)):
+            yield Case(inputs, inputs + 1, (4, 8, 8), (kernel,) * 3, steps, layout=layout, batch=2)
         yield Case(inputs, 4, (1, 16, 16), (1, 1, 1), (1, 2, 2), layout=layout)
         yield Case(inputs, 4, (16, 32, 32), (1, 1, 1), (2, 2, 2), layout=layout, batch=1)
 
@@ -134,8 +134,8 @@ def convolve(case, inputs, weight, bias):
     if case.transposed:
         # The output then has exactly ``stride`` times the size of the input, where the kernel is one place.
         more = {"output_padding": tuple(stride - 1 for stride in case.stride)}
-        operation = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[dimensions - 1]
-        return operation(inputs, weight, bias, groups=case.groups, **more, **common)
+        transposed = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[dimensions - 1]
+        return transposed(inputs, weight, bias, groups=case.groups, **more, **common)
     operation = (F.conv1d, F.conv2d, F.conv3d)[dimensions - 1]
     return operation(inputs, weight, bias, groups=case.groups, **common)
 

@@ -122,7 +122,7 @@ def test_prepared_float_inputs_are_taken_as_they_are():
 
 
 def test_fewer_examples_than_a_batch_is_an_error_with_the_way_out(images):
-    with pytest.raises(DataError, match=r"5 examples with batches of 8[\s\S]*smaller batch_size"):
+    with pytest.raises(DataError, match=r"5 examples to train on in batches of 8[\s\S]*smaller batch_size"):
         ImageBatches(images, RECIPE, SEEDS, np.arange(5))
 
 

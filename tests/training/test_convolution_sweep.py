@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def findings(family, threads, mode, environment):
             text=True,
             check=False,
         )
-        started = None
+        started: Any = None
         for line in map(json.loads, process.stdout.splitlines()):
             if "case" in line:
                 started = line

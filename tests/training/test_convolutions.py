@@ -4,6 +4,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.landscape.curvature import curvature_operator
+from ticketdiet.landscape.gradient_agreement import gradient_agreement
 from ticketdiet.models.build import build_model
-from ticketdiet.scores.agreement import gradient_agreement
 from ticketdiet.scores.gradient_norms import gradient_norms
 from ticketdiet.tickets.search import find_ticket
 from ticketdiet.tickets.sensitivity import snip_scores
@@ -143,7 +144,8 @@ def test_functions_and_layers_that_backward_runs_again_are_found_too(images, ree
 def test_a_weight_that_another_module_holds_or_makes_is_found_too(images):
     class Borrower(nn.Sequential):
         def forward(self, x):
-            return super().forward(F.conv2d(F.conv2d(x, self[0][0].weight, stride=2), self[0][0].weight, stride=2))
+            weight: Any = self.get_submodule("0.0").weight  # a parametrised weight is no parameter of the layer
+            return super().forward(F.conv2d(F.conv2d(x, weight, stride=2), weight, stride=2))
 
     model = seeded(lambda: Borrower(nn.Sequential(nn.Conv2d(3, 3, 1)), nn.Flatten(), nn.Linear(12, 4)))
     weight_norm(model[0][0])

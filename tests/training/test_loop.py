@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ticketdiet.core.errors import DataError, TrainingDiverged, UserError
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.training.evaluation import evaluate
-from ticketdiet.training.loop import TrainingState, train
+from ticketdiet.training.loop import DivergedAt, TrainingState, train
 from ticketdiet.training.observers import (
     BatchLossObserver,
     EvaluationObserver,
@@ -117,6 +117,7 @@ def test_a_non_finite_loss_stops_before_the_update_with_step_rate_and_last_good_
     recipe = Recipe(steps=30, batch_size=8, lr=1e20, precision="float32", schedule="constant")
     with pytest.raises(TrainingDiverged, match=r"step \d+ \(learning rate 1e\+20\)[\s\S]*lower training.lr") as caught:
         train(model, images, recipe, seeds=SEEDS)
+    assert isinstance(caught.value, DivergedAt)
     state = caught.value.state
     assert state.step > 0
     replay = train(make_model(), images, recipe, seeds=SEEDS, stop_step=state.step)

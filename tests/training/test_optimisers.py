@@ -96,8 +96,8 @@ def test_removed_weights_are_exactly_zero_under_every_optimiser(images, make_mod
     batches, removed = ImageBatches(images, recipe, SEEDS), some_mask()["0.weight"] == 0
     for step in range(12):
         engine.update(engine.forward(batches.batch(step))[1], 0.01, step)
-        assert (engine.model[0].weight[removed] == 0).all()
-    assert (engine.model[0].weight[~removed] != 0).all()
+        assert (engine.model.get_parameter("0.weight")[removed] == 0).all()
+    assert (engine.model.get_parameter("0.weight")[~removed] != 0).all()
 
 
 def test_sparse_kernels_train_under_adamw_as_the_stock_ones_do_to_rounding(images):

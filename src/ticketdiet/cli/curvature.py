@@ -1,8 +1,7 @@
-"""``curvature``: the loss around a stored network."""
+"""``ticketdiet curvature``: the curvature of the loss at a stored network."""
 
 from __future__ import annotations
 
-import enum
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,6 @@ import typer
 from ticketdiet.cli.networks import (
     Dataset,
     FromStudy,
-    Json,
     Limit,
     NetworkA,
     Opened,
@@ -21,12 +19,12 @@ from ticketdiet.cli.networks import (
     Split,
     choose_dataset,
     open_networks,
-    save_figures,
-    save_json,
     statistics_in_words,
 )
-from ticketdiet.cli.options import DEFAULT_STORE, Device, Settings, StoreUrl
+from ticketdiet.cli.options import DEFAULT_STORE, Device, Json, Settings, StoreUrl
+from ticketdiet.cli.output import save_figures, save_json, warn
 from ticketdiet.core.errors import UserError
+from ticketdiet.landscape.modes import CurvatureBatchNorm, CurvatureMatrix
 
 if TYPE_CHECKING:
     from ticketdiet.core.values import Images
@@ -34,26 +32,6 @@ if TYPE_CHECKING:
 
 LAGGING_STEPS = 200  # below it the running statistics of a rewinding point are warned about
 MATRIX_NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton"}
-
-
-class PointBatchNorm(enum.StrEnum):
-    """Which statistics BatchNorm uses."""
-
-    recalibrate = "recalibrate"
-    eval = "eval"
-    batch = "batch"
-
-
-class Matrix(enum.StrEnum):
-    """Which matrix."""
-
-    hessian = "hessian"
-    ggn = "ggn"
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command()(curvature)
 
 
 def curvature(
@@ -65,33 +43,39 @@ def curvature(
     resolution: Resolution = None,
     limit: Limit = None,
     root: Root = None,
-    matrix: Annotated[Matrix, typer.Option(help="hessian, or ggn for Gauss-Newton.")] = Matrix.hessian,
-    examples: Annotated[int, typer.Option(min=1, help="Examples that the loss is the mean of.")] = 1000,
+    matrix: Annotated[
+        CurvatureMatrix, typer.Option(help="Which matrix: hessian, or ggn for Gauss-Newton.")
+    ] = "hessian",
+    examples: Annotated[int, typer.Option(min=1, help="How many examples the loss is the mean of.")] = 1000,
     split: Split = "train",
-    top: Annotated[int, typer.Option(min=0, help="Largest eigenvalues; 0 for none.")] = 5,
-    trace: Annotated[bool, typer.Option("--trace", help="Estimate the trace.")] = False,
-    density: Annotated[bool, typer.Option("--density", help="Estimate and draw the density of eigenvalues.")] = False,
-    kept_only: Annotated[bool, typer.Option("--kept-only", help="Only in the space of the kept weights.")] = False,
+    top: Annotated[int, typer.Option(min=0, help="How many of the largest eigenvalues to compute.")] = 5,
+    trace: Annotated[bool, typer.Option("--trace", help="Also estimate the trace.")] = False,
+    density: Annotated[
+        bool, typer.Option("--density", help="Also estimate and draw the density of the eigenvalues.")
+    ] = False,
+    kept_only: Annotated[
+        bool, typer.Option("--kept-only", help="Stay in the space of the weights that the mask keeps.")
+    ] = False,
     batch_norm: Annotated[
-        PointBatchNorm,
+        CurvatureBatchNorm,
         typer.Option(help="BatchNorm's statistics: recalibrated on train images, as stored (eval), or each batch's."),
-    ] = PointBatchNorm.recalibrate,
-    seed: Annotated[int, typer.Option(min=0, help="Chooses the examples and all random vectors.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder of the figure; default figures/curvature-A.")] = None,
+    ] = "recalibrate",
+    seed: Annotated[int, typer.Option(min=0, help="Seed for the choice of examples and all random vectors.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for the figure. The default is figures/curvature-A.")] = None,
     json: Json = None,
     device: Device = "auto",
 ) -> None:
     """Estimate eigenvalues, trace and spectral density of the loss's curvature at a stored network."""
-    source = choose_dataset(study, settings, dataset, resolution, limit, root)
+    source = choose_dataset(study, settings, dataset, resolution, limit, root, store)
     opened = open_networks(store, (a,), source, split, device)
     network = opened.networks[0]
     images = _some(opened.images, examples, seed)
     operator = _operator(opened, images, matrix, batch_norm, kept_only=kept_only)
     result = {"a": network.address, "split": split, "seed": seed, **asdict(operator.setting)}
-    result["calibrated_on"] = "train" if batch_norm is PointBatchNorm.recalibrate else None
+    result["calibrated_on"] = "train" if batch_norm == "recalibrate" else None
     _warn_of_lag(opened, batch_norm)
     typer.echo(f"{MATRIX_NAMES[matrix]} of the mean cross-entropy at {network.label}")
-    statistics = statistics_in_words(batch_norm.value)
+    statistics = statistics_in_words(batch_norm)
     typer.echo(f"{operator.dimension:,} weights, {len(images):,} {split} images, BatchNorm: {statistics}, seed {seed}")
     result |= _spectrum(operator, top, seed, trace=trace)
     if density:
@@ -111,14 +95,14 @@ def _some(images: Images, count: int, seed: int) -> Images:
 
 
 def _operator(
-    opened: Opened, images: Images, matrix: Matrix, batch_norm: PointBatchNorm, *, kept_only: bool
+    opened: Opened, images: Images, matrix: CurvatureMatrix, batch_norm: CurvatureBatchNorm, *, kept_only: bool
 ) -> CurvatureOperator:
     from ticketdiet.landscape.curvature import curvature_operator
 
     network = opened.networks[0]
     if kept_only and network.mask is None:
         raise UserError(
-            f"--kept-only at {network.label}, which has no mask.",
+            f"--kept-only was given, but {network.label} has no mask.",
             expected="a level, or a child of one",
             way_out="leave --kept-only out: all weights of a dense network are kept",
         )
@@ -126,20 +110,21 @@ def _operator(
         opened.model,
         network.weights,
         images,
-        matrix=matrix.value,
-        batch_norm=batch_norm.value,
+        matrix=matrix,
+        batch_norm=batch_norm,
         calibration=opened.train,
         mask=network.mask if kept_only else None,
     )
 
 
-def _warn_of_lag(opened: Opened, batch_norm: PointBatchNorm) -> None:
-    network = opened.networks[0]
-    if batch_norm is PointBatchNorm.eval and network.kind == "pretrain" and network.spec["steps"] < LAGGING_STEPS:
-        typer.echo(
-            f"warning: after {network.spec['steps']} steps BatchNorm's running statistics lag behind the weights, and "
-            "eigenvalues in eval mode can be wrong by a factor of ten; --batch-norm recalibrate measures them anew",
-            err=True,
+def _warn_of_lag(opened: Opened, batch_norm: CurvatureBatchNorm) -> None:
+    from ticketdiet.studies.stages.pretrain import Pretrain
+
+    stage = opened.networks[0].stage
+    if batch_norm == "eval" and isinstance(stage, Pretrain) and stage.steps < LAGGING_STEPS:
+        warn(
+            f"after {stage.steps} steps BatchNorm's running statistics lag behind the weights, and eigenvalues in eval "
+            "mode can be wrong by a factor of ten; --batch-norm recalibrate measures the statistics again"
         )
 
 
@@ -167,7 +152,7 @@ def _density(
     from ticketdiet.landscape.spectra import spectral_density
     from ticketdiet.reports.landscape_figures import eigenvalue_figure
 
-    typer.echo("estimating the density: 240 products with the matrix", err=True)
+    typer.echo("Estimating the density takes 240 products with the matrix.", err=True)
     found = spectral_density(operator, seed=seed)
     matrix = MATRIX_NAMES[operator.setting.matrix]
     figure = eigenvalue_figure(

@@ -1,4 +1,4 @@
-"""The application: its commands, and the one place where an error becomes a message and an exit code."""
+"""The application: its commands, and the one place where errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,24 @@ from typing import Annotated
 import typer
 
 from ticketdiet import __version__
-from ticketdiet.cli import barrier, border, comparing, curvature, data, diets, examples, rewinding, store, study
+from ticketdiet.cli import border
+from ticketdiet.cli.barrier import barrier
+from ticketdiet.cli.compare import compare
+from ticketdiet.cli.curvature import curvature
+from ticketdiet.cli.data import data_app
+from ticketdiet.cli.figure import figure
+from ticketdiet.cli.find_rewind import find_rewind
+from ticketdiet.cli.gc import gc
+from ticketdiet.cli.geometry import geometry
+from ticketdiet.cli.per_example import per_example
+from ticketdiet.cli.plan import plan
+from ticketdiet.cli.results import results
+from ticketdiet.cli.run import run
+from ticketdiet.cli.scores import scores_app
 from ticketdiet.cli.stopping import StoppableGroup
+from ticketdiet.cli.studies import studies_app
+from ticketdiet.cli.subset import subset_app
+from ticketdiet.cli.verify import verify
 
 app = typer.Typer(
     name="ticketdiet",
@@ -37,8 +53,12 @@ def _root(
     pass
 
 
-for module in (study, comparing, barrier, curvature, rewinding, examples, diets, data, store):
-    module.add_to(app)
+OF_A_STUDY = (run, plan, results, figure, compare, per_example, geometry, find_rewind)
+OF_NETWORKS, OF_A_STORE = (barrier, curvature), (verify, gc)
+for command in (*OF_A_STUDY, *OF_NETWORKS, *OF_A_STORE):
+    app.command(command.__name__.replace("_", "-"))(command)
+for name, group in (("scores", scores_app), ("subset", subset_app), ("studies", studies_app), ("data", data_app)):
+    app.add_typer(group, name=name)
 
 
 def main() -> None:

@@ -1,45 +1,44 @@
-"""Options of the commands that look at stored networks, and how they find weights and images."""
+"""Options of the commands that look at single stored networks, and how these find weights and images."""
 
 from __future__ import annotations
 
-import enum
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ticketdiet.cli.options import open_store, open_study
 from ticketdiet.core.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ticketdiet.core.values import Images
-    from ticketdiet.studies.parts import DatasetSpec
-    from ticketdiet.studies.stored import StoredNetwork
+    from ticketdiet.studies.schema import DatasetSpec
+    from ticketdiet.studies.stored_networks import StoredNetwork
 
-NetworkA = Annotated[str, typer.Argument(metavar="A", help="Address of a result that holds weights, or its beginning.")]
+NetworkA = Annotated[
+    str,
+    typer.Argument(metavar="A", help="Address of a stored network, or the first digits of it.", show_default=False),
+]
+NetworkB = Annotated[str, typer.Argument(metavar="B", help="Address of another one, likewise.", show_default=False)]
 FromStudy = Annotated[
     str | None,
-    typer.Option("--study", metavar="STUDY", help="Study the networks come from; it says where their images lie."),
+    typer.Option(
+        "--study", metavar="STUDY", help="The study that the networks come from, which says where their images are."
+    ),
 ]
-Dataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Name of their images, instead.")]
+Dataset = Annotated[
+    str | None, typer.Option("--dataset", metavar="NAME", help="The name of their images, instead of a study.")
+]
 Resolution = Annotated[
-    int | None, typer.Option(min=1, max=10_000, help="With --dataset: as the networks were trained.")
+    int | None, typer.Option(min=1, max=10_000, help="With --dataset: the value that the networks were trained with.")
 ]
-Limit = Annotated[int | None, typer.Option(min=1, max=10**9, help="With --dataset: as the networks were trained.")]
-Root = Annotated[str | None, typer.Option(help="With --dataset: where the images lie.")]
-Split = Annotated[str, typer.Option(help="train, test or validation.")]
-Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")]
-
-
-class Precision(enum.StrEnum):
-    """Precision of the forward passes."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
+Limit = Annotated[
+    int | None, typer.Option(min=1, max=10**9, help="With --dataset: the value that the networks were trained with.")
+]
+Root = Annotated[str | None, typer.Option(help="With --dataset: the folder of the images.")]
+Split = Annotated[str, typer.Option(help="The images to measure on: train, test or validation.")]
 
 
 def statistics_in_words(batch_norm: str) -> str:
@@ -54,23 +53,25 @@ def choose_dataset(
     resolution: int | None,
     limit: int | None,
     root: str | None,
+    store: str,
 ) -> DatasetSpec:
-    """Say where the images lie: as a study says, or by name.
+    """Say where the images are: as a study says, or by name.
+
+    Returns:
+        The data set.
 
     Raises:
         UserError: When both or none is given.
     """
     if (study is None) == (dataset is None):
         raise UserError(
-            f"{'neither --study nor --dataset' if study is None else 'both --study and --dataset'}.",
-            expected="one of them: a result knows the fingerprint of its images, not where they lie",
+            f"The command has {'neither --study nor --dataset' if study is None else 'both --study and --dataset'}.",
+            expected="one of them: a result knows the fingerprint of its images, but not where they are",
             way_out="--study quickstart, or --dataset digits",
         )
     if study is not None:
-        from ticketdiet.studies.load import load_study
-
-        return load_study(study, settings or ()).dataset
-    from ticketdiet.studies.parts import DatasetSpec
+        return open_study(study, store, settings).spec.dataset
+    from ticketdiet.studies.schema import DatasetSpec
 
     return DatasetSpec(name=str(dataset), resolution=resolution, limit=limit, root=root)
 
@@ -95,36 +96,20 @@ class Opened:
 def open_networks(store_url: str, prefixes: tuple[str, ...], dataset: DatasetSpec, split: str, device: str) -> Opened:
     """Read networks by the beginnings of their addresses, and the images they were trained on.
 
+    Returns:
+        The networks, a module of their shape, and the images on the device.
+
     Raises:
+        UnknownName: For a split that the data set does not have.
         UserError: For an address that holds no weights, other images, a split or device that is not there.
     """
-    from ticketdiet.cli.options import open_store
-    from ticketdiet.core.errors import UnknownName
+    from ticketdiet.core.errors import check_known
     from ticketdiet.studies.executors import choose_device
-    from ticketdiet.studies.stored import load_images_of, load_network, named_splits
+    from ticketdiet.studies.stored_networks import load_images_of, load_network
 
     chosen, store = choose_device(device), open_store(store_url)
     networks = tuple(load_network(store, prefix) for prefix in prefixes)
-    named = named_splits(load_images_of(networks, dataset))
-    if split not in named:
-        raise UnknownName.of("split", split, named)
+    named = load_images_of(networks, dataset).named()
+    check_known("split", split, named)
     model = networks[0].build().to(chosen)
     return Opened(networks, model, named[split].to(chosen), named["train"].to(chosen))
-
-
-def save_figures(figures: Mapping[str, Any], folder: Path) -> None:
-    """Write figures as PNG and SVG, and say where."""
-    from ticketdiet.reports.style import save_figure
-
-    for stem, figure in figures.items():
-        for path in save_figure(figure, folder / stem):
-            typer.echo(f"figure:  {path}")
-
-
-def save_json(document: dict[str, Any], path: Path | None) -> None:
-    """Write a result as JSON where one was asked for, and say so."""
-    if path is not None:
-        from ticketdiet.reports.writing import write_bytes
-
-        write_bytes((json.dumps(document, indent=1) + "\n").encode(), path)
-        typer.echo(f"json:    {path}")

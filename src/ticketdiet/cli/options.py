@@ -1,88 +1,95 @@
-"""Options and arguments that several commands share, and how a command opens what they name."""
+"""Arguments and options that several commands share, and how a command opens what they name."""
 
 from __future__ import annotations
 
-import enum
-import errno
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ticketdiet.core.errors import StoreError, TicketDietError, UserError, shown
+from ticketdiet.reports.formats import Format
 
 if TYPE_CHECKING:
+    from ticketdiet.reports.study import Study
     from ticketdiet.store.results import ResultStore
-    from ticketdiet.studies.planner import Plan
 
-
-class RowsFormat(enum.StrEnum):
-    """How rows are printed or written."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    parquet = "parquet"
-
-
-Study = Annotated[str, typer.Argument(metavar="STUDY", help="A recipe's name, or a YAML file.", show_default=False)]
+StudyName = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY",
+        help="A YAML file, the name of a built-in study, or the name of a study that was run on the store.",
+        show_default=False,
+    ),
+]
 StoreUrl = Annotated[
-    str, typer.Option("--store", envvar="TICKETDIET_STORE", help="Where results are kept: a folder, or any fsspec URL.")
+    str,
+    typer.Option("--store", envvar="TICKETDIET_STORE", help="Where the results are kept: a folder or any fsspec URL."),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study, as training.steps=400. Repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key of the study, as in training.steps=400. Repeatable."
+    ),
 ]
 LimitArms = Annotated[
-    str | None, typer.Option("--limit-arms", metavar="A,B", help="Only these arms, separated by commas.")
+    str | None, typer.Option("--limit-arms", metavar="A,B", help="Take only these arms, separated by commas.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:N.")]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="Where to compute: auto, cpu, cuda or cuda:N. Repeat it, or separate devices by commas, to give them to "
+        "the workers in turn. The default is auto.",
+    ),
+]
 Tolerance = Annotated[
-    float | None, typer.Option(help="Barrier in nats up to which an example is connected; default the study's.")
+    float | None,
+    typer.Option(help="An example counts as connected up to this barrier, in nats. The default is the study's."),
 ]
+Replicate = Annotated[int, typer.Option(min=0, help="Which replicate to read, from 0.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit with code 1 when results of the study are missing or damaged.")
+]
+RowsFormat = Annotated[
+    Format | None,
+    typer.Option(
+        "--format",
+        help="How to print the rows; the default is table. parquet needs --out or a redirected output.",
+    ),
+]
+RowsFile = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write a .csv, .json, .parquet or .txt file instead of printing."),
+]
+FiguresFolder = Annotated[
+    Path | None, typer.Option("--out", help="Folder for the figures. The default is figures/STUDY.")
+]
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result to a JSON file.")]
 DEFAULT_STORE = "runs"
 
 
-def open_plan(study: str, settings: list[str] | None, limit_arms: str | None = None, *, warn: bool = False) -> Plan:
-    """Load the study, ask the data for their fingerprints, and plan; with ``warn``, print the warnings of the plan."""
-    from ticketdiet.studies.load import load_study, only_arms
-    from ticketdiet.studies.planner import plan_study
+def open_study(study: str, store: str, settings: list[str] | None = None, limit_arms: str | None = None) -> Study:
+    """Load the study that a command names, with its overrides and only some of its arms."""
+    from ticketdiet.reports.study import load_study
 
-    spec = load_study(study, settings or ())
-    if limit_arms is not None:
-        spec = only_arms(spec, [name.strip() for name in limit_arms.split(",") if name.strip()])
-    plan = plan_study(spec)
-    if warn:
-        for warning in plan.warnings:
-            typer.echo(f"warning: {warning}", err=True)
-    return plan
+    arms = None if limit_arms is None else split_names(limit_arms)
+    return load_study(study, settings or (), store=store, arms=arms)
 
 
 def open_store(url: str, *, create: bool = False) -> ResultStore:
-    """Open the store for a command.
-
-    Raises:
-        UserError: When its name is none, or whatever stands behind a URL refuses it.
-    """
+    """Open the store that a command names."""
     from ticketdiet.store.results import ResultStore
 
-    try:
-        return ResultStore.open(url, create=create)
-    except Exception as error:
-        if not _is_name_of_user(error) and not (_is_url(url) and not isinstance(error, TicketDietError)):
-            raise
-        reason = error.__cause__ or error
-        raise UserError(
-            f"the store {shown(url)} cannot be opened: {getattr(reason, 'strerror', None) or reason!r}.",
-            expected="a folder, or a URL of a protocol that fsspec knows, with what it needs to be reached",
-            way_out="correct --store or TICKETDIET_STORE",
-        ) from error
+    return ResultStore.open(url, create=create)
 
 
-def _is_url(text: str) -> bool:
-    return "://" in text or "::" in text
+def split_names(text: str) -> list[str]:
+    """Read names that are separated by commas; empty ones are left out."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _is_name_of_user(error: BaseException) -> bool:
-    """Say whether the store failed for its name: too long, or through something that is no folder."""
-    cause = error.__cause__ if isinstance(error, StoreError) else error
-    return isinstance(cause, OSError) and cause.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+def split_devices(given: list[str] | None) -> list[str]:
+    """Read ``--device``, which may be repeated and may hold several devices."""
+    return [device.strip() for text in given or ["auto"] for device in text.split(",")]

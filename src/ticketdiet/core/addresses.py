@@ -1,8 +1,9 @@
-"""Addresses: the identity of a result is the hash of everything in its study that can change a number in it.
+"""Addresses: a result is identified by the hash of everything in its study that can change a number in it.
 
-Where and how it is computed (workers, threads, CPU, device, where the data lie) stays out, although threads and CPU
-change the last bit of a sum, which training amplifies: equal addresses promise equal bits on one kind of machine, and
-the same distribution on others. Defaults are written out in full, so that changing one never reuses an old result.
+Where and how it is computed (workers, threads, CPU, device, location of the data) is not part of the hash, although
+threads and CPU change the last bit of a sum and training amplifies that: equal addresses promise equal bits on one kind
+of machine, and the same distribution on others. Defaults are written out in full, so that an old result is never reused
+under a changed default.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ def canonical_json(value: object) -> str:
 
 
 def address_of(kind: str, version: int, spec: Mapping[str, object], inputs: Mapping[str, str]) -> str:
-    """Return the address of a result: 24 hexadecimal digits of a SHA-256.
+    """Return the address of a result, the first digits of a SHA-256.
 
     Args:
         kind: Stage kind, for example ``"level"``.
-        version: Version of the stage's code; raised whenever the same spec would give other numbers.
+        version: Version of the stage's code; it is raised whenever the same spec gives other numbers.
         spec: JSON-able fields that can change a number.
         inputs: Addresses of the results it consumes, by role.
+
+    Returns:
+        ``ADDRESS_DIGITS`` hexadecimal digits.
     """
     identity = {"kind": kind, "version": version, "spec": dict(spec), "inputs": dict(inputs)}
     return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:ADDRESS_DIGITS]

@@ -1,4 +1,4 @@
-"""What this CPU is and can do, as far as it decides the speed and the last bits of a computation."""
+"""The properties of this CPU that decide the speed and the last bits of a computation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _NAMES_IN_CPU_INFO = ("model name", "hardware")  # of x86, and of some ARM
 
 
 def cpu_model(info: Path = CPU_INFO) -> str:
-    """Name of the CPU, from Linux's ``/proc/cpuinfo``, elsewhere as Python's ``platform`` knows it.
+    """Return the name of the CPU, from Linux's ``/proc/cpuinfo`` or else from Python's ``platform``.
 
     Args:
         info: File to read, of lines ``name : value``.
 
     Returns:
-        For example ``"AMD EPYC 9B14"``; the name of the architecture when nothing better is known.
+        For example ``"AMD EPYC 9B14"``; the name of the architecture when there is nothing better.
     """
     try:
         lines = [line.partition(":") for line in info.read_text(encoding="utf-8", errors="replace").splitlines()]
@@ -31,26 +31,29 @@ def cpu_model(info: Path = CPU_INFO) -> str:
 
 
 def kernel_capability() -> str:
-    """Vector instructions that PyTorch's own kernels use: ``"AVX512"``, ``"AVX2"``, ``"DEFAULT"``, ...
+    """Return the vector instructions that PyTorch's own kernels use.
 
-    ``ATEN_CPU_CAPABILITY`` caps them for a process. oneDNN, which computes the convolutions, has a cap of its own, see
+    ``ATEN_CPU_CAPABILITY`` limits them for a process. oneDNN, which computes the convolutions, has its own limit; see
     ``onednn_limit``.
+
+    Returns:
+        ``"AVX512"``, ``"AVX2"``, ``"DEFAULT"`` or another name that PyTorch uses.
     """
     return torch.backends.cpu.get_cpu_capability()
 
 
 def onednn_limit() -> str | None:
-    """Upper limit that the environment sets for oneDNN's instructions (``ONEDNN_MAX_CPU_ISA``), None without one."""
+    """Return the limit that ``ONEDNN_MAX_CPU_ISA`` sets for oneDNN's instructions, None when it is not set."""
     return os.environ.get("ONEDNN_MAX_CPU_ISA") or None
 
 
 def has_bfloat16() -> bool | None:
-    """Whether this CPU computes in bfloat16 itself; where it does not, PyTorch imitates it, many times slower.
+    """Find out whether this CPU computes in bfloat16; where it does not, PyTorch emulates it, many times slower.
 
     Returns:
-        None when this PyTorch cannot say.
+        True or False; None when this version of PyTorch does not tell.
     """
     try:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    except Exception:  # an operator without a promise: absent, renamed or not built, it must not end a run
+    except Exception:  # the operator is private: it may be absent, renamed or not built, and that must not end a run
         return None

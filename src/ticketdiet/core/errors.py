@@ -1,23 +1,24 @@
 """Every error that ticketdiet raises on purpose, as one tree.
 
-A message says what came, what was expected and the way out, so that nobody has to read a traceback::
+A message has three parts: what came, what was expected and the way out, so that nobody has to read a traceback::
 
     TicketDietError
     ├── UserError (also a ValueError)   the caller's mistake: exit code 2
     │   ├── UnknownName                 a name that no registry knows
     │   ├── StudyError                  a study file or a ``--set`` that the schema refuses
     │   ├── DataError                   images, labels, scores or subsets that cannot be used
-    │   └── DeviceError                 a device that this machine does not have
+    │   ├── DeviceError                 a device that this machine does not have
+    │   └── NoStore                     a store that is read before it was made
     ├── StoreError                      a store that cannot be read or written: exit code 1
     │   └── DamagedResult               a stored result that does not match its checksums
-    ├── TrainingDiverged                a loss that stopped being finite
-    └── StagesFailed                    a run that ended with stages undone
+    ├── TrainingDiverged                a loss that is no longer finite
+    └── StagesFailed                    a run that ended with unfinished stages
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 _EXTENSIBLE = (  # other packages may register these
     "dataset",
@@ -74,45 +75,55 @@ class UserError(TicketDietError, ValueError):
 
 
 class UnknownName(UserError):
-    """A name that no registry knows; the message lists those it does."""
+    """A name that no registry knows; the message lists the known names."""
 
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownName:
-        """Make the error for ``name`` of ``kind`` ("dataset", "model", ...), with the nearest known name."""
+        """Make the error for ``name`` of ``kind`` ("dataset", "model", ...), with the most similar known name."""
         names = sorted(known)
         by_lower = {known_name.lower(): known_name for known_name in names}
         near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=1)]
         other = "use one of the known names" + (f", or register another {kind}" if kind in _EXTENSIBLE else "")
         return cls(
-            f"unknown {kind} {shown(name)}.",
+            f"Got the unknown {kind} {shown(name)}.",
             expected=f"one of: {', '.join(names)}",
             way_out=f"did you mean {near[0]!r}?" if near else other,
         )
 
 
 class StudyError(UserError):
-    """A study file, recipe or ``--set`` that the schema refuses."""
+    """The schema refuses a study file, a recipe or a ``--set``."""
 
 
 class DataError(UserError):
-    """Images, labels, scores or subsets that cannot be used as they are."""
+    """Images, labels, scores or subsets cannot be used as they are."""
 
 
 class DeviceError(UserError):
-    """A device was asked for that this machine does not have."""
+    """The caller asked for a device that this machine does not have."""
+
+
+class NoStore(UserError):
+    """A store is read at a place where there is none."""
 
 
 class StoreError(TicketDietError):
-    """A store that cannot be read or written."""
+    """A store cannot be read or written."""
 
 
 class DamagedResult(StoreError):
-    """A stored result that is missing files or does not match its checksums."""
+    """A stored result lacks files or does not match its checksums."""
 
 
 class TrainingDiverged(TicketDietError):
-    """A training whose loss stopped being finite; raised before the update that would use it."""
+    """The loss of a training is no longer finite; raised before the update that would use it."""
 
 
 class StagesFailed(TicketDietError):
-    """A run that finished what it could and lists what failed."""
+    """A run finished what it could; the message lists what failed."""
+
+
+def check_known(kind: str, name: str, known: Collection[str]) -> None:
+    """Raise ``UnknownName`` when ``name``, of ``kind`` ("BatchNorm mode", ...), is not one of the ``known`` names."""
+    if name not in known:
+        raise UnknownName.of(kind, str(name), known)

@@ -53,7 +53,10 @@ class Configurable:
 
         Args:
             options: Option -> value, as far as they differ from the defaults.
-            name: What messages call the class; default the words of its own name.
+            name: Name of the class in messages; by default the words of its own name.
+
+        Returns:
+            The checked options, with defaults filled in.
 
         Raises:
             UserError: For an option that the class does not have, or a value that it does not take.
@@ -71,28 +74,59 @@ class Configurable:
         if detail["type"] == "extra_forbidden":
             near = difflib.get_close_matches(key, known, n=1)
             return UserError(
-                f"{owner} has no option {key!r}.",
+                f"The {owner} has no option {key!r}.",
                 expected=f"options among: {', '.join(known)}" if known else "no options",
                 way_out=f"did you mean {near[0]!r}?" if near else f"leave {key} out",
             )
         if detail["type"] == "missing":
             return UserError(
-                f"{owner} lacks its option {key!r}.",
+                f"The {owner} lacks its option {key!r}.",
                 expected=cls.Options.model_fields[key].description or f"a value for {key}",
                 way_out=f"give {key}",
             )
         return UserError(
-            f"{owner} got {shown(detail['input'])} for its option {key!r}.",
+            f"The {owner} got {shown(detail['input'])} for its option {key!r}.",
             expected=_expected(str(detail["msg"])),
             way_out=f"correct {key}, or leave it out" if key else "correct the options",
         )
 
 
+def checked(registry: Registry[type[C]], name: str, options: Mapping[str, object] | None = None) -> type[C]:
+    """Return the class that ``registry`` knows as ``name`` if it takes ``options``.
+
+    Raises:
+        ValueError: When there is none, or it does not take them; in one line, as pydantic puts a path before it.
+    """
+    try:
+        found = registry.get(name)
+        found.read_options(options, name)
+    except UserError as error:
+        raise ValueError(f"{error.came.rstrip('.')}; expected {error.expected}; {error.way_out}") from error
+    return found
+
+
+def written_out(registry: Registry[type[C]], name: str, options: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """Return ``options`` of the class that ``registry`` knows as ``name``, JSON-able, its defaults written out.
+
+    Raises:
+        UserError: As :func:`make`.
+    """
+    return registry.get(name).read_options(options, name).model_dump(mode="json")
+
+
 def make(registry: Registry[type[C]], name: str, options: Mapping[str, object] | None = None) -> C:
     """Make an instance of the class that ``registry`` knows as ``name``.
 
+    Args:
+        registry: Where the class is registered.
+        name: Name of the class.
+        options: Option -> value, as far as they differ from the defaults.
+
+    Returns:
+        The instance.
+
     Raises:
-        UnknownName: When there is none; the message lists those there are.
+        UnknownName: When no class has this name; the message lists the known names.
         UserError: For an option that the class does not have, or a value that it does not take.
     """
     found = registry.get(name)

@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import Generic, TypeVar
 
-from ticketdiet.core.errors import UnknownName
+from ticketdiet.core.errors import check_known
 
 T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Things of one kind by name; those of other packages are found through entry points when first asked for.
+    """Things of one kind by name; those of other packages are found through entry points when they are first needed.
 
     Args:
-        kind: What one of them is called in messages, for example ``"mask criterion"``.
-        plural: What several are called; the group of entry points is ``ticketdiet.<plural>``, with ``_`` for spaces.
+        kind: Name of one of them in messages, for example ``"mask criterion"``.
+        plural: Name of several; the group of entry points is ``ticketdiet.<plural>``, with ``_`` for spaces.
             Default: the kind with an s.
     """
 
@@ -55,14 +55,13 @@ class Registry(Generic[T]):
         return sorted({*self._known, *self._entry_points()})
 
     def get(self, name: str) -> T:
-        """Return the thing called ``name``.
+        """Return the thing with the name ``name``.
 
         Raises:
-            UnknownName: When nothing is; the message lists the known names.
+            UnknownName: When there is none; the message lists the known names.
         """
         if name not in self._known:
-            if name not in self._entry_points():
-                raise UnknownName.of(self.kind, name, self.names())
+            check_known(self.kind, name, self.names())
             self._known[name] = self._entry_points()[name].load()
         return self._known[name]
 

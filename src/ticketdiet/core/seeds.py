@@ -1,7 +1,7 @@
-"""Seeds by hash: every random choice is a pure function of (seed, role, indices).
+"""Seeds by hashing: every random choice is a pure function of (seed, role, indices).
 
 Initialisation, data order, augmentation and subset are four independent sources. Their seeds are derived by SHA-256
-instead of arithmetic, because arithmetic collides (42 * (3 + 1) == 84 * (1 + 1)). No global generator is ever touched.
+instead of arithmetic, because arithmetic collides (42 * (3 + 1) == 84 * (1 + 1)). No global generator is changed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def derive_seed(seed: int, *parts: int | str) -> int:
     """Derive a 63-bit seed from ``seed`` and a path of names and indices.
 
     Args:
-        seed: The seed of the study, or one that was itself derived.
+        seed: The seed of the study, or a derived one.
         *parts: Role and indices, for example ``"order", replicate, epoch``. ``1`` and ``"1"`` differ.
 
     Returns:
@@ -34,7 +34,14 @@ def derive_seed(seed: int, *parts: int | str) -> int:
 def numpy_generator(seed: int, *parts: int | str) -> np.random.Generator:
     """Make a local numpy generator for ``derive_seed(seed, *parts)``.
 
-    The bit generator is Philox: its stream is fixed by numpy's compatibility promise and cheap to start anywhere.
+    The bit generator is Philox: numpy promises that its stream never changes, and it is cheap to start anywhere.
+
+    Args:
+        seed: As for ``derive_seed``.
+        *parts: As for ``derive_seed``.
+
+    Returns:
+        A new generator at the start of its stream.
     """
     return np.random.Generator(np.random.Philox(key=derive_seed(seed, *parts)))
 
@@ -46,12 +53,12 @@ def torch_generator(seed: int, *parts: int | str) -> torch.Generator:
 
 @dataclass(frozen=True)
 class RunSeeds:
-    """The seeds of one training run: what may differ between replicates, and between children of a point.
+    """The seeds of one training run: the sources that differ between replicates, and between children of a point.
 
     Attributes:
         initialisation: Seed of the initial weights.
-        order: Seed of the data order, one permutation an epoch.
-        augmentation: Seed of crops and flips, one draw an epoch.
+        order: Seed of the data order, one permutation per epoch.
+        augmentation: Seed of crops and flips, one draw per epoch.
     """
 
     initialisation: int
@@ -60,7 +67,7 @@ class RunSeeds:
 
     @classmethod
     def of(cls, seed: int, replicate: int) -> RunSeeds:
-        """Derive the seeds of a replicate; every source differs between replicates."""
+        """Derive the seeds of a replicate; all three differ between replicates."""
         return cls(
             initialisation=derive_seed(seed, "initialisation", replicate),
             order=derive_seed(seed, "order", replicate),
@@ -68,7 +75,7 @@ class RunSeeds:
         )
 
     def child(self, index: int, vary: tuple[str, ...] = ("order", "augmentation")) -> RunSeeds:
-        """Derive the seeds of child ``index`` (from 1), which differ from the parent's in ``vary`` only."""
+        """Derive the seeds of child ``index`` (from 1); only those named in ``vary`` differ from the parent's."""
         return RunSeeds(
             initialisation=self.initialisation,
             order=derive_seed(self.order, "child", index) if "order" in vary else self.order,

@@ -1,4 +1,4 @@
-"""The values that travel between the parts: images in, scores, subset, weights, mask.
+"""The values that the parts of the package pass to each other: images, scores, weights and masks.
 
 All are frozen. ``Weights`` is a plain mapping of a module's ``state_dict`` names to tensors, parameters and buffers
 alike; ``Mask`` is a plain mapping of prunable names to tensors of 0 (removed) and 1 (kept).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -23,14 +23,15 @@ Mask = Mapping[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Labelled examples, whole in memory.
+    """Labelled examples, held in memory as a whole.
 
     Attributes:
         pixels: uint8 of shape (n, channels, height, width), or float32 of any shape (n, ...) taken as already prepared.
         labels: int64 of shape (n,), in ``[0, len(class_names))``.
-        class_names: One name a class.
+        class_names: One name per class.
         mean: Per-channel mean that normalises uint8 pixels, on the scale 0..1; empty for float pixels.
-        std: Per-channel standard deviation, likewise.
+        std: Per-channel standard deviation, on the same scale; empty for float pixels.
+        known_fingerprint: The fingerprint, where the caller knows it; otherwise it is computed when first asked for.
     """
 
     pixels: Tensor
@@ -38,9 +39,13 @@ class Images:
     class_names: tuple[str, ...]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    # ``dataclasses.replace`` copies neither of the two, so that changed images never keep a stale fingerprint.
+    known_fingerprint: InitVar[str] = ""
+    _fingerprint: str = field(default="", init=False, repr=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, known_fingerprint: str) -> None:
         _check_images(self)
+        object.__setattr__(self, "_fingerprint", known_fingerprint)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,48 +55,56 @@ class Images:
         """Number of classes, from the names: a small subset may lack some."""
         return len(self.class_names)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of pixels, labels and their order, as 64 hexadecimal digits."""
-        digest = hashlib.sha256()
-        for tensor in (self.pixels, self.labels):
-            array = np.ascontiguousarray(tensor.cpu().numpy())
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(array.data if array.size else b"")
-        return digest.hexdigest()
+        if not self._fingerprint:
+            object.__setattr__(self, "_fingerprint", _hash_tensors(self.pixels, self.labels))
+        return self._fingerprint
 
     def take(self, indices: np.ndarray | Tensor) -> Images:
-        """Return the examples at ``indices`` (int64, any order), normalised as the whole."""
+        """Return the examples at ``indices`` (int64, any order), with the same normalisation."""
         where = torch.as_tensor(indices, dtype=torch.int64, device=self.labels.device)
         return Images(self.pixels[where], self.labels[where], self.class_names, self.mean, self.std)
 
     def to(self, device: torch.device | str) -> Images:
         """Return the same images with their tensors on ``device``."""
-        moved = Images(self.pixels.to(device), self.labels.to(device), self.class_names, self.mean, self.std)
-        if "fingerprint" in self.__dict__:
-            moved.__dict__["fingerprint"] = self.fingerprint
-        return moved
+        pixels, labels = self.pixels.to(device), self.labels.to(device)
+        return Images(pixels, labels, self.class_names, self.mean, self.std, self._fingerprint)
+
+
+def _hash_tensors(*tensors: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        array = np.ascontiguousarray(tensor.cpu().numpy())
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
 
 
 def _check_images(images: Images) -> None:
     pixels, labels = images.pixels, images.labels
     if pixels.dtype == torch.uint8 and pixels.dim() != 4:
         raise DataError(
-            f"uint8 pixels of shape {tuple(pixels.shape)}.",
+            f"The uint8 pixels have shape {tuple(pixels.shape)}.",
             expected="shape (n, channels, height, width)",
             way_out="add a channel axis with pixels[:, None], or give float32 tensors that are already prepared",
         )
     if pixels.dtype not in (torch.uint8, torch.float32):
-        raise DataError(f"pixels of dtype {pixels.dtype}.", expected="torch.uint8 or torch.float32", way_out="convert")
+        raise DataError(
+            f"The pixels have dtype {pixels.dtype}.",
+            expected="torch.uint8 or torch.float32",
+            way_out="convert them: uint8 on the scale 0..255, or float32 that is already prepared",
+        )
     if len(pixels) != len(labels) or labels.dim() != 1 or labels.dtype != torch.int64:
         raise DataError(
-            f"{len(pixels)} images with labels of shape {tuple(labels.shape)} and dtype {labels.dtype}.",
-            expected="one int64 label an image",
+            f"Got {len(pixels)} images with labels of shape {tuple(labels.shape)} and dtype {labels.dtype}.",
+            expected="one int64 label per image",
             way_out="check that images and labels come from the same split",
         )
     if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= images.num_classes):
         raise DataError(
-            f"labels from {int(labels.min())} to {int(labels.max())} with {images.num_classes} classes.",
+            f"Got labels from {int(labels.min())} to {int(labels.max())} with {images.num_classes} classes.",
             expected=f"labels in [0, {images.num_classes - 1}]",
             way_out="correct the labels, or name every class",
         )
@@ -102,10 +115,10 @@ class ImageSplits:
     """The splits of one data set, normalised by the statistics of its training images.
 
     Attributes:
-        train: What pre-training, mask search and sparse training see.
-        test: What is reported.
-        validation: A share taken from train before anything else, or None.
-        name: Where the images came from, for people; it is no part of an identity.
+        train: The images of pre-training, mask search and sparse training.
+        test: The images that results are reported on.
+        validation: Images that were taken from train before anything else, or None.
+        name: Where the images came from, for people; it is not part of any identity.
     """
 
     train: Images
@@ -113,11 +126,15 @@ class ImageSplits:
     validation: Images | None = None
     name: str = ""
 
+    def named(self) -> dict[str, Images]:
+        """Return the splits by name, in the order ``train``, ``test``, ``validation``; a missing one is left out."""
+        splits = {"train": self.train, "test": self.test, "validation": self.validation}
+        return {name: images for name, images in splits.items() if images is not None}
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the fingerprints of all splits."""
-        parts = [self.train.fingerprint, self.test.fingerprint]
-        parts += [self.validation.fingerprint] if self.validation is not None else []
+        parts = [images.fingerprint for images in self.named().values()]
         return hashlib.sha256("/".join(parts).encode()).hexdigest()
 
 
@@ -126,16 +143,16 @@ class Scores:
     """Per-example scores of a training set: high means hard.
 
     Attributes:
-        matrix: float32 of shape (models, n): one row an independently trained model (one row if there is only one).
+        matrix: float32 of shape (models, n): one row per independently trained model.
         kind: Registered name of the score, for example ``"el2n"``.
         fingerprint: Fingerprint of the images that were scored, in their order; empty when unknown.
-        recipe: What produced it: training recipe, step, BatchNorm mode and so on, JSON-able.
+        provenance: How the scores were made: training recipe, step, BatchNorm mode and so on, JSON-able.
     """
 
     matrix: np.ndarray
     kind: str
     fingerprint: str = ""
-    recipe: Mapping[str, object] = field(default_factory=dict)
+    provenance: Mapping[str, object] = field(default_factory=dict)
 
     @cached_property
     def mean(self) -> np.ndarray:
@@ -154,13 +171,13 @@ class Scores:
         """
         if len(self) != len(images):
             raise DataError(
-                f"{len(self)} scores for {len(images)} images.",
-                expected="one score a training example, in the order of the data set",
+                f"Got {len(self)} scores for {len(images)} images.",
+                expected="one score per training example, in the order of the data set",
                 way_out="score this data set, or choose the data set the scores belong to",
             )
         if self.fingerprint and self.fingerprint != images.fingerprint:
             raise DataError(
-                f"scores of images {self.fingerprint[:12]}, but these are images {images.fingerprint[:12]}.",
+                f"The scores belong to images {self.fingerprint[:12]}, but these are images {images.fingerprint[:12]}.",
                 expected="scores of the same images in the same order",
                 way_out="score this data set again; an order cannot be repaired from scores alone",
             )

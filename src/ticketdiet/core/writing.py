@@ -1,4 +1,4 @@
-"""Files that a user asked for: folders made on the way, and one message when they cannot be written."""
+"""Writing files that a user asked for: missing folders are made, and one message says why a file cannot be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from ticketdiet.core.errors import UserError, shown
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Make the folders on the way to ``path``, and say what is wrong when it cannot be written.
+    """Make the folders above ``path``, and explain an error that is raised while it is written.
+
+    Args:
+        path: The file that the block writes.
+
+    Yields:
+        Nothing; the file is written inside the block.
 
     Raises:
         UserError: When the folders, or the file inside the block, cannot be written.
@@ -25,14 +31,14 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"{shown(os.fspath(path))} cannot be written: {error.strerror or error}.",
+            f"The file {shown(os.fspath(path))} cannot be written: {error.strerror or error}.",
             expected="a folder that you may write to, with space left",
             way_out="choose another file, or another folder with --out",
         ) from error
 
 
 def _refuse_pipe(path: str | os.PathLike[str]) -> None:
-    """Refuse a named pipe: opening it would wait for a reader who may never come. The shell's own are fine."""
+    """Refuse a named pipe, because opening it may wait forever for a reader; the pipes of the shell are fine."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:

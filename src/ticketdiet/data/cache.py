@@ -1,8 +1,9 @@
-"""Decoded images on disk: one folder an entry, plain ``.npy`` files and a ``meta.json``.
+"""Decoded images on disk: one folder per entry, with plain ``.npy`` files and a ``meta.json``.
 
-An entry is written beside its place, synced and renamed, so it is whole or absent. It is believed when ``meta.json``
-matches its own checksum and every file still has the size and time it was written with; otherwise it is built anew.
-Pixels are mapped into memory, copy on write: processes that open the same entry share it, and nobody can change it.
+An entry is written to another folder, synced and renamed, so that it is whole or absent. It is used when ``meta.json``
+matches its own checksum and every file still has the size and time that it was written with; otherwise the images are
+decoded again. Pixels are mapped into memory, copy on write: processes that open the same entry share its memory, and
+none of them can change the entry.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import uuid
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,16 +29,16 @@ from ticketdiet.core.addresses import canonical_json
 from ticketdiet.core.values import Images, ImageSplits
 
 CACHE_VERSION = 1
-_LEFTOVER_AGE = 24 * 3600  # seconds; what is older was left by a writer that was killed
+_LEFTOVER_AGE = 24 * 3600  # seconds; an older temporary folder was left by a writer that was killed
 _warned: set[Path] = set()
 
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What is known of a split without its pixels.
+    """The facts about a split that need no pixels.
 
     Attributes:
-        fingerprint: As ``Images.fingerprint``.
+        fingerprint: The same as ``Images.fingerprint``.
         count: Number of examples.
         class_counts: Number of examples of every class.
     """
@@ -49,14 +50,14 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is known of a data set without its pixels.
+    """The facts about a data set that need no pixels.
 
     Attributes:
-        name: Source as it was written.
-        fingerprint: As ``ImageSplits.fingerprint``: over all splits.
+        name: The source as the caller wrote it.
+        fingerprint: The same as ``ImageSplits.fingerprint``, over all splits.
         splits: Facts of ``train``, ``test`` and, when there is one, ``validation``.
         shape: (channels, height, width) of an image.
-        class_names: One name a class.
+        class_names: One name per class.
         mean: Per-channel mean of the training images, on the scale 0..1.
         std: Per-channel standard deviation of the training images.
     """
@@ -81,7 +82,7 @@ class ImageFacts:
 
 
 def cache_folder(cache: str | Path | bool | None = None) -> Path:
-    """Folder of decoded images and downloads: ``cache``, else ``TICKETDIET_CACHE``, else ``~/.cache/ticketdiet``."""
+    """Folder of decoded images and downloads: ``cache``, or ``TICKETDIET_CACHE``, or ``~/.cache/ticketdiet``."""
     given = None if isinstance(cache, bool) else cache
     chosen = given or os.environ.get("TICKETDIET_CACHE") or Path.home() / ".cache" / "ticketdiet"
     return Path(os.path.expanduser(chosen)).absolute()
@@ -93,7 +94,7 @@ def downloads_folder(cache: str | Path | bool | None = None) -> Path:
 
 
 def entry_key(identity: Mapping[str, object]) -> str:
-    """Name of the entry of a source and its options: 32 hexadecimal digits."""
+    """Name of the entry for a source and its options: 32 hexadecimal digits."""
     return hashlib.sha256(canonical_json({"version": CACHE_VERSION, **identity}).encode()).hexdigest()[:32]
 
 
@@ -101,19 +102,19 @@ class ImageCache:
     """The entries in one folder.
 
     Args:
-        folder: Where the entries lie; made when the first is written. None keeps nothing.
+        folder: Folder of the entries, made when the first is written. None stores nothing.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
     def facts(self, key: str) -> ImageFacts | None:
-        """Facts of an entry, or None when it is absent, damaged or truncated."""
+        """Return the facts of an entry, or None when it is absent, damaged or truncated."""
         meta = self._meta(key)
         return None if meta is None else _facts_of(meta)
 
     def read(self, key: str) -> ImageSplits | None:
-        """Images of an entry, fingerprints filled in, or None when it is absent, damaged or truncated."""
+        """Return the images of an entry with known fingerprints, or None when it is absent, damaged or truncated."""
         meta = self._meta(key)
         if meta is None or self.folder is None:
             return None
@@ -123,7 +124,7 @@ class ImageCache:
             return None
 
     def write(self, key: str, images: ImageSplits) -> None:
-        """Keep ``images`` under ``key``; warns once and goes on when the folder cannot be written."""
+        """Store ``images`` under ``key``; warns once and continues when the folder cannot be written."""
         if self.folder is None:
             return
         beside = self.folder / f".{key}-{uuid.uuid4().hex}"
@@ -161,7 +162,7 @@ class ImageCache:
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
-        # Another writer was faster: its content is equal.
+        # When another writer was faster, its content is equal.
         shutil.rmtree(beside, ignore_errors=True)
         _sync_folder(self.folder)
 
@@ -174,14 +175,14 @@ class ImageCache:
 
 
 def facts_of_images(images: ImageSplits) -> ImageFacts:
-    """Facts of images that are in memory."""
+    """Compute the facts of images that are in memory."""
     splits = {
         name: SplitFacts(
             split.fingerprint,
             len(split),
             tuple(np.bincount(split.labels.cpu().numpy(), minlength=split.num_classes).tolist()),
         )
-        for name, split in _splits_of(images).items()
+        for name, split in images.named().items()
     }
     train = images.train
     _, channels, height, width = train.pixels.shape
@@ -196,14 +197,9 @@ def facts_of_images(images: ImageSplits) -> ImageFacts:
     )
 
 
-def _splits_of(images: ImageSplits) -> dict[str, Images]:
-    named = {"train": images.train, "test": images.test, "validation": images.validation}
-    return {name: split for name, split in named.items() if split is not None}
-
-
 def _write_entry(folder: Path, images: ImageSplits) -> None:
     files = {}
-    for name, split in _splits_of(images).items():
+    for name, split in images.named().items():
         for part, tensor in (("pixels", split.pixels), ("labels", split.labels)):
             path = folder / f"{name}_{part}.npy"
             with path.open("wb") as file:
@@ -211,20 +207,7 @@ def _write_entry(folder: Path, images: ImageSplits) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             files[path.name] = _stamp(path.stat())
-    facts = facts_of_images(images)
-    meta = {
-        "name": facts.name,
-        "fingerprint": facts.fingerprint,
-        "splits": {
-            name: {"fingerprint": split.fingerprint, "count": split.count, "class_counts": list(split.class_counts)}
-            for name, split in facts.splits.items()
-        },
-        "shape": list(facts.shape),
-        "class_names": list(facts.class_names),
-        "mean": list(facts.mean),
-        "std": list(facts.std),
-        "files": files,
-    }
+    meta = {**asdict(facts_of_images(images)), "files": files}
     with (folder / "meta.json").open("w") as file:
         json.dump({"checksum": _checksum(meta), "meta": meta}, file, indent=1)
         file.flush()
@@ -254,9 +237,14 @@ def _open_splits(folder: Path, facts: ImageFacts) -> ImageSplits:
     for name, split in facts.splits.items():
         pixels = np.load(folder / f"{name}_pixels.npy", mmap_mode="c", allow_pickle=False)
         labels = np.load(folder / f"{name}_labels.npy", allow_pickle=False)
-        images = Images(torch.from_numpy(pixels), torch.from_numpy(labels), facts.class_names, facts.mean, facts.std)
-        images.__dict__["fingerprint"] = split.fingerprint
-        opened[name] = images
+        opened[name] = Images(
+            torch.from_numpy(pixels),
+            torch.from_numpy(labels),
+            facts.class_names,
+            facts.mean,
+            facts.std,
+            split.fingerprint,
+        )
     return ImageSplits(opened["train"], opened["test"], opened.get("validation"), facts.name)
 
 
@@ -282,8 +270,8 @@ def _warn_once(folder: Path, error: OSError) -> None:
     if folder not in _warned:
         _warned.add(folder)
         warnings.warn(
-            f"decoded images are not kept: {folder} cannot be written ({error}). "
-            "Set TICKETDIET_CACHE to a folder that can.",
+            f"Decoded images are not stored, because the folder {folder} cannot be written ({error}). "
+            "Set TICKETDIET_CACHE to a folder that can be written.",
             UserWarning,
             stacklevel=2,
         )

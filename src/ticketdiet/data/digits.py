@@ -1,6 +1,6 @@
-"""The 1797 handwritten digits that scikit-learn bundles: 8x8, grey, no download.
+"""The 1797 handwritten digits that come with scikit-learn: 8x8, grey, no download.
 
-The split is fixed once and for all: 1297 for training, 500 for the test, drawn by a seed that no option changes. The
+The split is always the same: 1297 for training and 500 for the test, drawn with a seed that no option changes. The
 values 0..16 are scaled to 0..255 by ``round(255 * value / 16)``, halves up.
 """
 
@@ -12,17 +12,18 @@ from importlib import metadata
 import numpy as np
 
 from ticketdiet.core.seeds import numpy_generator
-from ticketdiet.data.decoded import Decoded, Progress, Request
+from ticketdiet.data.decoded import Decoded, Progress
+from ticketdiet.data.request import Request
 
 NUM_TRAIN = 1297
 _SPLIT_SEED = 0
 
 
 class Digits:
-    """The digits, split the same way everywhere."""
+    """The digits, always with the same split."""
 
     def identity(self) -> Mapping[str, object]:
-        """The version of the package that carries them."""
+        """The version of scikit-learn, which contains the digits."""
         return {"digits": metadata.version("scikit-learn")}
 
     def decode(self, progress: Progress | None = None) -> Decoded:

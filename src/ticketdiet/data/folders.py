@@ -1,7 +1,7 @@
-"""Images in folders: ``PATH/<split>/<class>/<file>``, one folder a class.
+"""Images in folders: ``PATH/<split>/<class>/<file>``, one folder per class.
 
 Several split folders may be merged: ``folder:PATH?train=train,valid&test=test`` is CINIC-10 as the paper uses it. The
-order is that of the split folders as given, then of class names, then of file names; both are sorted.
+order is that of the split folders as given, then that of the sorted class names, then that of the sorted file names.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from ticketdiet.core.errors import DataError
-from ticketdiet.data.decoded import Decoded, Progress, Request
+from ticketdiet.data.decoded import Decoded, Progress
 from ticketdiet.data.pictures import PictureReader
+from ticketdiet.data.request import Request
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-LAYOUT = "images as PATH/<split>/<class>/*.png or *.jpg"
+LAYOUT = "images in PATH/<split>/<class>/*.png or *.jpg"
 
 
 class ImageFolders:
@@ -38,7 +39,7 @@ class ImageFolders:
         for part, others in found.items():
             if odd := sorted(set(names) ^ set(others)):
                 raise DataError(
-                    f"{self.path / parts[0]} and {self.path / part} differ in their class folders: {', '.join(odd)}.",
+                    f"The class folders in {self.path / parts[0]} and {self.path / part} differ by {', '.join(odd)}.",
                     expected="the same class folders in every split",
                     way_out="add or remove class folders",
                 )
@@ -46,7 +47,7 @@ class ImageFolders:
 
     @cached_property
     def files(self) -> dict[str, list[tuple[int, os.DirEntry[str]]]]:
-        """Class number and file of every image of ``train`` and ``test``, in order."""
+        """Class number and file of every image in ``train`` and ``test``, in order."""
         return {split: [file for part in parts for file in self._list(part)] for split, parts in self.splits.items()}
 
     def identity(self) -> Mapping[str, object]:
@@ -78,13 +79,17 @@ class ImageFolders:
         if not folder.is_dir():
             there = sorted(entry.name for entry in self.path.iterdir() if entry.is_dir())
             raise DataError(
-                f"{folder} is not a folder.",
-                expected=f"split folders under {self.path}; there are: {', '.join(there) or 'none'}",
-                way_out="name them, for example ?train=train,valid&test=test",
+                f"The path {folder} is not a folder.",
+                expected=f"split folders in {self.path}, which contains: {', '.join(there) or 'no folder'}",
+                way_out="name the split folders, for example ?train=train,valid&test=test",
             )
         names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."))
         if not names:
-            raise DataError(f"{folder} has no class folders.", expected="a folder a class", way_out="correct the path")
+            raise DataError(
+                f"The folder {folder} has no class folders.",
+                expected="one folder per class",
+                way_out="correct the path",
+            )
         return names
 
     def _list(self, part: str) -> Iterator[tuple[int, os.DirEntry[str]]]:
@@ -94,7 +99,7 @@ class ImageFolders:
                 files = [file for file in entries if _is_image(file.name)]
             if not files:
                 raise DataError(
-                    f"{folder} holds no images.",
+                    f"The folder {folder} contains no images.",
                     expected=f"files ending in {', '.join(SUFFIXES)}",
                     way_out="add images of this class, or remove the folder from every split",
                 )
@@ -110,7 +115,7 @@ def open_folder(request: Request) -> ImageFolders:
     except DataError as error:
         raise DataError(error.came, expected=f"{LAYOUT}, written folder:PATH", way_out=error.way_out) from None
     if not path.is_dir():
-        raise DataError(f"{path} is a file.", expected=LAYOUT, way_out="correct the path")
+        raise DataError(f"The path {path} is a file.", expected=LAYOUT, way_out="correct the path")
     splits = {split: tuple(request.options.get(split, split).split(",")) for split in ("train", "test")}
     return ImageFolders(path, splits)
 

@@ -1,16 +1,17 @@
-"""A source's name -> the splits that are trained, tested and validated on.
+"""Loading a data set: from the name of a source to the splits for training, test and validation.
 
-Decoded once to uint8 and cached with fingerprints; opened again, pixels are mapped from the cache and nothing is
-hashed. Two entries are kept: the images as decoded, and those after resolution, limit and validation, so that other
-options do not decode again.
+Images are decoded once to uint8 and cached with their fingerprints; after that, pixels are mapped from the cache and
+nothing is hashed. There are two entries: the images as decoded, and those after resolution, limit and validation, so
+that other options do not decode again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +19,7 @@ from ticketdiet.core.errors import DataError
 from ticketdiet.core.values import Images, ImageSplits
 from ticketdiet.data.cache import ImageCache, ImageFacts, cache_folder, entry_key, facts_of_images
 from ticketdiet.data.decoded import Decoded, Progress, Source
+from ticketdiet.data.options import DatasetOptions
 from ticketdiet.data.prepare import average_pool, channel_statistics, choose_limit, take_validation
 from ticketdiet.data.sources import open_source
 
@@ -34,21 +36,22 @@ def load_images(
     download: bool = True,
     progress: Progress | None = None,
 ) -> ImageSplits:
-    """Load a data set as uint8 images, whole in memory (mapped from the cache when it was opened before).
+    """Load a data set as uint8 images in memory (mapped from the cache when it was opened before).
 
     Validation is taken from the training images before anything else, then the limit, then the resolution. Mean and
-    standard deviation are those of the resulting training images and normalise every split. The test is never limited.
+    standard deviation are those of the resulting training images and normalise every split. The limit does not apply
+    to test images.
 
     Args:
         source: ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``svhn``, ``parquet:PATH``,
             ``folder:PATH``, ``npz:PATH`` or a name that another package registered.
-        resolution: New height by averaging square blocks, an exact divisor; rounded to nearest, halves up.
-        limit: Number of training images, chosen at random with the classes in proportion; their order is kept, and a
-            smaller limit of the same seed is contained in a larger one.
-        validation: A share in (0, 1) or a whole number from 2 on, chosen likewise; 0 for no validation split.
+        resolution: New height, an exact divisor of the old: square blocks are averaged and rounded, halves up.
+        limit: Number of training images, chosen at random with the classes in proportion. Their order is kept, and
+            the images of a smaller limit are among those of a larger one with the same seed.
+        validation: A fraction in (0, 1) or a whole number from 2 on, chosen in the same way; 0 for no validation split.
         seed: Seed of limit and validation, which choose independently.
-        root: Folder where the files of a downloadable data set already lie; nothing is downloaded into it.
-        cache: Cache folder; None for ``TICKETDIET_CACHE`` or ``~/.cache/ticketdiet``, False to keep nothing.
+        root: Folder that already holds the files of a downloadable data set; nothing is downloaded into it.
+        cache: Cache folder; None for ``TICKETDIET_CACHE`` or ``~/.cache/ticketdiet``, False to store nothing.
         download: Whether a data set that is not on this machine may be downloaded into the cache folder.
         progress: Called now and then with (images decoded, images in total).
 
@@ -56,81 +59,51 @@ def load_images(
         Splits whose ``pixels`` are uint8 of shape (n, channels, height, width).
 
     Raises:
-        UnknownName: For a source that no family knows; the message lists the known.
-        DataError: For data that are absent, damaged or do not fit, and for options that do not fit the data.
+        UnknownName: When no source has this name; the message lists the known names.
+        DataError: When the data are absent, damaged or inconsistent, or the options do not fit them.
         UserError: When a source needs an extra that is not installed.
     """
-    opening = _Opening(source, resolution, limit, validation, seed, root, cache, download)
-    return opening.images(progress)
+    options = DatasetOptions(
+        resolution=resolution,
+        limit=limit,
+        validation=validation,
+        seed=seed,
+        root=root,
+        cache=cache,
+        download=download,
+    )
+    return _Opening(source, options).images(progress)
 
 
-def image_facts(
-    source: str,
-    *,
-    resolution: int | None = None,
-    limit: int | None = None,
-    validation: float = 0.0,
-    seed: int = 0,
-    root: str | Path | None = None,
-    cache: str | Path | bool | None = None,
-    download: bool = True,
-    progress: Progress | None = None,
-) -> ImageFacts:
-    """Ask fingerprints, counts, shape and classes of a data set; arguments and errors are those of :func:`load_images`.
+def image_facts(source: str, *, progress: Progress | None = None, **options: Any) -> ImageFacts:
+    """Return fingerprints, counts, shape and classes of a data set.
 
     Reads no pixels when the cache knows the data set, and otherwise decodes it once.
+
+    Args:
+        source: As for :func:`load_images`.
+        progress: As for :func:`load_images`.
+        **options: The other options of :func:`load_images`.
+
+    Returns:
+        The facts about the splits that :func:`load_images` returns for the same arguments; it raises the same errors.
     """
-    opening = _Opening(source, resolution, limit, validation, seed, root, cache, download)
-    return opening.facts(progress)
+    return _Opening(source, DatasetOptions(**options)).facts(progress)
 
 
 class _Opening:
     """One data set with its options, and its places in the cache."""
 
-    def __init__(
-        self,
-        name: str,
-        resolution: int | None,
-        limit: int | None,
-        validation: float,
-        seed: int,
-        root: str | Path | None,
-        cache: str | Path | bool | None,
-        download: bool,
-    ) -> None:
+    def __init__(self, name: str, options: DatasetOptions) -> None:
         self.name = name
-        self.resolution = resolution
-        self.limit = limit
-        self.validation = validation
-        self.seed = seed
-        self.source: Source = open_source(name, root=root, cache=cache, download=download)
-        self.cache = ImageCache(None if cache is False else cache_folder(cache) / "images")
+        self.options = options
+        self.source: Source = open_source(name, root=options.root, cache=options.cache, download=options.download)
+        self.cache = ImageCache(None if options.cache is False else cache_folder(options.cache) / "images")
         with _reading(name):
-            self.identity: Mapping[str, object] = self.source.identity()
-
-    @property
-    def chooses(self) -> bool:
-        return self.limit is not None or self.validation != 0
-
-    @property
-    def plain(self) -> bool:
-        return self.resolution is None and not self.chooses
-
-    @property
-    def decoded_key(self) -> str:
-        return entry_key({"source": self.identity, "options": None})
-
-    @property
-    def key(self) -> str:
-        if self.plain:
-            return self.decoded_key
-        options = {
-            "resolution": None if self.resolution is None else int(self.resolution),
-            "limit": None if self.limit is None else int(self.limit),
-            "validation": repr(float(self.validation)),
-            "seed": int(self.seed) if self.chooses else None,
-        }
-        return entry_key({"source": self.identity, "options": options})
+            source = self.source.identity()
+        self.plain = options.identity is None
+        self.decoded_key = entry_key({"source": source, "options": None})
+        self.key = entry_key({"source": source, "options": options.identity})
 
     def images(self, progress: Progress | None) -> ImageSplits:
         images = self.cache.read(self.key)
@@ -155,9 +128,9 @@ class _Opening:
 
     def prepare(self, whole: ImageSplits) -> ImageSplits:
         labels = whole.train.labels.numpy()
-        kept, aside = take_validation(labels, self.validation, self.seed)
-        kept = kept[choose_limit(labels[kept], self.limit, self.seed)]
-        train = self.shrink(whole.train.take(kept) if self.chooses else whole.train)
+        kept, aside = take_validation(labels, self.options.validation, self.options.seed)
+        kept = kept[choose_limit(labels[kept], self.options.limit, self.options.seed)]
+        train = self.shrink(whole.train.take(kept) if self.options.choose_examples else whole.train)
         mean, std = channel_statistics(train.pixels.numpy())
         return ImageSplits(
             replace(train, mean=mean, std=std),
@@ -167,7 +140,7 @@ class _Opening:
         )
 
     def shrink(self, images: Images) -> Images:
-        return replace(images, pixels=torch.from_numpy(average_pool(images.pixels.numpy(), self.resolution)))
+        return replace(images, pixels=torch.from_numpy(average_pool(images.pixels.numpy(), self.options.resolution)))
 
 
 @contextmanager
@@ -176,8 +149,8 @@ def _reading(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{name} cannot be read ({error}).",
-            expected="files that may be read, and that stay while they are",
+            f"The data set {name} cannot be read ({error}).",
+            expected="files that may be read, and that nothing changes or removes meanwhile",
             way_out="check the permissions and the disk",
         ) from error
 

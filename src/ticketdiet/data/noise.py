@@ -1,7 +1,7 @@
-"""Label noise: an exact number of labels replaced, the clean ones kept, so that scores can be judged as detectors.
+"""Label noise: replaces an exact number of labels and keeps the clean ones, so that scores can be judged as detectors.
 
-A kind of noise is a class with one verb. Those that take a ``fraction`` share the choice of examples: under one seed a
-larger fraction contains a smaller one, the same examples with the same new labels, and more of them.
+A kind of noise is a class with one verb. The kinds that take a ``fraction`` choose the same examples: with one seed,
+the new labels of a smaller fraction are among those of a larger one.
 
 Another package adds a kind with ``NOISES.register(name)`` or an entry point in the group ``ticketdiet.noises``.
 """
@@ -19,22 +19,22 @@ from torch import Tensor
 
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.options import BaseOptions, Configurable, make
-from ticketdiet.core.reading import open_regular
+from ticketdiet.core.reading import open_regular, reason_of
 from ticketdiet.core.registry import Registry
 from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.data.checks import as_array, check_seed, is_integer, is_number
-from ticketdiet.data.decoded import checked_labels, reason_of
+from ticketdiet.data.decoded import checked_labels
 
 NOISES: Registry[type[LabelNoise]] = Registry("label noise", "noises")
 
 
 @dataclass(frozen=True, eq=False)
 class NoisyLabels:
-    """Labels after noise, beside what they were.
+    """Labels after noise, with the clean labels.
 
     Attributes:
         labels: int64 of shape (n,): the labels to train on.
-        clean: int64 of shape (n,): the labels as they came.
+        clean: int64 of shape (n,): the labels before the noise.
         changed: Bool of shape (n,): where the two differ.
     """
 
@@ -60,12 +60,12 @@ class LabelNoise(Configurable):
         """Return labels to train on.
 
         Args:
-            clean: int64 (n,), the labels as they came; not to be changed.
+            clean: int64 of shape (n,): the labels before the noise, which the method may not change.
             num_classes: Number of classes, at least 2.
-            seed: Seed of whatever is drawn.
+            seed: Seed of everything that the kind draws.
 
         Returns:
-            Integers (n,) in ``[0, num_classes)``.
+            Integers of shape (n,) in ``[0, num_classes)``.
         """
         raise NotImplementedError
 
@@ -74,7 +74,7 @@ class FractionNoise(LabelNoise):
     """Noise of ``round(fraction * n)`` randomly chosen examples. Override ``replacements``."""
 
     class Options(BaseOptions):
-        """How many examples."""
+        """The number of examples."""
 
         fraction: float = Field(
             default=0.0, ge=0, le=1, description="Fraction of examples to choose, in [0, 1]; halves round to even."
@@ -83,7 +83,7 @@ class FractionNoise(LabelNoise):
     options: Options
 
     def replacements(self, clean: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
-        """Return the label that every example gets if it is chosen, (n,), whatever the fraction."""
+        """Return the label that every example gets if it is chosen, of shape (n,); the fraction has no effect on it."""
         raise NotImplementedError
 
     def labels(self, clean: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
@@ -107,7 +107,7 @@ class Symmetric(FractionNoise):
 
 @NOISES.register("symmetric_all")
 class SymmetricAll(FractionNoise):
-    """Uniform over all labels, as in the published experiments: one in ``num_classes`` keeps its label by chance."""
+    """Uniform over all labels, as published: on average one in ``num_classes`` keeps its label by chance."""
 
     def replacements(self, clean: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
         """Move every label on the circle of classes, or leave it."""
@@ -117,7 +117,7 @@ class SymmetricAll(FractionNoise):
 
 @NOISES.register("pair_flip")
 class PairFlip(FractionNoise):
-    """Class c becomes c + 1, the last one the first."""
+    """Class c becomes c + 1, and the last class becomes the first."""
 
     def replacements(self, clean: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
         """Return the next class."""
@@ -126,12 +126,12 @@ class PairFlip(FractionNoise):
 
 @NOISES.register("file")
 class GivenLabels(LabelNoise):
-    """Labels from a file, for example those that people gave by mistake."""
+    """Labels from a file, for example those of careless annotators."""
 
     is_drawn = False
 
     class Options(BaseOptions):
-        """Which file."""
+        """The file."""
 
         path: str = Field(description="A .npy file of one integer per training example, in their order.")
 
@@ -161,17 +161,23 @@ def make_noisy(
         labels: Integers of shape (n,), in ``[0, num_classes)``, as an array, a tensor or a sequence.
         kind: Name of the kind; see ``noise_names()``.
         num_classes: Number of classes, at least 2.
-        seed: Seed of whatever the kind draws.
+        seed: Seed of everything that the kind draws.
         options: Options of the kind: ``{"fraction": 0.5}``, or ``{"path": "labels.npy"}`` for ``file``.
 
+    Returns:
+        The labels before and after the noise.
+
     Raises:
-        UnknownName: For another kind; the message lists those there are.
-        UserError: For an option that the kind does not have, or a value that it does not take.
-        DataError: For fewer than 2 classes, labels out of range, no integer seed, or a file that cannot be used.
+        UnknownName: When there is no such kind; the message lists the known kinds.
+        UserError: When the kind does not have an option, or does not take its value.
+        DataError: When there are fewer than 2 classes, labels are out of range, the seed is not an integer, or a file
+            cannot be used.
     """
     noise = make(NOISES, kind, options)
     if not is_integer(num_classes) or num_classes < 2:
-        raise DataError(f"num_classes={num_classes!r}.", expected="2 or more", way_out="noise needs another class")
+        raise DataError(
+            f"Got num_classes={num_classes!r}.", expected="2 or more", way_out="give images.num_classes, at least 2"
+        )
     check_seed(seed)
     clean = _clean_labels(labels, num_classes)
     where = getattr(noise.options, "path", f"label noise {kind!r}")
@@ -197,17 +203,21 @@ def add_label_noise(
         labels: Integers of shape (n,), in ``[0, num_classes)``, as an array, a tensor or a sequence.
         fraction: Fraction of examples to choose, in [0, 1]; halves round to even.
         num_classes: Number of classes, at least 2.
-        kind: Which labels take their place: a kind that takes a fraction.
+        kind: Name of a kind that takes a fraction.
         seed: Seed of the choice and of the new labels.
 
+    Returns:
+        The labels before and after the noise.
+
     Raises:
-        UnknownName: For another kind.
-        DataError: For a fraction outside [0, 1], fewer than 2 classes, labels out of range, or no integer seed.
-        UserError: For a kind that takes no fraction.
+        UnknownName: When there is no such kind.
+        DataError: When the fraction is outside [0, 1], there are fewer than 2 classes, labels are out of range, or the
+            seed is not an integer.
+        UserError: When the kind takes no fraction.
     """
     if not is_number(fraction) or not 0 <= fraction <= 1:
         raise DataError(
-            f"fraction={fraction!r} of noisy labels.", expected="a fraction in [0, 1]", way_out="for example 0.5"
+            f"Got fraction={fraction!r} for label noise.", expected="a fraction in [0, 1]", way_out="for example 0.5"
         )
     return make_noisy(labels, kind, num_classes=num_classes, seed=seed, options={"fraction": fraction})
 
@@ -228,35 +238,42 @@ def use_given_labels(
     *,
     num_classes: int,
 ) -> NoisyLabels:
-    """Replace labels by given ones, for example those that people gave by mistake.
+    """Replace labels by given ones, for example by those of careless annotators.
 
     Args:
         labels: The clean labels, integers of shape (n,), as an array, a tensor or a sequence.
-        given: Likewise, in the order of the data set, or the path of a ``.npy`` file of them.
+        given: The new labels in the order of the data set, or the path of a ``.npy`` file of them.
         num_classes: Number of classes.
 
+    Returns:
+        The labels before and after the replacement.
+
     Raises:
-        DataError: For a file that cannot be read, another length, or labels out of range.
+        DataError: When the file cannot be read, the number of labels differs, or labels are out of range.
     """
     if not is_integer(num_classes):
-        raise DataError(f"num_classes={num_classes!r}.", expected="an integer", way_out="give images.num_classes")
+        raise DataError(f"Got num_classes={num_classes!r}.", expected="an integer", way_out="give images.num_classes")
     clean = _clean_labels(labels, num_classes)
     array = _read_npy(Path(given)) if isinstance(given, str | Path) else as_array(given, "the given labels")
-    where = str(given) if isinstance(given, str | Path) else "given"
+    where = str(given) if isinstance(given, str | Path) else "the given labels"
     noisy = checked_labels(array, len(clean), where, num_classes)
     return NoisyLabels(noisy, clean, noisy != clean)
 
 
 def _read_npy(path: Path) -> np.ndarray:
     try:
-        with open_regular(path) as file:  # np.load leaves a file open that it cannot read
+        with open_regular(path) as file:  # np.load does not close a file that it cannot read
             array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
-            f"{path} cannot be read: {reason_of(error)}.",
+            f"The file {path} cannot be read: {reason_of(error)}.",
             expected="a .npy file of integers",
             way_out="write it with numpy.save(path, labels)",
         ) from error
     if not isinstance(array, np.ndarray):
-        raise DataError(f"{path} holds several arrays.", expected="a .npy file of integers", way_out="numpy.save")
+        raise DataError(
+            f"The file {path} contains several arrays.",
+            expected="a .npy file of integers",
+            way_out="write it with numpy.save(path, labels)",
+        )
     return array

@@ -1,7 +1,7 @@
 """One ``.npz`` file with ``x_train y_train x_test y_test``.
 
-Images are uint8 of shape (n, height, width) or (n, height, width, channels), labels integers of shape (n,). An optional
-``class_names`` holds strings; without it classes are called by their numbers. Pickled objects are refused.
+Images are uint8 of shape (n, height, width) or (n, height, width, channels), labels are integers of shape (n,). An
+optional ``class_names`` contains strings; without it, classes have their numbers as names. Pickled objects are refused.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from ticketdiet.core.errors import DataError
-from ticketdiet.core.reading import open_regular
-from ticketdiet.data.decoded import Decoded, Progress, Request, checked_labels, reason_of, stamp_files
+from ticketdiet.core.reading import open_regular, reason_of
+from ticketdiet.data.decoded import Decoded, Progress, check_same_size, checked_labels, stamp_files
+from ticketdiet.data.request import Request
 
-# What numpy and zipfile raise for damaged files; a RuntimeError stands for a flag that says encrypted.
+# numpy and zipfile raise these for damaged files; RuntimeError, for example, when a flag says that it is encrypted.
 _DAMAGE = (
     *(OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
@@ -42,12 +43,7 @@ class NpzFile:
         names = arrays.get("class_names")
         bound = None if names is None else len(names)
         train, test = (self._pixels(key, arrays[key]) for key in ("x_train", "x_test"))
-        if train.shape[1:] != test.shape[1:]:
-            raise DataError(
-                f"{self.path}: images of shape {train.shape[1:]} in x_train and {test.shape[1:]} in x_test.",
-                expected="one (channels, height, width)",
-                way_out="store both splits in the same size",
-            )
+        check_same_size(train, f"x_train in {self.path}", test, "x_test")
         y_train = checked_labels(arrays["y_train"], len(train), f"y_train of {self.path}", bound)
         y_test = checked_labels(arrays["y_test"], len(test), f"y_test of {self.path}", bound)
         counted = range(1 + max(int(y_train.max()), int(y_test.max())))
@@ -57,7 +53,7 @@ class NpzFile:
 
     def _read(self) -> dict[str, np.ndarray]:
         try:
-            with open_regular(self.path) as raw:  # np.load leaves a file open that it cannot read
+            with open_regular(self.path) as raw:  # np.load does not close a file that it cannot read
                 file = np.load(raw, allow_pickle=False)
                 if not isinstance(file, np.lib.npyio.NpzFile):
                     raise ValueError("it is a single array")
@@ -67,15 +63,15 @@ class NpzFile:
             raise
         except _DAMAGE as error:
             raise DataError(
-                f"{self.path} cannot be read: {reason_of(error)}.",
-                expected="a whole .npz file of plain arrays, no pickled objects",
+                f"The file {self.path} cannot be read: {reason_of(error)}.",
+                expected="a whole .npz file of plain arrays without pickled objects",
                 way_out="write it again with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)",
             ) from error
 
     def _check_keys(self, present: list[str]) -> None:
         if missing := [key for key in KEYS if key not in present]:
             raise DataError(
-                f"{self.path} lacks {', '.join(missing)}; it holds: {', '.join(present) or 'nothing'}.",
+                f"The file {self.path} lacks {', '.join(missing)}; it contains: {', '.join(present) or 'nothing'}.",
                 expected=", ".join(KEYS),
                 way_out="rename the arrays",
             )
@@ -83,14 +79,14 @@ class NpzFile:
     def _pixels(self, key: str, array: np.ndarray) -> np.ndarray:
         if array.dtype != np.uint8:
             raise DataError(
-                f"{key} of {self.path} has dtype {array.dtype}.",
+                f"The array {key} of {self.path} has dtype {array.dtype}.",
                 expected="uint8, 0..255",
                 way_out="scale to 0..255 and convert with .astype('uint8')",
             )
         if array.ndim not in (3, 4) or 0 in array.shape:
             raise DataError(
-                f"{key} of {self.path} has shape {array.shape}.",
-                expected="(n, height, width) or (n, height, width, channels), nothing of them 0",
+                f"The array {key} of {self.path} has shape {array.shape}.",
+                expected="(n, height, width) or (n, height, width, channels), none of them 0",
                 way_out="reorder the axes; channels come last",
             )
         return array[:, None] if array.ndim == 3 else np.ascontiguousarray(array.transpose(0, 3, 1, 2))
@@ -101,5 +97,5 @@ def open_npz(request: Request) -> NpzFile:
     request.check(takes_path=True)
     path = request.path
     if not path.is_file():
-        raise DataError(f"{path} is a folder.", expected="an .npz file", way_out="correct the path")
+        raise DataError(f"The path {path} is a folder.", expected="an .npz file", way_out="correct the path")
     return NpzFile(path)

@@ -1,8 +1,8 @@
 """Image data sets in Parquet as Hugging Face writes them; the only place that uses pyarrow (extra ``parquet``).
 
-A folder (or its ``data`` folder) holds ``train*.parquet`` and ``test*.parquet``, one or several shards a split. The
-image column is a struct with ``bytes`` or plain binary; the label column holds integers. Class names come from the
-schema metadata under ``huggingface``. Where the defaults do not fit:
+A folder (or its ``data`` folder) contains ``train*.parquet`` and ``test*.parquet``, one or several shards per split.
+The image column is a struct with ``bytes`` or plain binary; the label column contains integers. Class names come from
+the schema metadata under ``huggingface``. Where the defaults do not fit:
 ``parquet:PATH?train=train,extra&test=validation&image=img&label=y``.
 """
 
@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from ticketdiet.core.errors import DataError
-from ticketdiet.data.decoded import Decoded, Progress, Request, checked_labels, import_extra, stamp_files
+from ticketdiet.core.extras import import_extra
+from ticketdiet.data.decoded import Decoded, Progress, checked_labels, stamp_files
 from ticketdiet.data.pictures import PictureReader
+from ticketdiet.data.request import Request
 
 _IMAGE_NAMES = ("image", "img", "picture", "png", "jpg")
 _LABEL_NAMES = ("label", "labels", "fine_label", "target", "class", "y")
@@ -72,8 +74,8 @@ class ParquetFolder:
                 return found
         there = sorted(file.name for folder in folders for file in folder.glob("*.parquet"))
         raise DataError(
-            f"{self.path} has no {part}*.parquet.",
-            expected=f"Parquet files whose names begin with {part!r}; it holds: {', '.join(there) or 'none'}",
+            f"The folder {self.path} has no {part}*.parquet.",
+            expected=f"Parquet files whose names begin with {part!r}; it contains: {', '.join(there) or 'none'}",
             way_out="correct the path, or name the splits with ?train=...&test=...",
         )
 
@@ -90,14 +92,18 @@ class ParquetFolder:
     def _rows(
         self, split: str, files: list[Any], columns: _Columns, labels: list[np.ndarray]
     ) -> Iterator[tuple[str, bytes]]:
-        # Labels leave by the side, so that the encoded bytes of only one batch are held at a time.
+        # Labels are collected in a list, so that only one batch of encoded images is in memory at a time.
         for path, file in zip(self.shards[split], files, strict=True):
             row = 0
             for batch in _batches(path, file, columns):
                 labels.append(_integers(path, columns.label, batch.column(columns.label)))
                 for encoded in _encoded(batch.column(columns.image)):
                     if encoded is None:
-                        raise _no_bytes(path, row, columns.image)
+                        raise DataError(
+                            f"Row {row} of {path} has no bytes in column {columns.image!r}.",
+                            expected="the encoded image in every row",
+                            way_out="store the images inside the Parquet file (datasets: embed_external_files=True)",
+                        )
                     yield f"row {row} of {path}", encoded
                     row += 1
 
@@ -118,11 +124,15 @@ class ParquetFolder:
             if name in candidates:
                 return name
         kind = "encoded images (binary, or struct with bytes)" if role == "image" else "integers"
-        which = f"{role} column {wanted!r}" if wanted is not None else f"{role} column that can be told from the others"
+        which = (
+            f"{role} column {wanted!r}"
+            if wanted is not None
+            else f"{role} column that can be distinguished from the others"
+        )
         raise DataError(
-            f"{self.path} has no {which}; its columns: {', '.join(present)}.",
-            expected=f"a column of {kind}; of that type: {', '.join(candidates) or 'none'}",
-            way_out=f"name it: ?{role}=COLUMN",
+            f"The data set {self.path} has no {which}; its columns are: {', '.join(present)}.",
+            expected=f"a column of {kind}; columns of that type are: {', '.join(candidates) or 'none'}",
+            way_out=f"name the column: ?{role}=COLUMN",
         )
 
 
@@ -131,7 +141,9 @@ def open_parquet(request: Request) -> ParquetFolder:
     request.check(("train", "test", "image", "label"), takes_path=True)
     path = request.path
     if not path.is_dir():
-        raise DataError(f"{path} is a file.", expected="a folder of Parquet files", way_out=f"parquet:{path.parent}")
+        raise DataError(
+            f"The path {path} is a file.", expected="a folder of Parquet files", way_out=f"parquet:{path.parent}"
+        )
     return ParquetFolder(path, request.options)
 
 
@@ -147,9 +159,9 @@ def _batches(path: Path, file: Any, columns: _Columns) -> Iterator[Any]:
     for name in (columns.image, columns.label):
         if name not in file.schema_arrow.names:
             raise DataError(
-                f"{path} has no column {name!r}.",
+                f"The file {path} has no column {name!r}.",
                 expected=f"the columns {columns.image!r} and {columns.label!r} in every shard",
-                way_out="write all shards with one schema",
+                way_out="write all shards with the same schema",
             )
     try:
         yield from file.iter_batches(batch_size=_BATCH, columns=[columns.image, columns.label])
@@ -159,24 +171,16 @@ def _batches(path: Path, file: Any, columns: _Columns) -> Iterator[Any]:
 
 def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(
-        f"{path} cannot be read as Parquet ({error}).",
+        f"The file {path} cannot be read as Parquet ({error}).",
         expected="a whole Parquet file",
-        way_out="fetch or write the file again; it may be truncated",
-    )
-
-
-def _no_bytes(path: Path, row: int, column: str) -> DataError:
-    return DataError(
-        f"row {row} of {path} has no bytes in column {column!r}.",
-        expected="the encoded image in every row",
-        way_out="store the images inside the Parquet file (datasets: embed_external_files=True)",
+        way_out="download or write the file again; it may be truncated",
     )
 
 
 def _integers(path: Path, name: str, column: Any) -> np.ndarray:
     if column.null_count or not _is_integer(column.type):
         raise DataError(
-            f"column {name!r} of {path} has {column.null_count} empty rows and type {column.type}.",
+            f"Column {name!r} of {path} has {column.null_count} empty rows and type {column.type}.",
             expected="an integer in every row",
             way_out="remove the rows, or number the classes from 0",
         )

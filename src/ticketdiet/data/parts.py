@@ -1,4 +1,4 @@
-"""The two parts that a subset divides a training set into, to be evaluated apart along a pre-training."""
+"""The two parts into which a subset divides a training set, to be evaluated separately during pre-training."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from ticketdiet.core.errors import DataError
 from ticketdiet.core.values import Images
+from ticketdiet.data.checks import check_indices
 
 
 def subset_splits(images: Images, indices: np.ndarray | Tensor | Sequence[int]) -> dict[str, Images]:
@@ -16,25 +16,16 @@ def subset_splits(images: Images, indices: np.ndarray | Tensor | Sequence[int]) 
 
     Args:
         images: The training images.
-        indices: Distinct whole numbers of shape (size,): the subset.
+        indices: The subset: distinct integers of shape (size,).
 
     Returns:
-        ``"subset"`` and ``"rest"``, each in the order of the data set; a part without examples is left out.
+        The parts ``"subset"`` and ``"rest"``, each in the order of the data set; an empty part is left out.
 
     Raises:
-        DataError: For indices that repeat or name no image.
+        DataError: When indices repeat or there is no image with that index.
     """
-    chosen = np.asarray(indices.cpu() if isinstance(indices, Tensor) else indices)
-    count = len(images)
-    legal = chosen.ndim == 1 and (not chosen.size or (chosen.dtype.kind in "iu" and chosen.min() >= 0))
-    if not legal or (chosen.size and chosen.max() >= count) or len(np.unique(chosen)) < chosen.size:
-        raise DataError(
-            f"a subset of shape {chosen.shape} and dtype {chosen.dtype} of {count} images, with indices that "
-            "repeat or name no image.",
-            expected=f"distinct indices in [0, {count - 1}]",
-            way_out="choose the subset from these images, for example with choose_subset",
-        )
-    inside = np.zeros(count, dtype=bool)
-    inside[chosen.astype(np.int64)] = True
+    chosen = check_indices(indices, np.arange(len(images)), at_least=0)
+    inside = np.zeros(len(images), dtype=bool)
+    inside[chosen] = True
     parts = {"subset": np.flatnonzero(inside), "rest": np.flatnonzero(~inside)}
     return {name: images.take(members) for name, members in parts.items() if members.size}

@@ -1,7 +1,7 @@
 """Encoded pictures (PNG, JPEG, ...) -> one uint8 array; the only place that uses Pillow (extra ``parquet``).
 
-Whether a data set is grey or RGB is decided over all of its pictures: grey when every picture is. An alpha channel
-is dropped, a palette is resolved to RGB. Pictures of 16 bits or floats are refused: scaling them would be a guess.
+A data set is grey when every one of its pictures is grey, and RGB otherwise. An alpha channel is dropped, and a palette
+is converted to RGB. Pictures of 16 bits or floats are refused, because their scale is not known.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from ticketdiet.core.errors import DataError
-from ticketdiet.data.decoded import Progress, import_extra
+from ticketdiet.core.extras import import_extra
+from ticketdiet.data.decoded import Progress
 
-# A closed list: other formats of Pillow start programs (EPS) or are rarely meant.
+# The other formats of Pillow start programs (EPS) or are rarely what the user means.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GREY = {"1", "L", "LA", "La"}
 _COLOUR = {"RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
@@ -27,7 +28,7 @@ class PictureReader:
     """Reads the pictures of all splits of one data set, which must agree in size.
 
     Args:
-        total: How many pictures all splits hold together, for ``progress``.
+        total: Number of pictures in all splits together, for ``progress``.
         progress: Called now and then with (pictures done, ``total``).
     """
 
@@ -43,14 +44,14 @@ class PictureReader:
         """Read one split.
 
         Args:
-            pictures: ``count`` pairs of a name for messages and the encoded bytes or the path of a file.
-            count: How many pictures follow.
+            pictures: Pairs of a name for messages and the encoded bytes or the path of a file.
+            count: Number of pictures.
 
         Returns:
             uint8 of shape (count, 3, height, width); grey pictures repeat their channel until :meth:`settle`.
 
         Raises:
-            DataError: For a picture that cannot be read, or one of another size than the first.
+            DataError: When a picture cannot be read, or differs in size from the first.
         """
         pixels = np.empty((0, 3, 0, 0), dtype=np.uint8)
         for index, (name, encoded) in enumerate(pictures):
@@ -73,9 +74,9 @@ class PictureReader:
                 return np.asarray(self._eight_bits(name, picture))
         except DataError:
             raise
-        except Exception as error:  # damaged pictures make Pillow raise nearly every built-in exception
+        except Exception as error:  # Pillow raises nearly every built-in exception for damaged pictures
             raise DataError(
-                f"{name} cannot be read as a picture ({type(error).__name__}: {error}).",
+                f"The picture at {name} cannot be read ({type(error).__name__}: {error}).",
                 expected=f"a whole file of one of: {', '.join(_FORMATS)}",
                 way_out="replace the file, or remove it from the data set",
             ) from error
@@ -87,8 +88,8 @@ class PictureReader:
             self._grey = False
             return picture if picture.mode == "RGB" else picture.convert("RGB")
         raise DataError(
-            f"{name} has pixels of mode {picture.mode!r}.",
-            expected="8 bits a channel, grey or colour",
+            f"The picture at {name} has pixels of mode {picture.mode!r}.",
+            expected="8 bits per channel, grey or colour",
             way_out="convert it to 8 bits",
         )
 
@@ -98,7 +99,8 @@ class PictureReader:
         first_name, first_size = self._first
         if size != first_size:
             raise DataError(
-                f"{name} is {size[0]}x{size[1]}, but {first_name} is {first_size[0]}x{first_size[1]} (width x height).",
+                f"The picture at {name} has size {size[0]}x{size[1]} (width x height), but that at {first_name} has "
+                f"{first_size[0]}x{first_size[1]}.",
                 expected="images of one size",
                 way_out="resize or crop them to one size first",
             )

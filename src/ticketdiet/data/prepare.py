@@ -1,6 +1,6 @@
-"""Options between the decoded images and the splits that are trained on: validation, limit, resolution, statistics.
+"""From decoded images to the splits for training: validation, limit, resolution, statistics, in that order.
 
-They apply in that order, each a pure function of the seed.
+Each step is a pure function of images and seed.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ _CHUNK = 4096
 
 
 def proportional_order(labels: np.ndarray, seed: int, role: str) -> np.ndarray:
-    """Order examples at random so that every beginning holds the classes in proportion, within one example of each.
+    """Order examples at random so that the first m contain every class in proportion, within one example, for every m.
 
-    The r-th example (at random) of a class of n sits at (r + 1/2) / n of the way; ties fall at random. So a smaller
-    choice is always contained in a larger one of the same seed.
+    The r-th example (in random order) of a class of n gets the position (r + 1/2) / n; ties are broken at random. So a
+    smaller choice is always contained in a larger one with the same seed.
 
     Args:
         labels: int64 of shape (n,).
         seed: Seed of the choice.
-        role: What is chosen; different roles choose independently.
+        role: Name of the choice; different roles choose independently.
 
     Returns:
         A permutation of ``range(n)``, int64.
@@ -45,14 +45,14 @@ def take_validation(labels: np.ndarray, validation: float, seed: int) -> tuple[n
 
     Args:
         labels: int64 of shape (n,).
-        validation: A share in (0, 1), a number of examples from 2 on, or 0 for none.
+        validation: A fraction in (0, 1), a number of examples from 2 on, or 0 for none.
         seed: Seed of the choice.
 
     Returns:
         Indices that stay and indices set aside, both int64 and sorted.
 
     Raises:
-        DataError: When ``validation`` is neither, or leaves nothing on either side.
+        DataError: When ``validation`` is anything else, or one of the two sides would be empty.
     """
     count = _validation_count(len(labels), validation)
     order = proportional_order(labels, seed, "validation")
@@ -62,12 +62,12 @@ def take_validation(labels: np.ndarray, validation: float, seed: int) -> tuple[n
 def _validation_count(available: int, validation: float) -> int:
     if validation == 0:
         return 0
-    share = 0 < validation < 1
-    count = round(validation * available) if share else int(validation) if np.isfinite(validation) else -1
-    if not (share or (count == validation and count >= 2)) or not 0 < count < available:
+    is_fraction = 0 < validation < 1
+    count = round(validation * available) if is_fraction else int(validation) if np.isfinite(validation) else -1
+    if not (is_fraction or (count == validation and count >= 2)) or not 0 < count < available:
         raise DataError(
-            f"validation={validation} of {available} training images.",
-            expected="0 for none, a share in (0, 1), or a whole number from 2 on that leaves training images",
+            f"Got validation={validation} for {available} training images.",
+            expected="0 for none, a fraction in (0, 1), or a whole number from 2 on that leaves training images",
             way_out="for example validation=0.1",
         )
     return count
@@ -78,7 +78,7 @@ def choose_limit(labels: np.ndarray, limit: int | None, seed: int) -> np.ndarray
 
     Args:
         labels: int64 of shape (n,).
-        limit: How many, or None for all.
+        limit: Number of examples, or None for all.
         seed: Seed of the choice.
 
     Returns:
@@ -91,7 +91,7 @@ def choose_limit(labels: np.ndarray, limit: int | None, seed: int) -> np.ndarray
         return np.arange(len(labels))
     if not 1 <= limit <= len(labels):
         raise DataError(
-            f"limit={limit} of {len(labels)} training images.",
+            f"Got limit={limit} for {len(labels)} training images.",
             expected=f"limit in [1, {len(labels)}]",
             way_out="lower the limit, or leave it out to use all",
         )
@@ -103,7 +103,7 @@ def average_pool(pixels: np.ndarray, resolution: int | None) -> np.ndarray:
 
     Args:
         pixels: uint8 of shape (n, channels, height, width).
-        resolution: New height, an exact divisor of the old; the width shrinks by the same factor. None changes nothing.
+        resolution: New height, an exact divisor of the old; the width shrinks by the same factor. None keeps the size.
 
     Returns:
         uint8 of shape (n, channels, resolution, width * resolution / height).
@@ -117,16 +117,16 @@ def average_pool(pixels: np.ndarray, resolution: int | None) -> np.ndarray:
     if resolution < 1 or height % resolution or width % (height // resolution):
         fits = [size for size in range(1, height + 1) if height % size == 0 and width % (height // size) == 0]
         raise DataError(
-            f"resolution={resolution} for images of {height}x{width}.",
+            f"Got resolution={resolution} for images of {height}x{width}.",
             expected=f"one of: {', '.join(map(str, fits))}",
-            way_out="images are only averaged over whole blocks, never enlarged; choose one of these, or leave it out",
+            way_out="choose one of these or leave it out: images are averaged over whole blocks and never enlarged",
         )
     factor = height // resolution
     area = factor * factor
     pooled = np.empty((n, channels, resolution, width // factor), dtype=np.uint8)
     for start in range(0, n, _CHUNK):
         part = pixels[start : start + _CHUNK]
-        # 32 bits are wide enough for blocks of 4096 x 4096; summing slices beats a strided reduction.
+        # 32 bits suffice for blocks of 4096 x 4096; adding slices is faster than a strided reduction.
         total = np.zeros((len(part), channels, resolution, width // factor), dtype=np.uint32)
         for row in range(factor):
             for column in range(factor):
@@ -136,13 +136,16 @@ def average_pool(pixels: np.ndarray, resolution: int | None) -> np.ndarray:
 
 
 def channel_statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation (of the population) of every channel on the scale 0..1, in float64.
+    """Compute mean and standard deviation (of the population) of every channel on the scale 0..1.
 
-    They come from exact counts of the 256 values, so the order of the images does not touch the last bit. A channel
-    that is constant gets a standard deviation of 1, so that it can be divided by.
+    Both are computed in float64 from exact counts of the 256 values, so that the order of the images does not change
+    the last bit. A constant channel gets a standard deviation of 1, so that pixels can be divided by it.
 
     Args:
         pixels: uint8 of shape (n, channels, height, width).
+
+    Returns:
+        The means and the standard deviations, one per channel.
     """
     values = np.arange(256, dtype=np.float64) / 255
     means, deviations = [], []

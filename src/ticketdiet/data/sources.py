@@ -1,4 +1,4 @@
-"""The data sets by name: what each is, what it needs, whether it is on this machine.
+"""The data sets by name: what each contains, what it needs, and whether it is on this machine.
 
 Another package adds one through an entry point in the group ``ticketdiet.datasets`` that leads to a
 :class:`SourceKind`.
@@ -11,14 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ticketdiet.core.errors import UnknownName
+from ticketdiet.core.errors import check_known
 from ticketdiet.core.registry import Registry
 from ticketdiet.data.cache import downloads_folder
-from ticketdiet.data.decoded import Request, Source, take_apart
+from ticketdiet.data.decoded import Source
 from ticketdiet.data.digits import open_digits
 from ticketdiet.data.folders import open_folder
 from ticketdiet.data.npz import open_npz
 from ticketdiet.data.parquet import open_parquet
+from ticketdiet.data.request import Request, take_apart
 from ticketdiet.data.vision import finder, opener
 
 
@@ -32,10 +33,10 @@ class SourceKind:
 
     Attributes:
         what: One line for people.
-        open: Makes a source of a request; raises DataError when the request does not fit.
-        usage: How it is written, for example ``parquet:PATH``.
+        open: Opens the source of a request; raises DataError when the request does not fit.
+        usage: How a caller writes it, for example ``parquet:PATH``.
         extra: Extra of this package that it needs, or empty.
-        find: Where it lies on this machine, or empty; asked without reading anything.
+        find: Returns its location on this machine, or an empty string, without reading the data.
     """
 
     what: str
@@ -47,14 +48,14 @@ class SourceKind:
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What ``ticketdiet data`` shows of a source.
+    """What ``ticketdiet data`` shows about a source.
 
     Attributes:
         name: Registered name.
-        usage: How it is written.
+        usage: How a caller writes it.
         what: One line for people.
         extra: Extra of this package that it needs, or empty.
-        location: Where it lies on this machine, or empty; families that read a path have none.
+        location: Its location on this machine, or empty; families that read a path have none.
         takes_path: Whether it reads a path that the caller gives.
     """
 
@@ -99,17 +100,20 @@ def open_source(
 
     Args:
         source: ``name``, ``name:PATH`` or ``name:PATH?option=value``.
-        root: Folder where a downloadable data set already lies; nothing is ever downloaded into it.
-        cache: Cache folder, which holds the downloads too; see ``cache_folder``.
+        root: Folder that already holds a downloadable data set; nothing is ever downloaded into it.
+        cache: Cache folder, which contains the downloads too; see ``cache_folder``.
         download: Whether the network may be used.
 
+    Returns:
+        The source; nothing is decoded yet.
+
     Raises:
-        UnknownName: When no family has this name.
-        DataError: When path or options do not fit the family.
+        UnknownName: When no source has this name.
+        DataError: When the path or an option does not fit the source.
     """
     name, argument, options = take_apart(source)
     if name not in SOURCES:
-        raise UnknownName.of("dataset", name, [SOURCES.get(known).usage for known in SOURCES.names()])
+        check_known("dataset", name, [SOURCES.get(known).usage for known in SOURCES.names()])
     kind = SOURCES.get(name)
     return kind.open(_request(name, argument, options, root, cache, download))
 

@@ -1,4 +1,4 @@
-"""The kinds of subset: one small rule each, over a pool of candidates with scores and seeded keys.
+"""The kinds of subset: one small rule per kind, over a pool of candidates with scores and seeded keys.
 
 Scores are oriented so that high means hard. Equal scores are ordered by a seeded permutation, because integer scores
 tie in the tens of thousands and the order of a data set is often an order of classes. Every rule follows one fixed
@@ -21,7 +21,7 @@ SUBSETS: Registry[type[SubsetRule]] = Registry("subset")
 
 
 class Draws:
-    """Uniform random keys, one an example of the whole data set, drawn once for each role from a seed."""
+    """Uniform random keys, one per example of the whole data set, drawn once for each role from a seed."""
 
     def __init__(self, seed: int, count: int) -> None:
         self._seed, self._count = seed, count
@@ -34,7 +34,7 @@ class Draws:
         return self._drawn[role]
 
     def order(self, role: str, count: int, part: int = 0) -> np.ndarray:
-        """Return a permutation of ``range(count)``: who gets what is left over when shares do not come out even."""
+        """Return a permutation of ``range(count)``: which parts get the remainder of a division, in this order."""
         return numpy_generator(self._seed, "subset", role, part).permutation(count)
 
 
@@ -49,7 +49,7 @@ class Pool:
         part: The class of a balanced subset's part, -1 for the whole.
         offset: Start of a window in the ascending order of this pool.
         strata: Number of score quantiles of a stratified subset.
-        mix: Share of a mixture that is easiest.
+        mix: Fraction of a mixture that is easiest.
         indices: Explicit indices into the data set, or None.
     """
 
@@ -105,9 +105,13 @@ class Explicit(SubsetRule):
     sized = False
 
     def pick(self, pool: Pool, size: int) -> np.ndarray:
-        """Pick what was named."""
+        """Pick the given indices."""
         if pool.indices is None:
-            raise DataError("no indices for a subset of kind 'indices'.", expected="indices=[...]", way_out="give them")
+            raise DataError(
+                "Got no indices for a subset of kind 'indices'.",
+                expected="indices=[...]",
+                way_out="give the indices, or use another kind",
+            )
         named: np.ndarray = np.isin(pool.members, pool.indices)
         return named
 
@@ -134,7 +138,7 @@ class Easiest(SubsetRule):
 
 @SUBSETS.register("hardest")
 class Hardest(SubsetRule):
-    """The highest scores: the end of the same order that ``easiest`` starts."""
+    """The highest scores: the other end of the order of ``easiest``."""
 
     needs_scores = True
 
@@ -150,11 +154,11 @@ class Window(SubsetRule):
     needs_scores = True
 
     def pick(self, pool: Pool, size: int) -> np.ndarray:
-        """Pick a stretch of the ascending order."""
+        """Pick consecutive ranks of the ascending order."""
         end = pool.offset + size
         if not 0 <= pool.offset <= end <= len(pool):
             raise DataError(
-                f"a window from rank {pool.offset} to {end} of {len(pool)} candidates.",
+                f"The window from rank {pool.offset} to {end} does not fit into {len(pool)} candidates.",
                 expected=f"0 <= offset and offset + size <= {len(pool)}",
                 way_out=f"choose an offset of at most {max(len(pool) - size, 0)}, or a smaller size",
             )
@@ -164,10 +168,10 @@ class Window(SubsetRule):
 
 @SUBSETS.register("stratified")
 class Stratified(SubsetRule):
-    """Equally many, at random, from each quantile of the scores.
+    """The same number of random examples from each quantile of the scores.
 
-    The idea is that of coverage-centric selection (Zheng et al. 2023, arXiv 2210.15809); its strata have equal width in
-    the score, ours hold equally many examples, so that +inf and heavy tails need no care.
+    The idea is that of coverage-centric selection (Zheng et al. 2023, arXiv 2210.15809). Their strata have equal width
+    in the score; ours have equal numbers of examples, so that +inf and heavy tails need no special case.
     """
 
     needs_scores = True
@@ -178,7 +182,7 @@ class Stratified(SubsetRule):
         strata = min(pool.strata, len(pool))
         bounds = np.arange(strata + 1) * len(pool) // strata
         stratum = _quantile_strata(pool.scores, pool.keys("ties"), bounds[1:-1])
-        quotas = share_out(size, np.diff(bounds), pool.draws.order("strata", strata, pool.part))
+        quotas = divide_evenly(size, np.diff(bounds), pool.draws.order("strata", strata, pool.part))
         keys = pool.keys("stratified")
         picked = np.zeros(len(pool), dtype=bool)
         for members, quota in zip(_groups(stratum), quotas, strict=True):
@@ -188,7 +192,7 @@ class Stratified(SubsetRule):
 
 @SUBSETS.register("mixture")
 class Mixture(SubsetRule):
-    """A share ``mix`` of the size from the easiest, the rest at random from the remaining candidates."""
+    """A fraction ``mix`` of the size from the easiest, and the rest at random from the remaining candidates."""
 
     needs_scores = True
 
@@ -200,21 +204,29 @@ class Mixture(SubsetRule):
         return picked
 
 
-def share_out(total: int, capacities: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Share ``total`` out evenly over parts of limited capacity: int64 of the parts' shape.
+def divide_evenly(total: int, capacities: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Divide ``total`` evenly over parts of limited capacity.
 
-    What does not come out even goes to the first parts of ``order`` that have room; a full part's share spills over to
-    the others. Shares only grow with ``total``, which is why subsets of growing size nest.
+    The remainder goes to the first parts of ``order`` that have room, and what does not fit into a full part goes to
+    the others. No quota shrinks when ``total`` grows, which is why subsets of growing size nest.
+
+    Args:
+        total: Number to divide, at most the sum of the capacities.
+        capacities: Integers of shape (parts,).
+        order: A permutation of ``range(parts)``.
+
+    Returns:
+        int64 of shape (parts,): the quotas, which sum to ``total``.
     """
     assert 0 <= total <= capacities.sum()
     low, high = 0, int(capacities.max(initial=0))
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if np.minimum(capacities, middle).sum() <= total else (low, middle - 1)
-    shares: np.ndarray = np.minimum(capacities, low).astype(np.int64)
+    quotas: np.ndarray = np.minimum(capacities, low).astype(np.int64)
     roomy = order[capacities[order] > low]
-    shares[roomy[: total - int(shares.sum())]] += 1
-    return shares
+    quotas[roomy[: total - int(quotas.sum())]] += 1
+    return quotas
 
 
 def _lowest(values: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
@@ -237,7 +249,7 @@ def _lowest_keys(keys: np.ndarray, count: int, among: np.ndarray | None = None) 
     picked: np.ndarray = keys <= candidates[count - 1]
     if among is not None:
         picked &= among
-    if np.count_nonzero(picked) > count:  # two keys are equal, just there
+    if np.count_nonzero(picked) > count:  # two keys are equal at the cut
         positions = np.arange(len(keys)) if among is None else np.flatnonzero(among)
         picked[:] = False
         picked[positions[np.argpartition(keys[positions], count - 1)[:count]]] = True
@@ -245,9 +257,12 @@ def _lowest_keys(keys: np.ndarray, count: int, among: np.ndarray | None = None) 
 
 
 def _quantile_strata(values: np.ndarray, keys: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Stratum of each example: how many of ``bounds`` (ascending, distinct) its rank by (value, key) has reached.
+    """Return how many of ``bounds`` (ascending, distinct) the rank of each example by (value, key) reaches.
 
     Only the values at the bounds are ranked; examples that equal one of them are split by their keys.
+
+    Returns:
+        uint8 or uint16 of shape (m,).
     """
     numbers = np.uint8 if len(bounds) < 256 else np.uint16
     if not len(bounds):
@@ -269,6 +284,7 @@ def _quantile_strata(values: np.ndarray, keys: np.ndarray, bounds: np.ndarray) -
 
 
 def _groups(numbers: np.ndarray) -> list[np.ndarray]:
-    """Positions of each number that occurs, ascending; a stable sort of small integers is by radix, in linear time."""
+    """Positions of each number that occurs, ascending."""
     counts = np.bincount(numbers)
+    # numpy sorts small integers by radix when the sort is stable, in linear time.
     return np.split(np.argsort(numbers, kind="stable"), np.cumsum(counts[counts > 0])[:-1])

@@ -1,4 +1,4 @@
-"""Which examples form a subset: the same class balance, ties, nesting and checks for every kind.
+"""The choice of a subset, with the same class balance, ties, nesting and checks for every kind.
 
 The kinds themselves are in ``subset_rules``.
 """
@@ -24,7 +24,7 @@ from ticketdiet.data.checks import (
     count_examples,
     size_of,
 )
-from ticketdiet.data.subset_rules import SUBSETS, Draws, Pool, SubsetRule, Window, share_out
+from ticketdiet.data.subset_rules import SUBSETS, Draws, Pool, SubsetRule, Window, divide_evenly
 
 
 def choose_subset(
@@ -35,7 +35,7 @@ def choose_subset(
     balanced: bool = False,
     seed: int = 0,
     *,
-    share: float | None = None,
+    fraction: float | None = None,
     offset: int = 0,
     classes: Sequence[int] | None = None,
     strata: int = 50,
@@ -45,30 +45,30 @@ def choose_subset(
     """Choose the examples of a subset.
 
     Args:
-        scores: One score an example, high means hard: float of shape (n,), or ``Scores`` (their mean over models).
+        scores: One score per example, high means hard: float of shape (n,), or ``Scores`` (their mean over models).
             ``random``, ``all`` and ``indices`` need none and also take the number of examples, or None with ``labels``.
         kind: ``all``, ``random``, ``easiest``, ``hardest``, ``window``, ``stratified``, ``mixture``, ``indices``, or
             one that another package registers.
         size: Number of examples; does not apply to ``all`` and ``indices``.
         labels: int of shape (n,); needed for ``balanced`` and ``classes``.
-        balanced: Take the subset class by class, counts within one of equal; which classes get the extra example is
-            seeded. A window's offset is shared out over the classes likewise. ``all`` and ``indices`` are refused when
-            what they hold is not balanced.
+        balanced: Take the subset class by class, with class counts that differ by at most one; the seed decides which
+            classes get the extra example. A window's offset is divided over the classes in the same way. ``all`` and
+            ``indices`` are refused when their examples are not balanced.
         seed: Seed of ties and random draws. Under one seed, subsets of all kinds but ``window`` nest.
-        share: Share of the candidates in (0, 1], in place of ``size``.
+        fraction: Fraction of the candidates in (0, 1], in place of ``size``.
         offset: Start of a ``window`` in the ascending order of scores.
         classes: Only these classes are candidates.
         strata: Number of score quantiles of ``stratified``.
-        mix: Share of a ``mixture`` that is easiest, in [0, 1].
+        mix: Fraction of a ``mixture`` that is easiest, in [0, 1].
         indices: The examples of kind ``indices``, any order, no repeats.
 
     Returns:
         int64 of shape (size,), ascending: indices in the order of the data set.
 
     Raises:
-        UnknownName: When no rule is called ``kind``.
-        DataError: When scores or labels are missing, of wrong length, NaN or -inf, the size does not fit, or an option
-            is of the wrong type.
+        UnknownName: When no rule has the name ``kind``.
+        DataError: When scores or labels are missing, have the wrong length, or are NaN or -inf; when the size does not
+            fit, or an option has the wrong type.
     """
     rule = SUBSETS.get(kind)()
     checked = check_scores(scores, kind, rule.needs_scores)
@@ -86,13 +86,13 @@ def choose_subset(
         mix=mix,
         indices=None if indices is None else check_indices(indices, members),
     )
-    wanted = size_of(size, share, len(members)) if rule.sized else len(members)
+    wanted = size_of(size, fraction, len(members)) if rule.sized else len(members)
     balanced_over = marks[members] if balanced and marks is not None else None
     return _pick(rule, pool, wanted, kind, balanced_over)
 
 
 def random_like(reference: np.ndarray, labels: LabelsLike, seed: int = 0) -> np.ndarray:
-    """Choose at random as many examples of each class as ``reference`` holds: a control for class shares.
+    """Choose at random as many examples of each class as ``reference`` has: a control for class fractions.
 
     Args:
         reference: int of shape (size,): the subset to match.
@@ -103,7 +103,7 @@ def random_like(reference: np.ndarray, labels: LabelsLike, seed: int = 0) -> np.
         int64 of shape (size,), ascending.
 
     Raises:
-        DataError: When labels are missing or ``reference`` is no subset of the data set.
+        DataError: When labels are missing or ``reference`` is not a subset of the data set.
     """
     marks = check_labels(labels, needed=True)
     assert marks is not None
@@ -120,20 +120,20 @@ def random_like(reference: np.ndarray, labels: LabelsLike, seed: int = 0) -> np.
 
 @dataclass(frozen=True)
 class SubsetFacts:
-    """What a subset holds and misses.
+    """What a subset contains and misses.
 
     Attributes:
         size: Number of examples.
-        share: Share of the data set, in [0, 1].
+        fraction: Fraction of the data set, in [0, 1].
         class_counts: Examples of each class in the subset.
         class_totals: Examples of each class in the data set.
-        missing_classes: Classes of the data set of which the subset holds none.
+        missing_classes: Classes of the data set that have no example in the subset.
         score_quantiles: Minimum, quartiles and maximum of the subset's scores; empty without scores.
         all_quantiles: The same of the whole data set.
     """
 
     size: int
-    share: float
+    fraction: float
     class_counts: tuple[int, ...]
     class_totals: tuple[int, ...]
     missing_classes: tuple[int, ...]
@@ -144,13 +144,16 @@ class SubsetFacts:
 def subset_facts(
     indices: np.ndarray, labels: LabelsLike, scores: ScoresLike = None, *, num_classes: int | None = None
 ) -> SubsetFacts:
-    """Say what a subset holds and misses.
+    """Count what a subset contains and misses.
 
     Args:
         indices: int of shape (size,).
         labels: int of shape (n,).
         scores: As for ``choose_subset``, or None.
         num_classes: Number of classes; by default the highest label + 1.
+
+    Returns:
+        The facts, with the quantiles empty when there are no scores.
 
     Raises:
         DataError: When labels, indices or scores do not fit together.
@@ -164,7 +167,7 @@ def subset_facts(
     count_examples(scores, checked, marks)
     return SubsetFacts(
         size=len(chosen),
-        share=len(chosen) / len(marks),
+        fraction=len(chosen) / len(marks),
         class_counts=tuple(counts.tolist()),
         class_totals=tuple(totals.tolist()),
         missing_classes=tuple(np.flatnonzero((counts == 0) & (totals > 0)).tolist()),
@@ -174,7 +177,7 @@ def subset_facts(
 
 
 def _quartiles(values: np.ndarray) -> tuple[float, ...]:
-    # "lower" never interpolates, and so never meets inf - inf.
+    # "lower" never interpolates, so that it never computes inf - inf.
     return tuple(np.quantile(values, (0, 0.25, 0.5, 0.75, 1), method="lower").tolist())
 
 
@@ -195,15 +198,15 @@ def _pick_balanced(rule: SubsetRule, pool: Pool, labels: np.ndarray, size: int) 
     present = np.flatnonzero(counts)
     totals = counts[present]
     order = pool.draws.order("classes", len(present))
-    quotas = share_out(size, totals, order)
+    quotas = divide_evenly(size, totals, order)
     if quotas.max() - quotas.min() > 1:
         small = int(totals.argmin())
         raise DataError(
-            f"a balanced subset of {size}, but class {present[small]} has {totals[small]} examples.",
+            f"A balanced subset of {size} is not possible: class {present[small]} has only {totals[small]} examples.",
             expected=f"at most {len(present) * int(totals.min())} examples over {len(present)} classes",
             way_out="choose a smaller size, leave the small classes out with classes=, or balanced=False",
         )
-    offsets = share_out(min(pool.offset, int(totals.sum())), totals, order)
+    offsets = divide_evenly(min(pool.offset, int(totals.sum())), totals, order)
     if isinstance(rule, Window):
         _check_windows(pool.offset, size, present, totals, offsets + quotas)
     chosen = np.zeros(len(labels), dtype=bool)
@@ -216,14 +219,14 @@ def _pick_balanced(rule: SubsetRule, pool: Pool, labels: np.ndarray, size: int) 
 
 
 def _check_windows(offset: int, size: int, present: np.ndarray, totals: np.ndarray, ends: np.ndarray) -> None:
-    """Say in the caller's own numbers which class a balanced window overhangs."""
+    """Name the class that a balanced window exceeds, in the numbers that the caller gave."""
     if (ends <= totals).all():
         return
     worst = int((ends - totals).argmax())
     raise DataError(
-        f"a balanced window with offset={offset} and size={size}, but class {present[worst]} has {totals[worst]} "
-        f"examples and its share of the two takes {ends[worst]}.",
-        expected=f"offset + size that fits into each of the {len(present)} classes when it is shared out over them",
+        f"Got a balanced window with offset={offset} and size={size}, of which class {present[worst]} has to give "
+        f"{ends[worst]} examples, but it has only {totals[worst]}.",
+        expected=f"offset + size that fits into each of the {len(present)} classes when it is divided over them",
         way_out="choose a smaller offset or size, leave the small classes out with classes=, or balanced=False",
     )
 
@@ -233,7 +236,7 @@ def _check_balance(chosen: np.ndarray, candidates: np.ndarray, kind: str) -> Non
     counts = np.bincount(chosen, minlength=int(present.max(initial=0)) + 1)[present]
     if len(counts) and counts.max() - counts.min() > 1:
         raise DataError(
-            f"a balanced subset of kind {kind!r}, which holds {counts.min()} to {counts.max()} examples a class.",
-            expected="class counts within one of equal",
+            f"A subset of kind {kind!r} is not balanced: it has {counts.min()} to {counts.max()} examples per class.",
+            expected="class counts that differ by at most one",
             way_out="use balanced=False, or kind 'random' with a size",
         )

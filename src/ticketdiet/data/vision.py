@@ -1,8 +1,8 @@
 """MNIST, Fashion-MNIST, CIFAR and SVHN; the only place that uses torchvision (extra ``vision``).
 
-Files lie where torchvision keeps them, under ``root`` or the package's own downloads; only the latter is downloaded
-into. The IDX files of MNIST and Fashion-MNIST are read here, so torchvision is needed only to fetch them; Fashion-MNIST
-is also found where Debian's package dataset-fashion-mnist puts it.
+The files are expected where torchvision puts them, in ``root`` or in the package's own downloads; only the latter is
+downloaded into. The IDX files of MNIST and Fashion-MNIST are read here, so that torchvision is needed only to download
+them; Fashion-MNIST is also found where Debian's package dataset-fashion-mnist puts it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from ticketdiet.core.errors import DataError
-from ticketdiet.data.decoded import Decoded, Progress, Request, checked_labels, import_extra, stamp_files
+from ticketdiet.core.extras import import_extra
+from ticketdiet.data.decoded import Decoded, Progress, check_same_size, checked_labels, stamp_files
 from ticketdiet.data.idx import find_idx_files, read_idx
+from ticketdiet.data.request import Request
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 _DIGITS = tuple(str(digit) for digit in range(10))
@@ -33,10 +35,10 @@ class VisionSet:
 
     Attributes:
         loader: Name of its class in ``torchvision.datasets``.
-        files: Its files under a root; for IDX sets the folder that holds them.
-        class_names: Names of the classes, or None when the class of torchvision knows them.
+        files: Its files below a root; for IDX sets the folder that contains them.
+        class_names: Names of the classes, or None when torchvision knows them.
         idx: Whether it consists of the four IDX files.
-        system: A folder where a package of the operating system puts its IDX files, or None.
+        system: The folder where a package of the operating system puts its IDX files, or None.
     """
 
     loader: str
@@ -46,7 +48,7 @@ class VisionSet:
     system: Path | None = None
 
     def find(self, request: Request) -> list[Path]:
-        """Paths of its files on this machine, or nothing."""
+        """Return the paths of its files on this machine, or an empty list."""
         root = request.root or request.downloads
         if not self.idx:
             paths = [root / file for file in self.files]
@@ -96,7 +98,7 @@ class VisionSource:
         if found:
             return found
         if not self.request.download:
-            raise self._absent(f"not on this machine under {self.request.root or self.request.downloads}")
+            raise self._absent(f"is not in {self.request.root or self.request.downloads}")
         self._open(train=True, download=True)
         self._open(train=False, download=True)
         return self.kind.find(self.request)
@@ -107,10 +109,10 @@ class VisionSource:
         root = self.request.root or self.request.downloads
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # numpy warns of the age of the pickles inside CIFAR
+                warnings.simplefilter("ignore")  # numpy warns about the old pickles in CIFAR
                 return loader(str(root), **which, download=download)
         except (OSError, RuntimeError) as error:
-            why = "could not be downloaded; is there a network?" if download else "damaged"
+            why = "could not be downloaded; is there a network?" if download else "is damaged"
             raise self._absent(f"{why} ({error})") from error
 
     def _decode_torchvision(self) -> Decoded:
@@ -123,9 +125,9 @@ class VisionSource:
         name = self.request.name
         package = " or install the package dataset-fashion-mnist," if name == "fashion-mnist" else ""
         return DataError(
-            f"{name}: {why}.",
+            f"The data set {name} {why}.",
             expected=f"the files of {name} as torchvision lays them out: {', '.join(self.kind.files)}",
-            way_out=f"give the folder that holds them as dataset.root (or root=),{package} or allow the download",
+            way_out=f"give the folder that contains them as dataset.root (or root=),{package} or allow the download",
         )
 
 
@@ -145,20 +147,17 @@ def _decode_idx(kind: VisionSet, files: list[Path]) -> Decoded:
     for pixels_path, labels_path in (files[:2], files[2:]):
         pixels = read_idx(pixels_path)
         if pixels.ndim != 3:
-            raise DataError(f"{pixels_path} has {pixels.ndim} axes.", expected="3 axes", way_out="fetch it again")
+            raise DataError(
+                f"The file {pixels_path} has {pixels.ndim} axes.", expected="3 axes", way_out="download it again"
+            )
         images.append(pixels[:, None])
         labels.append(checked_labels(read_idx(labels_path), len(pixels), str(labels_path), len(kind.class_names)))
-    if images[0].shape[1:] != images[1].shape[1:]:
-        raise DataError(
-            f"{files[0]} holds images of {images[0].shape[2:]}, {files[2]} of {images[1].shape[2:]}.",
-            expected="images of one size",
-            way_out="fetch the files again",
-        )
+    check_same_size(images[0], str(files[0]), images[1], str(files[2]))
     return Decoded(images[0], labels[0], images[1], labels[1], kind.class_names)
 
 
 def opener(name: str) -> Callable[[Request], VisionSource]:
-    """Return what opens the data set ``name``; it takes neither path nor options."""
+    """Return the function that opens the data set ``name``; it takes neither path nor options."""
 
     def open_vision(request: Request) -> VisionSource:
         request.check(takes_path=False)
@@ -168,7 +167,7 @@ def opener(name: str) -> Callable[[Request], VisionSource]:
 
 
 def finder(name: str) -> Callable[[Request], str]:
-    """Return what says where the data set ``name`` lies on this machine, or nothing."""
+    """Return the function that returns the folder of the data set ``name`` on this machine, or an empty string."""
 
     def find(request: Request) -> str:
         found = VISION_SETS[name].find(request)

@@ -30,7 +30,7 @@ AUTO = Line(network=0.3, layer=0.2)  # measured: docs/performance.md
 
 
 def line_of(sparse_kernels: SparseKernels) -> Line:
-    """Return the line that a recipe's ``sparse_kernels`` stands for."""
+    """Return the line that a recipe's ``sparse_kernels`` means."""
     if sparse_kernels == "auto":
         return AUTO
     density = 0.0 if sparse_kernels == "off" else float(sparse_kernels)

@@ -1,4 +1,4 @@
-"""Put the units of one network in the order of another's: tells *unconnected* from *merely permuted*.
+"""Puts the units of one network in the order of another's, to distinguish *unconnected* from *merely permuted*.
 
 Weight matching (Ainsworth et al., arXiv 2209.04836, algorithm 1) needs the weights only; activation matching (Li et
 al., arXiv 1511.07543) correlates what the units do on images. Either way the aligned network computes the same function
@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, fx, nn
 
-from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.errors import UserError, check_known
 from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.core.values import Images, Mask, Weights
-from ticketdiet.landscape.interpolation import check_finite, check_same_shapes
+from ticketdiet.landscape.interpolation import check_weights
+from ticketdiet.landscape.modes import AlignmentMethod
 from ticketdiet.landscape.symmetries import (
     GroupAxis,
     Permutation,
@@ -34,7 +35,6 @@ from ticketdiet.landscape.symmetries import (
 )
 from ticketdiet.training.evaluation import device_of, evaluating, prepared_chunks
 
-AlignmentMethod = Literal["weights", "activations"]
 Costs = NDArray[np.float64]
 
 _RUNNING = ("running_mean", "running_var")
@@ -47,7 +47,7 @@ class Alignment:
 
     Attributes:
         weights: All tensors of b, permuted.
-        orders: One permutation (int64) a group: unit i of the result is unit ``orders[g][i]`` of b.
+        orders: One permutation (int64) per group: unit i of the result is unit ``orders[g][i]`` of b.
         method: ``"weights"`` or ``"activations"``.
         distance_before: Euclidean distance between the parameters of a and b that any order touches.
         distance_after: The same between a and the aligned b.
@@ -66,11 +66,11 @@ class Alignment:
     symmetries: Symmetries
 
     def permute(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Put other tensors of b, such as its mask, in the same order."""
+        """Return other tensors of b, such as its mask, in the same order."""
         return self.symmetries.permute(tensors, self.orders)
 
     def permute_mask(self, mask: Mask | None) -> Mask | None:
-        """Put the mask of b in the same order; None, a dense network, stays None."""
+        """Return the mask of b in the same order; None, a dense network, stays None."""
         return None if mask is None else self.permute(mask)
 
 
@@ -94,7 +94,7 @@ def align(
             local optimum); ``"activations"`` maximises the correlation of what units compute on ``images``, before the
             nonlinearity, where units that never fire still differ.
         images: For ``"activations"``: a few hundred un-augmented images.
-        seed: Of the order in which groups are visited; equal calls give equal alignments.
+        seed: Seed of the order in which groups are visited; equal calls give equal alignments.
         max_sweeps: Passes over all groups before stopping.
 
     Returns:
@@ -104,21 +104,17 @@ def align(
         UnknownName: For another method.
         UserError: When networks differ in shape, are not finite, have no known symmetries, or images are missing.
     """
-    if method not in get_args(AlignmentMethod):
-        raise UnknownName.of("alignment method", method, get_args(AlignmentMethod))
-    shapes = [
-        {name: tensor.shape for name, tensor in side.items()} for side in (model.state_dict(), weights_a, weights_b)
-    ]
-    check_same_shapes(shapes[0], shapes[1], ("the network", "a"))
-    check_same_shapes(shapes[0], shapes[2], ("the network", "b"))
-    check_finite(weights_a, "a")
-    check_finite(weights_b, "b")
+    check_known("alignment method", method, get_args(AlignmentMethod))
+    check_weights(model.state_dict(), weights_a, "a")
+    check_weights(model.state_dict(), weights_b, "b")
     symmetries = find_symmetries(copy.deepcopy(model))
     if method == "weights":
         orders, sweeps = _match_weights(symmetries, weights_a, weights_b, seed, max_sweeps)
     elif images is None or len(images) == 0:
         raise UserError(
-            "activation matching without images.", expected="images", way_out="give images, or method='weights'"
+            "Activation matching needs images, and there are none.",
+            expected="at least one image",
+            way_out="give images, or method='weights'",
         )
     else:
         orders, sweeps = _match_activations(symmetries, weights_a, weights_b, images), 1
@@ -156,7 +152,7 @@ def _better_order(group: PermutationGroup, fixed: Weights, moving: Weights) -> P
     gain = float(products[np.arange(group.size), order].sum() - np.trace(products))
     doubled = [name for name, count in Counter(place.tensor for place in places).items() if count > 1]
     if doubled:
-        # A tensor that reads and writes the same units makes the gain quadratic: the assignment is only a proposal.
+        # A tensor that reads and writes the same units makes the gain quadratic, so the assignment is only a proposal.
         names = {place.tensor for place in places}
         after = {name: moving[name] for name in names}
         for place in places:
@@ -211,7 +207,7 @@ class _Recorder(fx.Interpreter):
 
 
 class _Moments:
-    """Sums from which the correlation between units of a and units of b follows."""
+    """Sums from which the correlation between units of a and units of b is computed."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -221,7 +217,7 @@ class _Moments:
         self._cross = torch.zeros(size, size, dtype=torch.float64)
 
     def add(self, a: Tensor, b: Tensor) -> None:
-        """Add samples of both, each (size, samples)."""
+        """Add samples of both networks, each (size, samples)."""
         self._count += a.shape[1]
         for row, values in enumerate((a, b)):
             self._sums[row] += values.sum(1).cpu()
@@ -229,7 +225,7 @@ class _Moments:
         self._cross += (a @ b.T).cpu()
 
     def correlation(self) -> Costs:
-        """(units of a, units of b); 0 for units that never change."""
+        """Return float64 (units of a, units of b); 0 for units that never change."""
         mean, variance = self._sums / self._count, self._squares / self._count
         variance = (variance - mean**2).clamp_min(0)
         spread = torch.where(variance > 1e-12, variance, torch.inf).sqrt()

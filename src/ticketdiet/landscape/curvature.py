@@ -7,8 +7,8 @@ Products with the Gauss-Newton matrix are curvlinops' (an extra). Products with 
 the forward-over-reverse products of ``torch.func`` are silently wrong through BatchNorm on batch statistics, LayerNorm
 and InstanceNorm (pytorch issue 198017).
 
-BatchNorm's running statistics lag behind the weights for some hundred steps, and an eigenvalue shows it tenfold; hence
-statistics are recalibrated unless something else is asked for.
+BatchNorm's running statistics lag behind the weights for some hundred steps, which can change an eigenvalue tenfold.
+Statistics are therefore recalibrated by default.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 
-from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.errors import UserError, check_known
+from ticketdiet.core.extras import import_extra
 from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.core.values import Images, Mask, Weights
-from ticketdiet.landscape.interpolation import check_finite, check_same_shapes
+from ticketdiet.landscape.interpolation import check_mask_fits, check_weights
+from ticketdiet.landscape.modes import CurvatureBatchNorm, CurvatureMatrix
 from ticketdiet.training.batch_norm import batch_norms, batch_statistics, even_batches, recalibrate
 from ticketdiet.training.batches import prepare
 from ticketdiet.training.convolutions import safe_convolutions
 from ticketdiet.training.evaluation import device_of
 
-Matrix = Literal["hessian", "ggn"]
-CurvatureBatchNorm = Literal["recalibrate", "eval", "batch"]
 Vector = NDArray[np.float64]
 Batches = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class CurvatureSetting:
-    """What the numbers of a curvature are numbers of.
+    """Of which matrix the numbers of a curvature are.
 
     Attributes:
         matrix: ``"hessian"`` or ``"ggn"``, of the mean cross-entropy.
         num_examples: Examples that the loss is the mean of.
-        batch_norm: ``"recalibrate"`` for running statistics measured anew, ``"eval"`` for those that the weights came
-            with, ``"batch"`` for those of each batch.
-        batch_size: Images a pass; under ``"batch"`` part of the meaning.
+        batch_norm: ``"recalibrate"`` for running statistics that were measured again, ``"eval"`` for those that the
+            weights came with, ``"batch"`` for those of each batch.
+        batch_size: Images per pass; under ``"batch"`` part of the meaning.
         dimension: Number of coordinates.
         kept_only: Whether removed weights are outside the space.
     """
@@ -87,7 +87,7 @@ def curvature_operator(
     weights: Weights,
     images: Images,
     *,
-    matrix: Matrix = "hessian",
+    matrix: CurvatureMatrix = "hessian",
     batch_norm: CurvatureBatchNorm = "recalibrate",
     calibration: Images | None = None,
     mask: Mask | None = None,
@@ -101,7 +101,7 @@ def curvature_operator(
         weights: ``state_dict`` to take the curvature at.
         images: Any set of examples (``images.take(subset)`` for a subset), un-augmented.
         matrix: ``"hessian"`` or ``"ggn"``; for ``"ggn"`` the extra ``curvature`` must be installed.
-        batch_norm: ``"recalibrate"`` measures the running statistics anew and holds them fixed; ``"eval"`` takes them
+        batch_norm: ``"recalibrate"`` measures the running statistics again and holds them fixed; ``"eval"`` takes them
             as they are, which after a short training are not those of the weights; ``"batch"`` uses each batch's own,
             as training does, and takes the derivative through them.
         calibration: Training images to recalibrate on, up to 10 batches of 250; default ``images``.
@@ -109,7 +109,7 @@ def curvature_operator(
             ``model.named_parameters()``, each flat, removed ones skipped.
         batch_size: Images per pass; under ``"batch"`` lowered until all batches are of about the same size, and the
             images are taken in a fixed pseudo-random order.
-        precision: Of the products.
+        precision: Precision of the products.
 
     Returns:
         The operator; equal calls make operators with equal products on a CPU.
@@ -119,10 +119,14 @@ def curvature_operator(
         UserError: For weights of another shape or not finite (both name the tensor), a mask that fits no parameter, no
             images, fewer than two to recalibrate on, or the extra missing.
     """
-    _check_choice("matrix", matrix, get_args(Matrix))
-    _check_choice("BatchNorm mode", batch_norm, get_args(CurvatureBatchNorm))
+    check_known("matrix", matrix, get_args(CurvatureMatrix))
+    check_known("BatchNorm mode", batch_norm, get_args(CurvatureBatchNorm))
     if len(images) == 0 or batch_size < 1:
-        raise UserError(f"{len(images)} images in batches of {batch_size}.", expected="at least one of each")
+        raise UserError(
+            f"There are {len(images)} images in batches of {batch_size}.",
+            expected="at least one image, and a batch_size of at least 1",
+            way_out="give images",
+        )
     subject = _load(model, weights, torch.float64 if precision == "float64" else torch.float32)
     size = min(batch_size, len(images))
     if batch_norm == "recalibrate":
@@ -147,17 +151,11 @@ def curvature_operator(
 
 
 class _Space:
-    """Coordinates of the space: a flat vector without the removed weights, and back to one tensor a parameter."""
+    """Coordinates of the space: a flat vector without the removed weights, and back to one tensor per parameter."""
 
     def __init__(self, model: nn.Module, mask: Mask | None) -> None:
         named = dict(model.named_parameters())
-        for name, tensor in (mask or {}).items():
-            if name not in named or named[name].shape != tensor.shape:
-                raise UserError(
-                    f"mask {name!r} of shape {tuple(tensor.shape)} fits no parameter.",
-                    expected="a mask of this network",
-                    way_out="give the mask that was found with these weights",
-                )
+        check_mask_fits(named, mask or {})
         ones = {name: torch.ones(parameter.shape, dtype=torch.bool) for name, parameter in named.items()}
         kept = {**ones, **{name: tensor.cpu() != 0 for name, tensor in (mask or {}).items()}}
         self._indices = torch.cat([kept[name].flatten() for name in named]).nonzero()[:, 0]
@@ -165,7 +163,11 @@ class _Space:
         self._total = sum(parameter.numel() for parameter in self._parameters)
         self.dimension = len(self._indices)
         if self.dimension == 0:
-            raise UserError("the mask keeps no weight.", expected="at least one kept weight")
+            raise UserError(
+                "The mask removes every weight.",
+                expected="at least one kept weight",
+                way_out="give the mask of a sparse network, or none",
+            )
 
     def scatter(self, vector: Vector) -> list[Tensor]:
         first = self._parameters[0]
@@ -214,40 +216,30 @@ def _ggn_product(model: nn.Module, parameters: list[nn.Parameter], batches: Batc
 
 
 def _curvlinops() -> Any:
-    try:
-        with _without_warnings():
-            import curvlinops
-
-            with forward_ad.dual_level():
-                forward_ad.make_dual(torch.zeros(1), torch.zeros(1))  # type: ignore[no-untyped-call]
-    except ImportError as error:
-        raise UserError(
-            "the Gauss-Newton matrix needs the package curvlinops, which is not installed.",
-            expected="the extra 'curvature'",
-            way_out="pip install 'ticketdiet[curvature]', or take matrix='hessian'",
-        ) from error
+    with _without_warnings():
+        curvlinops = import_extra("curvlinops", "curvature", other="take matrix='hessian'")
+        with forward_ad.dual_level():
+            forward_ad.make_dual(torch.zeros(1), torch.zeros(1))  # type: ignore[no-untyped-call]
     return curvlinops
 
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    # On first use, torch's forward mode loads parts of torch that are deprecated: nothing our user can act on.
+    # On first use, torch's forward mode loads deprecated parts of torch, which a user can do nothing about.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _load(model: nn.Module, weights: Weights, dtype: torch.dtype) -> nn.Module:
-    theirs = {name: tensor.shape for name, tensor in weights.items()}
-    check_same_shapes({n: t.shape for n, t in model.state_dict().items()}, theirs, ("the network", "the weights"))
-    check_finite(weights, "the weights")
+    check_weights(model.state_dict(), weights, "the weights")
     subject = copy.deepcopy(model)
     subject.load_state_dict(dict(weights))
     return subject.to(dtype).eval().requires_grad_(True)
 
 
 def _recalibrate(subject: nn.Module, images: Images) -> None:
-    """Measure the running statistics anew, in float32, in which images come, whatever the precision of the products."""
+    """Measure the running statistics again, in float32, as images come, whatever the precision of the products."""
     single = copy.deepcopy(subject).float()
     recalibrate(single, images)
     for ours, theirs in zip(batch_norms(subject), batch_norms(single), strict=True):
@@ -259,8 +251,3 @@ def _batches(images: Images, size: int, model: nn.Module) -> Batches:
     starts = range(0, len(images), size)
     pixels = (prepare(images.pixels[start : start + size].to(device), images).to(dtype) for start in starts)
     return [(part, images.labels[start : start + size].to(device)) for start, part in zip(starts, pixels, strict=True)]
-
-
-def _check_choice(kind: str, name: str, known: tuple[str, ...]) -> None:
-    if name not in known:
-        raise UnknownName.of(kind, name, known)

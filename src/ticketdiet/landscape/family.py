@@ -15,60 +15,37 @@ from torch import Tensor, nn
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Images, Mask, Scores, Weights
-from ticketdiet.landscape.barrier import (
-    PairBarrier,
-    PerExampleBarriers,
-    measure_pairs,
-)
-from ticketdiet.training.batch_norm import RECALIBRATION_BATCHES, BatchNormPolicy
+from ticketdiet.landscape.barrier import PairBarrier
+from ticketdiet.landscape.measurement import measure_pairs
+from ticketdiet.training.batch_norm import RECALIBRATION_BATCHES
+from ticketdiet.training.modes import BatchNormPolicy
 from ticketdiet.training.recipe import Precision
 
 PARENT = "parent"
 
 
 @dataclass(frozen=True, eq=False)
-class PairSummary(PerExampleBarriers):
-    """What is kept of one pair.
-
-    Attributes:
-        a: Name of the first network, ``"parent"`` or ``"child1"``, ``"child2"``, ...
-        b: Name of the second.
-        per_example: float64 (n,), nats: barrier of each example at the midpoint.
-        mean: Mean barrier, nats.
-        max: Largest height of the mean loss above the chord, nats.
-        error_barrier: Largest height of the error rate above its chord.
-    """
-
-    a: str
-    b: str
-    per_example: Tensor
-    mean: float
-    max: float
-    error_barrier: float
-
-    @classmethod
-    def of(cls, pair: PairBarrier) -> PairSummary:
-        """Summarise a measured pair."""
-        barrier = pair.barrier
-        return cls(pair.a, pair.b, barrier.per_example, barrier.mean, barrier.max, barrier.error_barrier)
-
-
-@dataclass(frozen=True, eq=False)
-class Family(PerExampleBarriers):
-    """Barriers among a parent and its children.
+class Family:
+    """Barriers among a parent and its children, or among any networks that belong together.
 
     An example is connected when its barrier, averaged over the pairs, is at most the tolerance; single pairs are not
     counted.
 
     Attributes:
-        pairs: Every pair, parent first.
-        alphas: Points of every line, ends included.
+        pairs: Every pair, parent first; at least one, all on the same alphas and examples.
         batch_norm: BatchNorm policy.
     """
 
-    pairs: tuple[PairSummary, ...]
-    alphas: tuple[float, ...]
+    pairs: tuple[PairBarrier, ...]
     batch_norm: str
+
+    def __post_init__(self) -> None:
+        assert len({(pair.alphas, pair.per_example.shape) for pair in self.pairs}) == 1
+
+    @property
+    def alphas(self) -> tuple[float, ...]:
+        """Points of every line, ends included."""
+        return self.pairs[0].alphas
 
     @cached_property
     def per_example(self) -> Tensor:
@@ -90,20 +67,23 @@ class Family(PerExampleBarriers):
 
     @property
     def error_barrier(self) -> float:
-        """Mean over pairs of the error barrier, as a share."""
+        """Mean over pairs of the error barrier, in [-1, 1]."""
         return _mean([pair.error_barrier for pair in self.pairs])
 
     def as_scores(self, images: Images) -> Scores:
-        """Return the barriers as scores, one row a pair, usable wherever a score is.
+        """Return the barriers as scores, one row per pair, usable wherever a score is.
 
         Args:
             images: What the family was measured on, for their fingerprint.
+
+        Returns:
+            The matrix (pairs, n) in nats.
 
         Raises:
             DataError: When there are not as many images as barriers.
         """
         matrix = torch.stack([pair.per_example for pair in self.pairs]).float().numpy()
-        recipe = {"batch_norm": self.batch_norm, "pairs": [f"{pair.a}-{pair.b}" for pair in self.pairs]}
+        recipe = {"batch_norm": self.batch_norm, "pairs": [pair.name for pair in self.pairs]}
         scores = Scores(matrix, "barrier", images.fingerprint, recipe)
         scores.check_belongs_to(images)
         return scores
@@ -131,7 +111,7 @@ def measure_family(
         children: Trained weights of at least two more runs from the same point.
         images: What the loss is measured on, un-augmented.
         alphas: Points on each line; 0, 0.5 and 1 are added.
-        batch_norm: BatchNorm policy, see :func:`~ticketdiet.landscape.barrier.measure_barrier`.
+        batch_norm: BatchNorm policy, see :func:`~ticketdiet.landscape.measurement.measure_barrier`.
         mask: The mask under which all of them were trained, or None when they are dense.
         calibration: Images that ``"recalibrate"`` computes statistics on: training images when ``images`` are held out.
             Default ``images``.
@@ -140,21 +120,19 @@ def measure_family(
         recalibration_batches: Batches that ``"recalibrate"`` averages over.
 
     Returns:
-        The family; of each pair one float an example is kept, never its losses.
+        The family; of each pair one number per example is kept, and no losses.
 
     Raises:
-        UserError: For fewer than two children, and as :func:`~ticketdiet.landscape.barrier.measure_barrier`.
+        UserError: For fewer than two children, and as :func:`~ticketdiet.landscape.measurement.measure_barrier`.
     """
     if len(children) < 2:
         raise UserError(
-            f"a family of a parent and {len(children)} {'child' if len(children) == 1 else 'children'}.",
+            f"The family has a parent and {len(children)} {'child' if len(children) == 1 else 'children'}.",
             expected="at least two children: the paper's mean is over parent-child and child-child pairs",
             way_out="set children: 2, or measure a single pair with measure_barrier",
         )
     networks = {PARENT: parent, **{f"child{index}": child for index, child in enumerate(children, start=1)}}
-    kept: list[PairSummary] = []
-    points: tuple[float, ...] = ()
-    for pair in measure_pairs(
+    pairs = measure_pairs(
         model,
         networks,
         images,
@@ -165,10 +143,8 @@ def measure_family(
         batch_size=batch_size,
         precision=precision,
         recalibration_batches=recalibration_batches,
-    ):
-        kept.append(PairSummary.of(pair))
-        points = pair.barrier.alphas
-    return Family(tuple(kept), points, batch_norm)
+    )
+    return Family(tuple(pairs), batch_norm)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Cheap geometry from saved weights: distances, angles, signs, and how much two masks have in common."""
+"""Cheap geometry of saved weights: distances, angles, signs, and how much two masks have in common."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Distance:
 
 @dataclass(frozen=True, eq=False)
 class SignChanges:
-    """Share of weights whose sign differs; a zero has no sign and counts as unchanged.
+    """Fraction of weights whose sign differs; a zero has no sign and counts as unchanged.
 
     Attributes:
-        share: Over all weights that were compared, in [0, 1]; NaN when there are none.
+        fraction: Over all weights that were compared, in [0, 1]; NaN when there are none.
         by_tensor: Likewise of each tensor.
     """
 
-    share: float
+    fraction: float
     by_tensor: Mapping[str, float]
 
 
@@ -50,19 +50,20 @@ class Overlap:
 
     Attributes:
         jaccard: Weights that both keep over weights that either keeps.
-        share: Weights that both keep over those that the sparser keeps.
-        share_by_chance_layerwise: Mean of ``share`` when the weights of one mask are drawn at random within each layer,
-            as many as it keeps there: what layer densities alone make two masks share. The baseline to compare with.
-        share_by_chance_uniform: Mean of ``share`` when the weights of the denser mask are drawn at random over all
-            layers together: its density. Two masks of any method with uneven layers share more.
+        fraction: Weights that both keep over those that the sparser keeps.
+        fraction_by_chance_layerwise: Mean of ``fraction`` when the weights of one mask are drawn at random within each
+            layer, as many as it keeps there: the overlap that layer densities alone give. It is the baseline to compare
+            with.
+        fraction_by_chance_uniform: Mean of ``fraction`` when the weights of the denser mask are drawn at random over
+            all layers together: its density. Any two masks with uneven layers overlap more.
         kept_a: Weights that a keeps.
         kept_b: Weights that b keeps.
     """
 
     jaccard: float
-    share: float
-    share_by_chance_layerwise: float
-    share_by_chance_uniform: float
+    fraction: float
+    fraction_by_chance_layerwise: float
+    fraction_by_chance_uniform: float
     kept_a: int
     kept_b: int
 
@@ -88,6 +89,9 @@ def distance(a: Weights, b: Weights, *, names: Sequence[str] | None = None, mask
         b: Weights of the same shape.
         names: Tensors to compare; by default all floating-point ones but BatchNorm's running statistics.
         mask: Only weights that it keeps; tensors without an entry count whole. None for all.
+
+    Returns:
+        Euclidean and relative distance, and the cosine.
 
     Raises:
         UserError: Naming the first tensor that differs in shape, or that a name does not match.
@@ -130,13 +134,16 @@ def angle_between(
 def sign_changes(
     a: Weights, b: Weights, *, names: Sequence[str] | None = None, mask: Mask | None = None
 ) -> SignChanges:
-    """Return the share of weights that are positive in one network and negative in the other.
+    """Return the fraction of weights that are positive in one network and negative in the other.
 
     Args:
         a: Weights, for example at initialisation.
         b: Weights of the same shape.
         names: As in :func:`distance`.
         mask: As in :func:`distance`.
+
+    Returns:
+        The fraction over all compared weights, and of each tensor.
 
     Raises:
         UserError: As :func:`distance`.
@@ -155,10 +162,13 @@ def mask_overlap(a: Mask, b: Mask) -> MaskOverlap:
         a: Prunable names to tensors of 0 and 1.
         b: Likewise, with the same names and shapes.
 
+    Returns:
+        The overlap over all tensors together, and of each.
+
     Raises:
         UserError: Naming the first tensor that differs.
     """
-    check_same_shapes(_shapes(a), _shapes(b), ("mask a", "mask b"))
+    check_same_shapes(a, b, ("mask a", "mask b"))
     counts = {name: _count(kept != 0, b[name] != 0) for name, kept in a.items()}
     return MaskOverlap(_overlap(list(counts.values())), {name: _overlap([each]) for name, each in counts.items()})
 
@@ -183,9 +193,9 @@ def _overlap(layers: Sequence[_Count]) -> Overlap:
     expected = math.fsum(layer.a * layer.b / layer.total for layer in layers if layer.total)
     return Overlap(
         jaccard=_ratio(both, kept_a + kept_b - both),
-        share=_ratio(both, min(kept_a, kept_b)),
-        share_by_chance_layerwise=_ratio(expected, min(kept_a, kept_b)),
-        share_by_chance_uniform=_ratio(max(kept_a, kept_b), sum(layer.total for layer in layers)),
+        fraction=_ratio(both, min(kept_a, kept_b)),
+        fraction_by_chance_layerwise=_ratio(expected, min(kept_a, kept_b)),
+        fraction_by_chance_uniform=_ratio(max(kept_a, kept_b), sum(layer.total for layer in layers)),
         kept_a=kept_a,
         kept_b=kept_b,
     )
@@ -195,23 +205,19 @@ def _ratio(part: float, whole: int) -> float:
     return part / whole if whole else math.nan
 
 
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in tensors.items()}
-
-
 def _compared(
     networks: Sequence[Weights], names: Sequence[str] | None, mask: Mask | None
 ) -> Iterable[dict[str, Tensor]]:
     """Return the compared weights of each network, flat, in float64 on the CPU."""
     first = networks[0]
     for other in networks[1:]:
-        check_same_shapes(_shapes(first), _shapes(other))
+        check_same_shapes(first, other)
     if names is None:
         names = [n for n, t in first.items() if t.is_floating_point() and not n.endswith(_STATISTICS)]
     for name in (*names, *(mask or {})):
         if name not in first:
             raise UserError(
-                f"there is no tensor {name!r}.", expected="names of the network's tensors", way_out="see weights.keys()"
+                f"There is no tensor {name!r}.", expected="names of the network's tensors", way_out="see weights.keys()"
             )
     kept = {name: where.cpu().flatten() != 0 for name, where in (mask or {}).items()}
     return [{name: _flat(network[name], kept.get(name)) for name in names} for network in networks]

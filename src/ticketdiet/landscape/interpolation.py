@@ -1,4 +1,4 @@
-"""The straight line between two networks, written into one module in place.
+"""Writes points of the straight line between two networks into one module, in place.
 
 Weights and BatchNorm buffers are mixed alike, as in Paul et al. (arXiv 2206.01278, section 4); the module is never
 rebuilt.
@@ -25,7 +25,7 @@ class Interpolation:
         model: The module to write into; its parameters and buffers keep their storage.
         weights_a: ``state_dict`` names to tensors, on any device.
         weights_b: Likewise.
-        mask: Names to tensors of 0 and 1 that hold in between (not at the ends), or None.
+        mask: Names to tensors of 0 and 1 that apply in between (not at the ends), or None.
 
     Raises:
         UserError: Naming the first tensor that is missing, has another shape, or is not finite.
@@ -33,19 +33,13 @@ class Interpolation:
 
     def __init__(self, model: nn.Module, weights_a: Weights, weights_b: Weights, *, mask: Mask | None = None) -> None:
         self._targets: dict[str, Tensor] = model.state_dict()
-        shapes = {name: tensor.shape for name, tensor in self._targets.items()}
-        check_same_shapes(shapes, {name: tensor.shape for name, tensor in weights_a.items()}, ("the network", "a"))
-        check_same_shapes(shapes, {name: tensor.shape for name, tensor in weights_b.items()}, ("the network", "b"))
-        check_finite(weights_a, "a")
-        check_finite(weights_b, "b")
+        check_weights(self._targets, weights_a, "a")
+        check_weights(self._targets, weights_b, "b")
         self._a = {name: tensor.to(self._targets[name].device) for name, tensor in weights_a.items()}
         self._b = {name: tensor.to(self._targets[name].device) for name, tensor in weights_b.items()}
-        self._mask = self._prepare_mask(mask)
-
-    def _prepare_mask(self, mask: Mask | None) -> dict[str, Tensor]:
         mask = mask or {}
-        _check_mask(self._targets, mask)
-        return {name: kept.to(self._targets[name].device, self._targets[name].dtype) for name, kept in mask.items()}
+        check_mask_fits(self._targets, mask)
+        self._mask = {n: kept.to(self._targets[n].device, self._targets[n].dtype) for n, kept in mask.items()}
 
     @torch.no_grad()
     def write(self, alpha: float) -> None:
@@ -65,18 +59,24 @@ class Interpolation:
 
 
 def midpoint_mask(mask_a: Mask | None, mask_b: Mask | None) -> Mask | None:
-    """Return the mask that holds between two masked networks: the denser one.
+    """Return the mask that applies between two masked networks: the denser one.
 
-    None stands for a dense network. Two different masks of equal density have no denser one; between them every weight
+    None is a dense network. Two different masks of equal density have no denser one; between them every weight
     that either keeps is kept, so that the answer does not depend on which is called ``a``.
+
+    Args:
+        mask_a: Mask of network a, or None when it is dense.
+        mask_b: Mask of network b, likewise.
+
+    Returns:
+        One of the two, a union of both, or None for a dense network.
 
     Raises:
         UserError: When the masks differ in names or shapes; the first difference is named.
     """
     if mask_a is None or mask_b is None:
         return None
-    shapes_a, shapes_b = ({name: kept.shape for name, kept in mask.items()} for mask in (mask_a, mask_b))
-    check_same_shapes(shapes_a, shapes_b, ("mask a", "mask b"))
+    check_same_shapes(mask_a, mask_b, ("mask a", "mask b"))
     kept_a, kept_b = (sum(int(kept.count_nonzero()) for kept in mask.values()) for mask in (mask_a, mask_b))
     if kept_a == kept_b:
         return {name: ((kept != 0) | (mask_b[name] != 0)).to(torch.uint8) for name, kept in mask_a.items()}
@@ -84,50 +84,65 @@ def midpoint_mask(mask_a: Mask | None, mask_b: Mask | None) -> Mask | None:
 
 
 def check_same_shapes(
-    ours: Mapping[str, torch.Size], theirs: Mapping[str, torch.Size], who: tuple[str, str] = ("a", "b")
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], who: tuple[str, str] = ("a", "b")
 ) -> None:
     """Refuse mappings of tensors that differ in names or shapes.
 
     Args:
-        ours: Shapes by name, in the order in which differences are looked for.
-        theirs: Shapes by name.
+        ours: Tensors by name, in the order in which differences are looked for.
+        theirs: Tensors by name.
         who: What to call the two in the message.
 
     Raises:
         UserError: Naming the first tensor that differs.
     """
     for name in (*ours, *theirs):
-        if ours.get(name) != theirs.get(name):
-            first, second = (f"{tuple(side[name])}" if name in side else "missing" for side in (ours, theirs))
+        first, second = (f"{tuple(side[name].shape)}" if name in side else "missing" for side in (ours, theirs))
+        if first != second:
             raise UserError(
-                f"tensor {name!r} is {first} in {who[0]} and {second} in {who[1]}.",
+                f"The tensor {name!r} is {first} in {who[0]} and {second} in {who[1]}.",
                 expected="two networks of the same shape",
                 way_out="build both with the same model name, width, classes and image size",
             )
 
 
-def check_finite(weights: Weights, who: str) -> None:
-    """Refuse weights that are not all finite.
+def check_weights(network: Mapping[str, Tensor], weights: Weights, who: str) -> None:
+    """Refuse weights that do not fit a network, or are not all finite.
+
+    Args:
+        network: The network's ``state_dict``.
+        weights: What shall be written into it.
+        who: What to call the weights in the message.
 
     Raises:
-        UserError: Naming the first tensor that holds a NaN or an infinity, and how many.
+        UserError: Naming the first tensor that is missing, has another shape, or holds NaN or infinite values.
     """
+    check_same_shapes(network, weights, ("the network", who))
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             bad = int((~torch.isfinite(tensor)).sum())
             raise UserError(
-                f"tensor {name!r} of {who} holds {bad} values that are NaN or infinite (of {tensor.numel()}).",
+                f"{bad} of the {tensor.numel()} values of the tensor {name!r} of {who} are NaN or infinite.",
                 expected="finite weights",
-                way_out="its training diverged: lower the learning rate and train again",
+                way_out="its training has diverged, so lower the learning rate and train again",
             )
 
 
-def _check_mask(targets: Mapping[str, Tensor], mask: Mask) -> None:
+def check_mask_fits(tensors: Mapping[str, Tensor], mask: Mask) -> None:
+    """Refuse a mask that has entries for other tensors, or of other shapes.
+
+    Args:
+        tensors: Tensors of a network, by name.
+        mask: Names to tensors of 0 and 1; not all of ``tensors`` need an entry.
+
+    Raises:
+        UserError: Naming the first entry that does not fit.
+    """
     for name, kept in mask.items():
-        if name not in targets or targets[name].shape != kept.shape:
-            has = f"{tuple(targets[name].shape)}" if name in targets else "missing"
+        if name not in tensors or tensors[name].shape != kept.shape:
+            has = f"of shape {tuple(tensors[name].shape)}" if name in tensors else "missing"
             raise UserError(
-                f"mask {name!r} has shape {tuple(kept.shape)}; in the network it is {has}.",
+                f"The mask of {name!r} has shape {tuple(kept.shape)}, and in the network this tensor is {has}.",
                 expected="a mask of this network",
                 way_out="give the mask that was found with these weights",
             )

@@ -1,6 +1,6 @@
-"""The smallest rewinding point whose children are connected, by bisection over saved pre-training steps.
+"""Finds the smallest rewinding point whose children are connected, by bisection over saved pre-training steps.
 
-Linear mode connectivity sets in early in training and coincides with where rewinding begins to work (Frankle et al.,
+Linear mode connectivity begins early in training, about where rewinding begins to work (Frankle et al.,
 arXiv 1912.05671); a few pairs of children are much cheaper than an IMP sweep at every step.
 """
 
@@ -8,17 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+
+from torch import Tensor
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.landscape.barrier import DEFAULT_TOLERANCE
-
-
-class _Measured(Protocol):
-    @property
-    def mean(self) -> float: ...
-
-    def connected_share(self, tolerance: float = ...) -> float: ...
+from ticketdiet.landscape.barrier import connected_fraction
+from ticketdiet.landscape.tolerance import DEFAULT_TOLERANCE, check_tolerance
 
 
 @dataclass(frozen=True)
@@ -28,13 +23,13 @@ class Evidence:
     Attributes:
         k: Pre-training steps.
         mean_barrier: Nats.
-        connected_share: In [0, 1].
+        connected_fraction: In [0, 1].
         connected: The verdict.
     """
 
     k: int
     mean_barrier: float
-    connected_share: float
+    connected_fraction: float
     connected: bool
 
 
@@ -57,44 +52,59 @@ class RewindAnswer:
 
 @dataclass(frozen=True)
 class ConnectedWhen:
-    """The rule that turns a barrier into a verdict: one of the two or both; all that are set must hold.
+    """The rule that decides whether barriers count as connected: one limit or both; all that are set must hold.
 
     Attributes:
-        max_barrier: Largest mean barrier, nats (tau).
-        min_share: Smallest share of connected examples, in [0, 1] (s).
+        max_barrier: Largest mean barrier, nats.
+        min_fraction: Smallest fraction of connected examples, in [0, 1].
         tolerance: Barrier up to which an example counts as connected, nats.
     """
 
     max_barrier: float | None = None
-    min_share: float | None = None
+    min_fraction: float | None = None
     tolerance: float = DEFAULT_TOLERANCE
 
     def __post_init__(self) -> None:
-        if self.max_barrier is None and self.min_share is None:
-            raise UserError("no rule.", expected="max_barrier, min_share, or both", way_out="max_barrier=0.05, say")
-        if self.min_share is not None and not 0 <= self.min_share <= 1:
-            raise UserError(f"min_share {self.min_share}.", expected="a share in [0, 1]")
-        if not self.tolerance >= 0:
-            raise UserError(f"tolerance {self.tolerance}.", expected="a number of nats, at least 0")
+        if self.max_barrier is None and self.min_fraction is None:
+            raise UserError(
+                "The rule asks for nothing.",
+                expected="max_barrier, min_fraction, or both",
+                way_out="max_barrier=0.05, for example",
+            )
+        if self.min_fraction is not None and not 0 <= self.min_fraction <= 1:
+            raise UserError(
+                f"min_fraction is {self.min_fraction}.",
+                expected="a fraction in [0, 1]",
+                way_out="0.95 for 95 % of the examples",
+            )
+        check_tolerance(self.tolerance)
 
-    def judge(self, k: int, measured: _Measured) -> Evidence:
-        """Judge a :class:`~ticketdiet.landscape.barrier.Barrier` or ``Family`` measured at rewinding point ``k``."""
-        mean, share = measured.mean, measured.connected_share(self.tolerance)
+    def judge(self, k: int, per_example: Tensor) -> Evidence:
+        """Judge what was measured at rewinding point ``k``.
+
+        Args:
+            k: Pre-training steps.
+            per_example: Barriers of the examples in nats, (n,) or (families, n), for example those of a ``Family``.
+
+        Returns:
+            The mean barrier, the connected fraction, and whether they satisfy the rule.
+        """
+        mean, fraction = float(per_example.mean()), connected_fraction(per_example, self.tolerance)
         low_enough = self.max_barrier is None or mean <= self.max_barrier
-        enough = self.min_share is None or share >= self.min_share
-        return Evidence(k, mean, share, low_enough and enough)
+        enough = self.min_fraction is None or fraction >= self.min_fraction
+        return Evidence(k, mean, fraction, low_enough and enough)
 
 
 def bisect_connected(ks: Sequence[int], is_connected: Callable[[int], Evidence]) -> RewindAnswer:
     """Find the smallest of ``ks`` that is connected, with about log2(len(ks)) + 1 probes.
 
-    Bisection takes it that once children are connected they stay so for every later step. Training mostly behaves like
+    Bisection assumes that once children are connected they stay so for every later step. Training mostly behaves like
     this, but the barrier is noisy near its threshold: the answer is exact if the verdicts are monotone in k, and
     otherwise a step that is connected right above one (``below``) that is not; bisection cannot tell which.
 
     Args:
         ks: Saved pre-training steps, in any order.
-        is_connected: Measures at one step; it is called at most once a step.
+        is_connected: Measures at one step; it is called at most once per step.
 
     Returns:
         The answer; ``k`` is None when the last step is not connected.
@@ -105,7 +115,7 @@ def bisect_connected(ks: Sequence[int], is_connected: Callable[[int], Evidence])
     candidates = tuple(sorted(ks))
     if not candidates or len(set(candidates)) < len(candidates) or candidates[0] < 0:
         raise UserError(
-            f"pre-training steps {list(ks)}.",
+            f"The pre-training steps {list(ks)} cannot be searched.",
             expected="at least one step, each once, none negative",
             way_out="save pre-training weights at the steps to choose from",
         )

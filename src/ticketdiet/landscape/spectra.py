@@ -44,7 +44,7 @@ class TraceEstimate:
 
     Attributes:
         value: The estimate; exact when ``products`` reaches the dimension.
-        standard_error: Of the random part, from its spread; 0 when exact, NaN when it rests on one sample.
+        standard_error: Of the random part, from its spread; 0 when exact, NaN when there is only one sample.
         products: Products with the matrix that were spent.
         setting: Of which matrix.
         seed: Seed of the random vectors.
@@ -65,7 +65,7 @@ class SpectralDensity:
         grid: float64 (points,): eigenvalues.
         density: float64 (points,); integrates to 1.
         nodes: float64 (repeats, steps): eigenvalues that Lanczos saw (Ritz values).
-        weights: float64 (repeats, steps): the share of the spectrum that each stands for; every row sums to 1.
+        weights: float64 (repeats, steps): the fraction of the spectrum that each represents; every row sums to 1.
         bandwidth: Standard deviation of the smoothing, in units of the eigenvalue.
         setting: Of which matrix.
         seed: Seed of the start vectors.
@@ -101,7 +101,11 @@ def top_eigenvalues(
     """
     dimension = operator.dimension
     if not 1 <= k <= dimension:
-        raise UserError(f"k={k} eigenvalues of a matrix of {dimension}.", expected=f"k in [1, {dimension}]")
+        raise UserError(
+            f"A matrix of dimension {dimension} does not have k={k} eigenvalues.",
+            expected=f"k in [1, {dimension}]",
+            way_out="ask for fewer, or for at least one",
+        )
     if dimension <= max(DENSE_DIMENSION, 2 * k):
         values = np.linalg.eigvalsh(_dense(operator))[::-1][:k].astype(np.float64)
         return TopEigenvalues(values, operator.setting, seed)
@@ -111,7 +115,7 @@ def top_eigenvalues(
         found = eigsh(linear, k, which="LA", v0=start, tol=tolerance, maxiter=max_iterations, return_eigenvectors=False)
     except ArpackNoConvergence as error:
         raise TicketDietError(
-            f"{len(error.eigenvalues)} of {k} eigenvalues converged in {max_iterations} restarts.",
+            f"Only {len(error.eigenvalues)} of {k} eigenvalues converged in {max_iterations} restarts.",
             expected=f"relative accuracy {tolerance}",
             way_out="a larger tolerance, more max_iterations, or fewer eigenvalues",
         ) from error
@@ -127,12 +131,15 @@ def estimate_trace(operator: CurvatureOperator, *, products: int = 60, seed: int
             and the samples. With as many as the dimension the trace is computed exactly.
         seed: Seed of the random signs.
 
+    Returns:
+        The estimate with its standard error.
+
     Raises:
         UserError: For fewer than 3 products.
     """
     dimension = operator.dimension
     if products < 3:
-        raise UserError(f"{products} products.", expected="at least 3", way_out="60 is a good start")
+        raise UserError(f"The number of products is {products}.", expected="at least 3", way_out="60 is a good start")
     if products >= dimension:
         return TraceEstimate(float(np.trace(_dense(operator))), 0.0, dimension, operator.setting, seed)
     third = products // 3
@@ -158,18 +165,23 @@ def spectral_density(
 
     Args:
         operator: A symmetric operator.
-        steps: Lanczos steps (products) a repeat; more resolve finer structure. Memory is steps x dimension float64.
+        steps: Lanczos steps (products) per repeat; more resolve finer structure. Memory is steps x dimension float64.
         repeats: Random start vectors to average over.
         points: Points of the grid.
-        bandwidth: Standard deviation of the Gaussian smoothing, as a share of the range of eigenvalues.
+        bandwidth: Standard deviation of the Gaussian smoothing, as a fraction of the range of eigenvalues.
         seed: Seed of the start vectors.
+
+    Returns:
+        The density on a grid, with the eigenvalues that it was smoothed from.
 
     Raises:
         UserError: When a number is not positive.
     """
     if min(steps, repeats, points) < 1 or not bandwidth > 0:
         raise UserError(
-            f"steps={steps}, repeats={repeats}, points={points}, bandwidth={bandwidth}.", expected="positive numbers"
+            f"The density has steps={steps}, repeats={repeats}, points={points}, bandwidth={bandwidth}.",
+            expected="positive numbers",
+            way_out="leave them out for the defaults",
         )
     count = min(steps, operator.dimension)
     runs = []

@@ -1,4 +1,4 @@
-"""The permutation symmetries of a network, read off its traced graph.
+"""Finds the permutation symmetries of a network in its traced graph.
 
 Hidden units (channels) of a layer can be put in another order if everything that reads them follows; residual additions
 tie the orders of several layers together. The groups below are all such freedoms: permuting within them leaves the
@@ -45,7 +45,7 @@ class GroupAxis:
     Attributes:
         tensor: ``state_dict`` name.
         axis: 0 for what a layer writes, 1 for what it reads.
-        block: Consecutive entries a unit has along this axis: positions of a channel after flattening, else 1.
+        block: Consecutive entries that a unit has along this axis: positions of a channel after flattening, else 1.
     """
 
     tensor: str
@@ -81,11 +81,11 @@ class Symmetries:
     graph: fx.GraphModule
 
     def permute(self, tensors: Mapping[str, Tensor], orders: tuple[Permutation, ...]) -> dict[str, Tensor]:
-        """Put units in another order: unit i of the result is unit ``orders[group][i]`` of ``tensors``.
+        """Return tensors with units in another order: unit i of the result is unit ``orders[group][i]`` of ``tensors``.
 
         Args:
             tensors: Weights, or a mask, or any mapping with the names of some of the network's tensors.
-            orders: One permutation (int64) a group.
+            orders: One permutation (int64) per group.
 
         Returns:
             All tensors, new ones where an order applies.
@@ -99,7 +99,7 @@ class Symmetries:
 
 
 def permute_axis(tensor: Tensor, place: GroupAxis, order: Permutation) -> Tensor:
-    """Put the units along one axis of ``tensor`` in another order."""
+    """Return ``tensor`` with the units along one axis in another order."""
     index = (order[:, None] * place.block + np.arange(place.block)).reshape(-1)
     return tensor.index_select(place.axis, torch.from_numpy(index).to(tensor.device))
 
@@ -112,6 +112,9 @@ def find_symmetries(model: nn.Module) -> Symmetries:
     Args:
         model: Any module that ``torch.fx`` can trace and that is made of the supported layers; it stays as it is.
 
+    Returns:
+        The groups, with the traced network.
+
     Raises:
         UserError: When it cannot be traced, or has a part whose symmetries are not known; the part is named.
     """
@@ -119,7 +122,7 @@ def find_symmetries(model: nn.Module) -> Symmetries:
         graph = fx.symbolic_trace(model)
     except Exception as error:
         raise UserError(
-            f"{type(model).__name__} cannot be traced: {type(error).__name__}: {error}",
+            f"The network {type(model).__name__} cannot be traced: {type(error).__name__}: {error}",
             expected="a forward without branches that depend on the data",
             way_out="measure the barrier without alignment",
         ) from error
@@ -135,7 +138,7 @@ class _Value:
 
 
 class _Walk:
-    """Follows the units through the graph; spaces that must share an order are united."""
+    """Follows the units through the graph; spaces that must have the same order are united."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
         self._graph = graph
@@ -241,7 +244,7 @@ class _Walk:
         block = features // size if size else 1
         self._places.setdefault(space, []).append(GroupAxis(tensor, axis, block))
         if axis == 0:
-            # BatchNorm stands for the layer before it: same units, but with the sign and scale that count.
+            # BatchNorm replaces the layer before it: it has the same units, with the sign and scale that count.
             written = self._written_at.setdefault(space, [])
             for name in {before.name for before in node.all_input_nodes if isinstance(before, fx.Node)} & {*written}:
                 written.remove(name)
@@ -288,7 +291,7 @@ def _flattens(node: fx.Node, name: str) -> bool:
 
 def _unknown(node: fx.Node, what: str) -> UserError:
     return UserError(
-        f"the permutation symmetries of {what} (at {node.name!r} of the network) are not known.",
+        f"The permutation symmetries of {what} (at {node.name!r} of the network) are not known.",
         expected=f"a network made of: {SUPPORTED}",
         way_out="measure the barrier without alignment",
     )

@@ -1,7 +1,7 @@
-"""From a model's name to a plain ``nn.Module``.
+"""Building a plain ``nn.Module`` from the name of a model.
 
-Another package adds a model with ``MODELS.register(name)`` or an entry point in the group ``ticketdiet.models``; a
-user's own function needs neither, its import path is its name.
+Another package adds a model with ``MODELS.register(name)`` or an entry point in the group ``ticketdiet.models``. A
+function of your own needs neither: its import path is its name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.errors import UnknownName, UserError, check_known
 from ticketdiet.core.registry import Registry
 from ticketdiet.core.seeds import derive_seed
 from ticketdiet.models.feedforward import VGG, LeNet300100
@@ -35,24 +35,30 @@ OWN_MODULES = "package.module:function"
 
 
 def model_names() -> list[str]:
-    """All that can be built, for people: registered names, the CIFAR family and the form of an import path."""
+    """Return all models for people: registered names, the CIFAR family and the form of an import path."""
     return [*MODELS.names(), CIFAR_FAMILY, OWN_MODULES]
 
 
 def is_own_module(name: str) -> bool:
-    """Say whether ``name`` is the import path of a user's own module."""
+    """Whether ``name`` is the import path of a user's own module."""
     return ":" in name
 
 
 def find_model(name: str) -> ModelFactory:
-    """Return what makes the model called ``name``, without making it.
+    """Return the function or class that makes a model, without calling it.
 
-    ``resnetN`` is the CIFAR ResNet of N layers for every N = 6n+2, ``resnet50`` included; the ImageNet shapes are
-    ``lowres_resnet18`` and ``lowres_resnet50``.
+    ``resnetN`` is the CIFAR ResNet of N layers for every N = 6n+2, including ``resnet50``; the ImageNet architectures
+    are ``lowres_resnet18`` and ``lowres_resnet50``.
+
+    Args:
+        name: As for ``build_model``.
+
+    Returns:
+        A function of ``num_classes``, ``in_channels``, ``image_size`` and ``width``, or of some of them.
 
     Raises:
-        UnknownName: When nothing has this name.
-        UserError: When an import path leads nowhere.
+        UnknownName: When no model has this name.
+        UserError: When an import path cannot be imported.
     """
     if is_own_module(name):
         return import_factory(name)
@@ -60,10 +66,12 @@ def find_model(name: str) -> ModelFactory:
         return MODELS.get(name)
     found = _CIFAR_NAME.fullmatch(name)
     if found is None:
-        raise UnknownName.of("model", name, model_names())
+        error = UnknownName.of("model", name, model_names())
+        raise error
     depth = int(found[1])
     if not is_cifar_depth(depth):
-        raise _no_such_depth(name, depth)
+        error = _no_such_depth(name, depth)
+        raise error
     return functools.partial(cifar_resnet, depth)
 
 
@@ -73,9 +81,9 @@ def _no_such_depth(name: str, depth: int) -> UnknownName:
     neighbours = f"'resnet{below}' or 'resnet{below + 6}'"
     way_out = f"use {neighbours}"
     if other in MODELS:
-        way_out = f"use {other!r} for the ImageNet shape with a 3x3 stem, or {neighbours} of the CIFAR family"
+        way_out = f"use {other!r} for the ImageNet architecture with a 3x3 stem, or {neighbours} of the CIFAR family"
     return UnknownName(
-        f"unknown model {name!r}: {depth} is not 6n+2 from 8 to {MOST_CIFAR_LAYERS}.",
+        f"Got the unknown model {name!r}: {depth} is not 6n+2 from 8 to {MOST_CIFAR_LAYERS}.",
         expected=f"one of: {', '.join(model_names())}",
         way_out=way_out,
     )
@@ -91,17 +99,17 @@ def build_model(
     initialisation: str | None = None,
     seed: int = 0,
 ) -> nn.Module:
-    """Build a model on the CPU in float32, a function of the arguments only.
+    """Build a model on the CPU in float32; equal arguments give equal weights.
 
     Args:
-        name: A registered name, ``resnetN``, or the import path ``package.module:function`` of an own module, which is
-            called with the keywords that it accepts of ``num_classes``, ``in_channels``, ``image_size`` and ``width``.
-        num_classes: Outputs.
-        in_channels: Channels of the images.
-        image_size: Side of the images in pixels.
+        name: A registered name, ``resnetN``, or the import path ``package.module:function`` of your own module. Your
+            function gets those of ``num_classes``, ``in_channels``, ``image_size`` and ``width`` that it accepts.
+        num_classes: Number of outputs.
+        in_channels: Number of channels of the images.
+        image_size: Height and width of the images in pixels.
         width: Channels (or units) of the first stage; None for the model's own.
         initialisation: ``"kaiming"``, ``"paper"`` (see :func:`~ticketdiet.models.initialisation.initialise`) or
-            ``"module"``, what the constructor draws. None is ``"kaiming"``, and ``"module"`` for own modules.
+            ``"module"``, which keeps what the constructor draws. None is ``"kaiming"``, or ``"module"`` for your own.
         seed: Seed of all random draws. The global generator is left as it was, even if a constructor uses it.
 
     Returns:
@@ -109,7 +117,7 @@ def build_model(
 
     Raises:
         UnknownName: When the model or the initialisation is not known.
-        UserError: When a size is not positive, or an own module cannot be made.
+        UserError: When a size is not positive, or your own module cannot be made.
 
     Example:
         >>> sum(parameter.numel() for parameter in build_model("resnet20").parameters())
@@ -118,14 +126,13 @@ def build_model(
     sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size, "width": width}
     for key, value in sizes.items():
         if value is not None and value < 1:
-            raise UserError(f"{key}={value}.", expected="a whole number of at least 1", way_out=f"correct {key}")
+            raise UserError(f"Got {key}={value}.", expected="a whole number of at least 1", way_out=f"correct {key}")
     if initialisation is None:
         initialisation = "module" if is_own_module(name) else "kaiming"
-    if initialisation not in INITIALISATIONS:
-        raise UnknownName.of("initialisation", initialisation, INITIALISATIONS)
+    check_known("initialisation", initialisation, INITIALISATIONS)
     with torch.random.fork_rng(devices=[]):
         factory = find_model(name)
-        # After the import: what a module draws when first imported must not shift what its function draws.
+        # After the import, because random draws during an import must not change those of the function.
         torch.manual_seed(derive_seed(seed, "constructor"))
         model = call_factory(factory, sizes, name=name)
     initialise(model, initialisation, seed)

@@ -11,14 +11,15 @@ VGG16_STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # (multiple of the widt
 class VGG(nn.Module):
     """VGG-16 with BatchNorm: 13 convolutions in five stages, global average, one linear layer.
 
-    Convolutions carry no bias, since BatchNorm follows each. A 2x2 max-pool separates stages while there is still
-    something to pool, so that images under 16 pixels work too. 14 724 042 parameters at 10 classes and 3 channels.
+    Convolutions have no bias, because BatchNorm follows each. A 2x2 max-pool separates two stages while the side is
+    above one pixel, so that images under 16 pixels work too. There are 14 724 042 parameters with 10 classes and 3
+    channels.
 
     Args:
-        num_classes: Outputs.
-        in_channels: Channels of the images.
-        image_size: Side of the images in pixels.
-        width: Channels of the first stage; 64 by default.
+        num_classes: Number of outputs.
+        in_channels: Number of channels of the images.
+        image_size: Height and width of the images in pixels.
+        width: Number of channels of the first stage; 64 by default.
     """
 
     def __init__(
@@ -49,10 +50,10 @@ class LeNet300100(nn.Module):
     """Fully connected network with hidden layers of 300 and 100 units.
 
     Args:
-        num_classes: Outputs.
-        in_channels: Channels of the images.
-        image_size: Side of the images in pixels.
-        width: Units of the first hidden layer, 300 by default; the second has a third of them.
+        num_classes: Number of outputs.
+        in_channels: Number of channels of the images.
+        image_size: Height and width of the images in pixels.
+        width: Number of units of the first hidden layer, 300 by default; the second has a third of it.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ticketdiet.core.errors import UnknownName
+from ticketdiet.core.errors import check_known
 from ticketdiet.core.seeds import torch_generator
 
 Initialisation = Literal["kaiming", "paper", "module"]
@@ -17,12 +17,12 @@ INITIALISATIONS: tuple[str, ...] = get_args(Initialisation)
 
 @torch.no_grad()
 def initialise(model: nn.Module, initialisation: str, seed: int) -> None:
-    """Draw the weights of ``model`` anew, in place, on whatever device they are.
+    """Draw the weights of ``model`` again, in place and on the device that they are on.
 
     ``"kaiming"`` draws the weights of convolutions and linear layers from the normal distribution of He et al. (fan-in,
     gain sqrt(2)); their biases are 0, BatchNorm starts as the identity (gamma 1, beta 0). ``"paper"`` is the same but
-    draws gamma from U(0, 1), as the published runs of arXiv 2206.01278 do. ``"module"`` leaves everything as it is.
-    Parameters of other layers are left as their constructors made them.
+    draws gamma from U(0, 1), as the published runs of arXiv 2206.01278 do. ``"module"`` changes nothing. Parameters of
+    other layers keep what their constructors drew.
 
     Args:
         model: Any module.
@@ -30,10 +30,9 @@ def initialise(model: nn.Module, initialisation: str, seed: int) -> None:
         seed: Each tensor's draw is a function of this and the tensor's name only; no global generator is touched.
 
     Raises:
-        UnknownName: For any other ``initialisation``.
+        UnknownName: When ``initialisation`` is anything else.
     """
-    if initialisation not in INITIALISATIONS:
-        raise UnknownName.of("initialisation", initialisation, INITIALISATIONS)
+    check_known("initialisation", initialisation, INITIALISATIONS)
     if initialisation == "module":
         return
     for name, module in model.named_modules():

@@ -1,4 +1,4 @@
-"""A user's own module, by import path: ``mypackage.nets:make``."""
+"""Modules of the user's own, by import path: ``mypackage.nets:make``."""
 
 from __future__ import annotations
 
@@ -17,27 +17,37 @@ from ticketdiet.core.errors import UserError
 def import_factory(path: str) -> Callable[..., nn.Module]:
     """Import the function or class that ``path`` names, as ``package.module:attribute``.
 
-    The current directory is put first on the path of imports, as ``python -m`` does.
+    The current directory comes first in the path of imports, as with ``python -m``.
+
+    Args:
+        path: The import path.
+
+    Returns:
+        The function or class.
 
     Raises:
-        UserError: When the path is no such path, the module or attribute is missing, its import fails, or the attribute
-            cannot be called to make a module.
+        UserError: When the path has another form, the module or attribute is missing, its import fails, or the
+            attribute cannot be called to make a module.
     """
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
-        raise UserError(f"model {path!r}.", expected="'package.module:function'", way_out="name what makes the network")
+        raise UserError(
+            f"The model {path!r} is not a complete import path.",
+            expected="'package.module:function'",
+            way_out="name the function that makes the network",
+        )
     thing: Any = _import_module(module_name, path)
     for part in attribute.split("."):
         if not hasattr(thing, part):
             raise UserError(
-                f"model {path!r}: {module_name} has no {attribute!r}.",
+                f"The model {path!r} does not exist: {module_name} has no {attribute!r}.",
                 expected="a function or class that returns a torch.nn.Module",
                 way_out=f"it defines: {', '.join(_public_callables(thing)) or 'nothing that can be called'}",
             )
         thing = getattr(thing, part)
     if isinstance(thing, nn.Module) or not callable(thing):
         raise UserError(
-            f"model {path!r} is a {type(thing).__name__}.",
+            f"The model {path!r} is a {type(thing).__name__}.",
             expected="a function or class that returns a new torch.nn.Module",
             way_out="name the function that makes the network, not the network",
         )
@@ -49,20 +59,23 @@ def call_factory(factory: Callable[..., object], keywords: Mapping[str, int | No
     """Call ``factory`` with those of ``keywords`` that it accepts.
 
     Args:
-        factory: Whatever makes the network.
-        keywords: ``num_classes``, ``in_channels``, ``image_size`` and ``width``; a width of None is not given.
-        name: For messages.
+        factory: The function or class that makes the network.
+        keywords: ``num_classes``, ``in_channels``, ``image_size`` and ``width``; a width of None is left out.
+        name: Name of the model in messages.
+
+    Returns:
+        The module.
 
     Raises:
-        UserError: When a width is given that the factory does not take, it needs other arguments, it fails, or it does
-            not return a module.
+        UserError: When there is a width and the factory takes none, the factory needs other arguments or fails, or it
+            does not return a module.
     """
     accepted = _accepted(factory, keywords)
     given = {key: value for key, value in keywords.items() if key in accepted and value is not None}
     if keywords.get("width") is not None and "width" not in accepted:
         raise UserError(
-            f"model {name!r} with width {keywords['width']}.",
-            expected=f"only: {', '.join(accepted) or 'no keyword'}",
+            f"The model {name!r} takes no width, but got width {keywords['width']}.",
+            expected=f"only these keywords: {', '.join(accepted) or 'none'}",
             way_out=f"leave the width out, or let {name} take a keyword 'width'",
         )
     try:
@@ -70,12 +83,16 @@ def call_factory(factory: Callable[..., object], keywords: Mapping[str, int | No
     except Exception as error:
         arguments = ", ".join(f"{key}={value}" for key, value in given.items())
         raise UserError(
-            f"model {name!r} failed when called with ({arguments}): {type(error).__name__}: {error}",
+            f"The model {name!r} failed when called with ({arguments}): {type(error).__name__}: {error}.",
             expected="a torch.nn.Module from these arguments",
-            way_out="call it the same way in Python and correct what fails",
+            way_out="make the same call in Python, and correct what fails",
         ) from error
     if not isinstance(made, nn.Module):
-        raise UserError(f"model {name!r} returned a {type(made).__name__}.", expected="a torch.nn.Module")
+        raise UserError(
+            f"The model {name!r} returned a {type(made).__name__}.",
+            expected="a torch.nn.Module",
+            way_out="return the network from the function",
+        )
     return made
 
 
@@ -97,9 +114,9 @@ def _import_module(module_name: str, path: str) -> object:
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise UserError(
-                f"model {path!r}: there is no module {error.name!r}.",
+                f"The model {path!r} cannot be imported: there is no module {error.name!r}.",
                 expected=f"an installed module, or one under {here}",
-                way_out="check the spelling, install the package, or run from the folder that holds it",
+                way_out="check the spelling, install the package, or run from the folder that contains it",
             ) from error
         raise _import_failed(path, module_name, error) from error
     except Exception as error:
@@ -108,7 +125,7 @@ def _import_module(module_name: str, path: str) -> object:
 
 def _import_failed(path: str, module_name: str, error: Exception) -> UserError:
     return UserError(
-        f"model {path!r}: importing {module_name} failed with {type(error).__name__}: {error}",
+        f"The model {path!r} cannot be imported: {module_name} fails with {type(error).__name__}: {error}.",
         expected="a module that can be imported",
         way_out=f"make `python -c 'import {module_name}'` work first",
     )

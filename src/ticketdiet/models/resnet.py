@@ -82,10 +82,10 @@ class ResNet(nn.Module):
 
     Args:
         block: :class:`BasicBlock` or :class:`Bottleneck`.
-        depths: Blocks a stage.
-        width: Channels of the first stage.
-        num_classes: Outputs.
-        in_channels: Channels of the images; their size is free.
+        depths: Number of blocks per stage.
+        width: Number of channels of the first stage.
+        num_classes: Number of outputs.
+        in_channels: Number of channels of the images, which may have any size.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class ResNet(nn.Module):
 
 
 def is_cifar_depth(depth: int) -> bool:
-    """Say whether a CIFAR ResNet of ``depth`` exists: 8, 14, 20, ..., 6n+2, up to the deepest that was published."""
+    """Whether a CIFAR ResNet of ``depth`` exists: 8, 14, 20, ..., 6n+2, up to the deepest that was published."""
     return 8 <= depth <= MOST_CIFAR_LAYERS and depth % 6 == 2
 
 

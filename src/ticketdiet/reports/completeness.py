@@ -12,8 +12,8 @@ from torch import Tensor
 from ticketdiet.core.errors import TicketDietError
 from ticketdiet.store.findings import Status
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.planner import Plan
-from ticketdiet.studies.stages import Stage
+from ticketdiet.studies.plan import Plan
+from ticketdiet.studies.stage import Stage
 
 DRAWN = ("score", "subset", "barrier")  # kinds of stage whose arrays figures and tables of examples read
 
@@ -26,7 +26,7 @@ class Results(Protocol):
         """Where it lies."""
 
     def check(self, address: str) -> Status:
-        """Say how a result stands."""
+        """Return the status of a result."""
 
     def has(self, address: str) -> bool:
         """Say whether a result can be read."""
@@ -78,6 +78,9 @@ def study_state(
         kinds: Kinds of stage to look at; by default all.
         whole: Kinds of stage of which every byte is checked, because all of it will be read. Of the others sizes and
             times are, and what is read of them is checked when it is read.
+
+    Returns:
+        What is missing, damaged and sound.
     """
     stages = {address: stage for address, stage in plan.stages.items() if not kinds or stage.kind in kinds}
     missing: list[str] = []
@@ -110,7 +113,7 @@ class SoundResults:
         return self._store.url
 
     def check(self, address: str) -> Status:
-        """Say how a result stands; one of a stage that the state has not looked at is looked at now."""
+        """Return the status of a result; one of a stage that the state has not looked at is looked at now."""
         if address not in self._state.stages:
             return self._store.check(address)
         if address in self._state.damaged:

@@ -8,18 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
-from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.errors import UserError, check_known
+from ticketdiet.core.extras import import_extra
 from ticketdiet.core.values import Images, Scores
-from ticketdiet.data.images import load_images
 from ticketdiet.data.subsets import choose_subset
 from ticketdiet.reports.completeness import Results
+from ticketdiet.reports.images import labelled_images
 from ticketdiet.reports.writing import check_suffix
 from ticketdiet.scores.files import export_scores, save_scores
 from ticketdiet.scores.stability import StabilityRow, rank_stability
 from ticketdiet.store.layout import damaged
-from ticketdiet.studies.parts import DatasetSpec
-from ticketdiet.studies.planner import Plan
-from ticketdiet.studies.stages import Stage
+from ticketdiet.studies.plan import Plan
+from ticketdiet.studies.schema import DatasetSpec
+from ticketdiet.studies.stage import Stage
+from ticketdiet.studies.stages.pretrain import Pretrain
+from ticketdiet.studies.stages.score import Score
+from ticketdiet.studies.stages.subset import Subset
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 STABILITY_DRAWS = 8
@@ -35,8 +39,8 @@ class ClassRow:
         examples: How many the training set has.
         mean: Mean score of those that are finite; NaN without any.
         infinite: How many are +inf.
-        easiest: Share of the easiest examples that are of this class, in [0, 1].
-        hardest: Share of the hardest examples, likewise.
+        easiest: Fraction of the easiest examples that are of this class, in [0, 1].
+        hardest: Fraction of the hardest examples, likewise.
     """
 
     name: str
@@ -53,26 +57,19 @@ class ChosenSubset:
 
     Attributes:
         arm: Name of the arm.
-        images: The training images it is chosen from, with the labels as they came.
+        dataset: Data set that it is chosen from.
+        images: Its training images, with the labels as they came; without pixels where only labels are recorded.
         indices: int64 (size,), ascending, in the order of these images.
         scores: What it was chosen by; otherwise a score that the study has anyway, or None.
         score_name: Name of the score in the study, or empty.
     """
 
     arm: str
+    dataset: DatasetSpec
     images: Images
     indices: np.ndarray
     scores: Scores | None
     score_name: str
-
-
-def training_images(plan: Plan) -> Images:
-    """Load the training images of a study."""
-    return _train_of(plan.study.dataset)
-
-
-def _train_of(dataset: DatasetSpec) -> Images:
-    return load_images(dataset.name, **dataset.model_dump(exclude={"name"})).train
 
 
 def read_scores(plan: Plan, store: Results, name: str, replicate: int = 0) -> Scores:
@@ -84,87 +81,91 @@ def read_scores(plan: Plan, store: Results, name: str, replicate: int = 0) -> Sc
         name: Name of the score.
         replicate: Whose score it is, where the study has one for each replicate.
 
+    Returns:
+        The score of every network, in the order of the training set.
+
     Raises:
         UnknownName: When the study has none of that name.
         UserError: For a replicate that it does not have, or when no arm needs the score or it is not finished yet.
         DamagedResult: When it does not match its checksums.
     """
-    if name not in plan.study.scores:
-        raise UnknownName.of("score", name, plan.study.scores)
+    check_known("score", name, plan.study.scores)
     _check_replicate(plan, replicate)
     stage = score_stages(plan, replicate).get(name)
     if stage is None:
         raise UserError(
-            f"score {name!r} is declared in {plan.study.study}, but no arm chooses its subset by it.",
+            f"The score {name!r} is declared in {plan.study.study}, but no arm chooses its subset by it.",
             expected="a score that the study computes",
-            way_out=f"an arm with pretrain.subset.score: {name}, and pretrain.steps above 0",
+            way_out=f"give an arm pretrain.subset.score: {name}, and pretrain.steps above 0",
         )
     return stored_scores(plan, store, stage, name)
 
 
-def score_stages(plan: Plan, replicate: int) -> dict[str, Stage]:
+def score_stages(plan: Plan, replicate: int) -> dict[str, Score]:
     """Return the stages of the scores that a replicate uses, its own and those that all share, by name of the score."""
-    found = [stage for stage in plan.stages.values() if stage.kind == "score"]
-    return {use.arm: stage for stage in found for use in stage.uses if use.replicate in (-1, replicate)}
+    return {use.arm: stage for stage in plan.of(Score) for use in stage.uses if use.replicate in (-1, replicate)}
 
 
 def _check_replicate(plan: Plan, replicate: int) -> None:
     if not 0 <= replicate < plan.study.replicates:
         raise UserError(
-            f"replicate {replicate} of {plan.study.replicates}.",
-            expected=f"a number from 0 to {plan.study.replicates - 1}",
+            f"Got replicate {replicate} of {plan.study.replicates}.",
+            expected=f"an integer from 0 to {plan.study.replicates - 1}",
             way_out="--replicate 0",
         )
 
 
-def stored_scores(plan: Plan, store: Results, stage: Stage, name: str) -> Scores:
+def stored_scores(plan: Plan, store: Results, stage: Score, name: str) -> Scores:
     """Read the score of a finished stage, one of whose names in the study is ``name``."""
-    _require(plan, store, stage, f"score {name!r}")
+    require(plan, store, stage, f"The score {name!r}")
     matrix = store.tensors(stage.address, "scores")["matrix"].numpy()
-    made = plan.stages[next(iter(stage.inputs.values()))]
-    recipe: dict[str, object] = {"study": plan.study.study, "address": stage.address, "made": dict(made.spec)}
-    if stage.spec["permuted"] is not None:
-        recipe["permuted"] = stage.spec["permuted"]
+    made = plan.stages[stage.model[0]]
+    recipe: dict[str, object] = {"study": plan.study.study, "address": stage.address, "made": dict(made.identity)}
+    if stage.permuted is not None:
+        recipe["permuted"] = stage.permuted
     if plan.study.scores[name].per_replicate:
         recipe["replicate"] = next(use.replicate for use in stage.uses if use.arm == name)
-    return Scores(matrix, stage.spec["kind"], stage.spec["data"], recipe)
+    return Scores(matrix, stage.score, stage.data["train"], recipe)
 
 
 def read_subset(plan: Plan, store: Results, arm: str, replicate: int = 0) -> ChosenSubset:
-    """Read which examples the pre-training of an arm sees.
+    """Return which examples the pre-training of an arm sees.
 
     Raises:
         UnknownName: When the study has no such arm.
         UserError: For a replicate that it does not have, an arm without pre-training, or a subset not chosen yet.
     """
     study = plan.study
-    if arm not in study.arms:
-        raise UnknownName.of("arm", arm, study.arms)
+    check_known("arm", arm, study.arms)
     _check_replicate(plan, replicate)
-    points = {use.arm: s for s in plan.stages.values() if s.kind == "pretrain" for use in s.uses}
-    if not points[arm].spec["steps"]:
+    points = {use.arm: point for point in plan.of(Pretrain) for use in point.uses}
+    if not points[arm].steps:
         raise UserError(
-            f"arm {arm!r} is not pre-trained, so it has no subset.",
+            f"The arm {arm!r} is not pre-trained, so it has no subset.",
             expected="an arm with pretrain.steps above 0",
-            way_out=f"one of: {', '.join(name for name in points if points[name].spec['steps']) or '(none)'}",
+            way_out=f"choose one of: {', '.join(name for name in points if points[name].steps) or '(none)'}",
         )
-    point = next(s for s in plan.stages.values() if s.kind == "pretrain" and _used(s, arm, replicate))
-    images = _train_of(point.dataset)
-    if "subset" not in point.inputs:
-        return ChosenSubset(arm, images, np.arange(len(images)), *_scores_at_hand(plan, store, images, replicate))
-    stage = plan.stages[point.inputs["subset"]]
-    _require(plan, store, stage, f"the subset of arm {arm!r}")
+    point = next(point for point in plan.of(Pretrain) if _used(point, arm, replicate))
+    images = labelled_images(plan, dataset=point.dataset)
+    if point.subset is None:
+        return ChosenSubset(
+            arm, point.dataset, images, np.arange(len(images)), *_scores_at_hand(plan, store, images, replicate)
+        )
+    stage = plan.stages[point.subset]
+    assert isinstance(stage, Subset)
+    require(plan, store, stage, f"The subset of arm {arm!r}")
     indices = store.tensors(stage.address, "subset")["indices"].numpy()
-    if "score" not in stage.inputs:
-        return ChosenSubset(arm, images, indices, *_scores_at_hand(plan, store, images, replicate))
-    by = plan.stages[stage.inputs["score"]]
+    if stage.score is None:
+        return ChosenSubset(arm, point.dataset, images, indices, *_scores_at_hand(plan, store, images, replicate))
+    by = plan.stages[stage.score]
+    assert isinstance(by, Score)
     name = study.arms[arm].pretrain.subset.score or by.uses[0].arm
-    return ChosenSubset(arm, images, indices, stored_scores(plan, store, by, name), name)
+    return ChosenSubset(arm, point.dataset, images, indices, stored_scores(plan, store, by, name), name)
 
 
 def _scores_at_hand(plan: Plan, store: Results, images: Images, replicate: int) -> tuple[Scores | None, str]:
     for name, stage in score_stages(plan, replicate).items():
-        if stage.spec["data"] == images.fingerprint and store.has(stage.address):
+        if stage.data["train"] == images.fingerprint and store.has(stage.address):
             return stored_scores(plan, store, stage, name), name
     return None, ""
 
@@ -173,10 +174,17 @@ def _used(stage: Stage, arm: str, replicate: int) -> bool:
     return any(use.arm == arm and use.replicate == replicate for use in stage.uses)
 
 
-def _require(plan: Plan, store: Results, stage: Stage, what: str) -> None:
+def require(plan: Plan, store: Results, stage: Stage, what: str) -> None:
+    """Refuse a stage whose result cannot be read; ``what`` names it at the beginning of a sentence.
+
+    Raises:
+        UserError: When it is not finished yet.
+        DamagedResult: When it does not match its checksums.
+    """
     status = store.check(stage.address)
     if status.state == "damaged":
-        raise damaged(stage.address, f"{what}: {status.reason}", store.url)
+        error = damaged(stage.address, f"{what}: {status.reason}", store.url)
+        raise error
     if status.state == "missing":
         raise UserError(
             f"{what} of {plan.study.study} is not in {store.url} yet.",
@@ -191,25 +199,25 @@ def quantiles(values: np.ndarray) -> tuple[float, ...]:
 
 
 def class_rows(scores: Scores, images: Images, size: int) -> tuple[ClassRow, ...]:
-    """Say how hard each class is, and its share of the ``size`` easiest and hardest examples."""
+    """Say how hard each class is, and its fraction of the ``size`` easiest and hardest examples."""
     labels, values = images.labels.cpu().numpy(), scores.mean
-    shares = [_shares(choose_subset(scores, kind, size), labels, images) for kind in ("easiest", "hardest")]
+    fractions = [_fractions(choose_subset(scores, kind, size), labels, images) for kind in ("easiest", "hardest")]
     rows = []
     for number, name in enumerate(images.class_names):
         own = values[labels == number]
         finite = own[np.isfinite(own)]
         mean = float(finite.mean()) if len(finite) else float("nan")
-        rows.append(ClassRow(name, len(own), mean, len(own) - len(finite), *(share[number] for share in shares)))
+        rows.append(ClassRow(name, len(own), mean, len(own) - len(finite), *(found[number] for found in fractions)))
     return tuple(rows)
 
 
-def _shares(indices: np.ndarray, labels: np.ndarray, images: Images) -> list[float]:
-    shares: list[float] = (np.bincount(labels[indices], minlength=images.num_classes) / len(indices)).tolist()
-    return shares
+def _fractions(indices: np.ndarray, labels: np.ndarray, images: Images) -> list[float]:
+    fractions: list[float] = (np.bincount(labels[indices], minlength=images.num_classes) / len(indices)).tolist()
+    return fractions
 
 
 def stability_rows(scores: Scores, size: int) -> tuple[StabilityRow, ...]:
-    """Agreement of the ranking by m networks with that by all, one row an m and draw; empty for a single network.
+    """Return how the ranking by m networks agrees with that by all, one row per m and draw; empty for a single network.
 
     Table and figure are made from these same rows.
     """
@@ -221,7 +229,7 @@ def stability_rows(scores: Scores, size: int) -> tuple[StabilityRow, ...]:
 
 
 def stability_summary(scores: Scores, size: int) -> tuple[StabilityRow, ...]:
-    """Mean of ``stability_rows`` over the draws, one row an m."""
+    """Mean of ``stability_rows`` over the draws, one row per m."""
     rows = stability_rows(scores, size)
     return tuple(_mean_row([row for row in rows if row.models == m]) for m in sorted({row.models for row in rows}))
 
@@ -246,20 +254,15 @@ def check_export(path: Path) -> None:
 
 
 def export(path: Path, scores: Scores, images: Images) -> None:
-    """Write scores in the order of the data set: a table, or ``.npz`` with fingerprint and recipe.
+    """Write scores in the order of the data set: a table, or ``.npz`` with fingerprint and provenance.
 
     Raises:
-        UserError: For another ending, when it cannot be written, or when Parquet needs pyarrow that is not there.
+        UserError: For another ending, when it cannot be written, or when pyarrow is not installed for Parquet.
     """
     check_export(path)
-    try:
-        if path.suffix.lower() == ".npz":
-            save_scores(path, scores)
-        else:
-            export_scores(path, scores, images.labels.cpu().numpy())
-    except ImportError as error:
-        raise UserError(
-            "Parquet needs pyarrow, which is not installed.",
-            expected="the extra `parquet`",
-            way_out="pip install 'ticketdiet[parquet]', or write .csv or .npz",
-        ) from error
+    if path.suffix.lower() == ".npz":
+        save_scores(path, scores)
+        return
+    if path.suffix.lower() == ".parquet":
+        import_extra("pyarrow", "parquet", other="write .csv or .npz")
+    export_scores(path, scores, images.labels.cpu().numpy())

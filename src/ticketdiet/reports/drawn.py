@@ -19,7 +19,7 @@ from ticketdiet.core.addresses import canonical_json
 from ticketdiet.core.reading import open_regular, read_text
 from ticketdiet.core.writing import writing
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.planner import Plan
+from ticketdiet.studies.plan import Plan
 
 RECORD = ".drawn.json"
 LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy")

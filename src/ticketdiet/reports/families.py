@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from ticketdiet.landscape.family import PARENT
 from ticketdiet.reports.completeness import Results
-from ticketdiet.studies.planner import Plan
-from ticketdiet.studies.stages import Stage
+from ticketdiet.studies.plan import Plan
+from ticketdiet.studies.stage import Stage
+from ticketdiet.studies.stages.barrier import BarrierStage
+from ticketdiet.studies.stages.masked import MaskedTraining
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +53,13 @@ def read_families(plan: Plan, store: Results) -> list[FamilyResult]:
 
 def _families_of(stage: Stage, plan: Plan, store: Results) -> list[FamilyResult]:
     uses = [use for use in stage.uses if use.level == 0]
-    if stage.kind != "barrier" or not stage.spec["family"] or not uses or not store.has(stage.address):
+    if not isinstance(stage, BarrierStage) or not stage.family or not uses or not store.has(stage.address):
         return []
     arrays = store.tensors(stage.address, "barrier")
     pairs = tuple(store.document(stage.address, "facts")["pairs"])
-    parent = plan.stages[stage.inputs["parent"]]
-    steps = int(parent.spec["start_step"])
+    parent = plan.stages[stage.networks[PARENT]]
+    assert isinstance(parent, MaskedTraining)
+    steps = parent.start_step
     return [FamilyResult(use.arm, use.replicate, steps, arrays, pairs, stage.address) for use in uses]
 
 
@@ -66,10 +70,10 @@ def pretrained_on(plan: Plan, arm: str) -> str:
         return "no pre-training"
     if pretrain.subset.is_everything:
         return "all"
-    return f"{pretrain.subset.kind} {_size(pretrain.subset.size, pretrain.subset.share)}".strip()
+    return f"{pretrain.subset.kind} {_size(pretrain.subset.size, pretrain.subset.fraction)}".strip()
 
 
-def _size(size: int | None, share: float | None) -> str:
+def _size(size: int | None, fraction: float | None) -> str:
     if size is not None:
         return str(size)
-    return "" if share is None else f"{share:.0%}"
+    return "" if fraction is None else f"{fraction:.0%}"

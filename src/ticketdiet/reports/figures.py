@@ -30,7 +30,7 @@ def accuracy_figure(
     spread: Spread = "std",
     reference: str | None = None,
 ) -> Figure:
-    """Draw a metric against density, dense on the left: one line an arm, a band for the spread over replicates.
+    """Draw a metric against density, dense on the left: one line per arm, a band for the spread over replicates.
 
     Args:
         rows: Tidy rows.
@@ -39,6 +39,9 @@ def accuracy_figure(
         metric: Which metric.
         spread: Band of one sample standard deviation (ddof = 1) or of the 95 % t-interval of the mean.
         reference: Arm whose dense network is the reference line; by default the mean of all arms' dense networks.
+
+    Returns:
+        The figure.
 
     Raises:
         UserError: When nothing of it has been measured, or ``reference`` is no arm.
@@ -59,18 +62,25 @@ def accuracy_figure(
 
 
 def pretraining_figure(rows: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw the accuracy over the steps of pre-training: a panel an arm, a line a split.
+    """Draw the accuracy over the steps of pre-training: a panel per arm, a line per split.
 
     Args:
-        rows: Columns ``arm``, ``step``, ``split`` and ``value`` (accuracy in [0, 1]), one row a replicate; lines are
+        rows: Columns ``arm``, ``step``, ``split`` and ``value`` (accuracy in [0, 1]), one row per replicate; lines are
             means over replicates, bands go from the lowest to the highest.
         title: Title of the figure.
+
+    Returns:
+        The figure.
 
     Raises:
         UserError: When there are no rows.
     """
     if rows.empty:
-        raise UserError("no accuracies along pre-training.", expected="rows", way_out="set pretrain.evaluate_every")
+        raise UserError(
+            "There are no accuracies along pre-training.",
+            expected="at least one evaluation",
+            way_out="set pretrain.evaluate_every",
+        )
     arms, styles = list(dict.fromkeys(rows["arm"])), arm_styles(rows["split"])
     columns = 2 if len(arms) == 4 else min(len(arms), MOST_PANELS_ACROSS)
     down = -(-len(arms) // columns)
@@ -121,7 +131,7 @@ def density_axis(axes: Axes, densities: np.ndarray) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_density(value)))
     margin = 1.06 if len(known) > 1 else 1.5
     axes.set_xlim(known.max() * margin, known.min() / margin)
-    axes.set_xlabel("density: share of weights kept (log scale)")
+    axes.set_xlabel("density: fraction of weights kept (log scale)")
 
 
 def _draw_arm(axes: Axes, points: pd.DataFrame, arm: str, style: ArmStyle, scale: float, spread: Spread) -> None:
@@ -138,7 +148,7 @@ def _draw_reference(axes: Axes, summary: pd.DataFrame, scale: float, reference: 
     dense = summary[np.isclose(summary["density"], 1.0)]
     if reference is not None and reference not in set(summary["arm"]):
         arms = ", ".join(dict.fromkeys(summary["arm"]))
-        raise UserError(f"no arm {reference!r}.", expected=f"one of: {arms}", way_out="choose one of these")
+        raise UserError(f"There is no arm {reference!r}.", expected=f"one of: {arms}", way_out="choose one of these")
     if reference is not None:
         dense = dense[dense["arm"] == reference]
     if dense.empty:

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.landscape.prediction import KINDS, Advantage, Correlation, compare_predictors, predict
 from ticketdiet.landscape.tolerance import DEFAULT_TOLERANCE
+from ticketdiet.reports.prediction import KINDS, Advantage, Correlation, compare_predictors, predict
 from ticketdiet.reports.style import GREY, INK, arm_styles, caption, house_style, new_figure, side_legend
 from ticketdiet.reports.table import span
 
@@ -30,15 +30,18 @@ def alpha_figure(
     title: str = "",
     legend: str = "arm",
 ) -> Figure:
-    """Draw mean loss and error along the line between two networks: one line an arm, a band over its pairs.
+    """Draw mean loss and error along the line between two networks: one line per arm, a band over its pairs.
 
     Args:
         alphas: Shape (alphas,), from 0 (network a) to 1 (network b).
         losses: By arm, mean cross-entropy in nats, shape (pairs, alphas) or (alphas,).
-        errors: By arm, error as a share in [0, 1], likewise.
+        errors: By arm, error as a fraction in [0, 1], likewise.
         split: Split they were measured on.
         title: Title of the figure.
         legend: What the lines are.
+
+    Returns:
+        The figure.
     """
     x = np.asarray(alphas, dtype=np.float64)
     styles = arm_styles(losses)
@@ -52,7 +55,7 @@ def alpha_figure(
                 highest = max(highest, float(values.max()))
                 axes.plot(x, values.mean(0), label=arm, **vars(styles[arm]))
                 axes.fill_between(x, values.min(0), values.max(0), color=styles[arm].color, alpha=0.16, linewidth=0)
-            axes.set_xlabel("alpha: share of network b")
+            axes.set_xlabel("alpha: fraction of network b")
             axes.set_xlim(-0.02, 1.02)
             axes.set_ylim(0, 1.06 * highest or 1)
         left.set_ylabel(f"{split} loss (nats)")
@@ -75,11 +78,14 @@ def barrier_histogram(
 
     Args:
         barriers: By arm, the barrier of each example in nats, shape (n,), or (families, n) of several families, whose
-            connected shares are averaged. In a family the barrier of an example is its mean over all pairs.
+            connected fractions are averaged. In a family the barrier of an example is its mean over all pairs.
         tolerance: In nats.
         split: Split they were measured on.
         title: Title of the figure.
         legend: What the lines are.
+
+    Returns:
+        The figure.
     """
     families = {arm: np.atleast_2d(np.asarray(values, dtype=np.float64)) for arm, values in barriers.items()}
     everything = np.concatenate([values.ravel() for values in families.values()])
@@ -89,15 +95,15 @@ def barrier_histogram(
         figure = new_figure(title or f"Barriers of single examples, {split}", width=7.4, height=3.8)
         axes = figure.add_subplot()
         for arm, values in families.items():
-            share = 100 * np.histogram(values, edges)[0] / values.size
+            percent = 100 * np.histogram(values, edges)[0] / values.size
             label = f"{arm}: {100 * np.mean(values <= tolerance):.0f} % connected"
             color, line = styles[arm].color, styles[arm].linestyle
-            axes.stairs(share, edges, color=color, linestyle=line, linewidth=1.5, label=label)
-            axes.stairs(share, edges, color=color, fill=True, alpha=0.10)
+            axes.stairs(percent, edges, color=color, linestyle=line, linewidth=1.5, label=label)
+            axes.stairs(percent, edges, color=color, fill=True, alpha=0.10)
         _tolerance_line(axes.axvline, tolerance)
         _barrier_scale(axes, "x", tolerance, everything)
         axes.set_xlabel("barrier at the midpoint (nats, symmetric log scale)")
-        axes.set_ylabel("share of examples (%)")
+        axes.set_ylabel("fraction of examples (%)")
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(bottom=0)
         caption(axes, _connected_caption(list(barriers.values()), tolerance))
@@ -122,7 +128,7 @@ def barrier_against_score(
     tolerance: float = DEFAULT_TOLERANCE,
     title: str = "",
 ) -> Figure:
-    """Draw the joint histogram of barrier and score, and above it the connected share by tenth of the score.
+    """Draw the joint histogram of barrier and score, and above it the connected fraction by tenth of the score.
 
     Args:
         barriers: The barrier of each example in nats, shape (n,), or (families, n) of several families, which are
@@ -132,6 +138,9 @@ def barrier_against_score(
         tolerance: In nats.
         title: Title of the figure.
 
+    Returns:
+        The figure.
+
     Raises:
         UserError: When no score is finite.
     """
@@ -139,7 +148,7 @@ def barrier_against_score(
     finite = np.isfinite(whole)
     if not finite.any():
         raise UserError(
-            f"all {len(whole)} scores are infinite.", expected="some finite score", way_out="draw another score"
+            f"All {len(whole)} scores are infinite.", expected="some finite scores", way_out="draw another score"
         )
     x, y = whole[finite], np.atleast_2d(np.asarray(barriers, dtype=np.float64))[:, finite]
     lost = f"; {len(whole) - len(x)} infinite, not drawn" if len(x) < len(whole) else ""
@@ -150,8 +159,8 @@ def barrier_against_score(
         _joint_histogram(figure, main, np.tile(x, len(y)), y.ravel(), tolerance)
         main.set_xlabel(f"{score_name} (high: hard)")
         main.set_ylabel("barrier at the midpoint (nats)")
-        centres, shares = _connected_by_tenth(x, (y <= tolerance).mean(0))
-        top.plot(centres, 100 * shares, color=INK, marker="o", markersize=4)
+        centres, fractions = _connected_by_tenth(x, (y <= tolerance).mean(0))
+        top.plot(centres, 100 * fractions, color=INK, marker="o", markersize=4)
         top.set_ylim(-4, 104)
         top.set_ylabel("connected (%)")
         text = f"connected: barrier at most {tolerance:g} nats; one point per tenth of {len(x)} examples"
@@ -159,21 +168,26 @@ def barrier_against_score(
     return figure
 
 
-def connected_share_figure(shares: pd.DataFrame, *, tolerance: float = DEFAULT_TOLERANCE, title: str = "") -> Figure:
-    """Draw the connected share over pre-training steps: mean and range over replicates, one line an arm.
+def connected_fraction_figure(
+    fractions: pd.DataFrame, *, tolerance: float = DEFAULT_TOLERANCE, title: str = ""
+) -> Figure:
+    """Draw the connected fraction over pre-training steps: mean and range over replicates, one line per arm.
 
     Args:
-        shares: Columns ``arm`` (what was pre-trained on), ``pretrain_steps`` and ``value`` (a share in [0, 1]); one row
-            a replicate or pair.
+        fractions: Columns ``arm`` (what was pre-trained on), ``pretrain_steps`` and ``value`` (in [0, 1]); one row per
+            replicate or pair.
         tolerance: In nats.
         title: Title of the figure.
+
+    Returns:
+        The figure.
     """
-    steps = np.unique(shares["pretrain_steps"].to_numpy(dtype=np.float64))
+    steps = np.unique(fractions["pretrain_steps"].to_numpy(dtype=np.float64))
     with house_style():
         figure = new_figure(title or "Connected examples over pre-training", width=7.0, height=3.8)
         axes = figure.add_subplot()
-        for arm, style in arm_styles(shares["arm"]).items():
-            found = shares[shares["arm"] == arm].groupby("pretrain_steps")["value"].agg(["mean", "min", "max"])
+        for arm, style in arm_styles(fractions["arm"]).items():
+            found = fractions[fractions["arm"] == arm].groupby("pretrain_steps")["value"].agg(["mean", "min", "max"])
             x = found.index.to_numpy(dtype=np.float64)
             axes.plot(x, 100 * found["mean"].to_numpy(), label=arm, **vars(style))
             low, high = 100 * found["min"].to_numpy(), 100 * found["max"].to_numpy()
@@ -181,22 +195,25 @@ def connected_share_figure(shares: pd.DataFrame, *, tolerance: float = DEFAULT_T
         step_axis(axes, steps)
         axes.set_ylim(-3, 103)
         axes.set_ylabel("connected examples (%)")
-        counts = shares.groupby(["arm", "pretrain_steps"]).size()
+        counts = fractions.groupby(["arm", "pretrain_steps"]).size()
         caption(axes, f"barrier at most {tolerance:g} nats; mean, band from lowest to highest of {span(counts)} values")
         side_legend(figure, axes, "arm")
     return figure
 
 
 def prediction_figure(points: pd.DataFrame, *, x_label: str, y_label: str, title: str = "", rival: str = "") -> Figure:
-    """Draw what a measurement at the rewinding point says about the sparse network: one marker an arm.
+    """Draw what a measurement at the rewinding point says about the sparse network: one marker per arm.
 
     Args:
-        points: Columns ``arm``, ``x`` and ``y``, and ``rival`` for another predictor of the same ``y``; one row a
+        points: Columns ``arm``, ``x`` and ``y``, and ``rival`` for another predictor of the same ``y``; one row per
             rewinding point.
         x_label: What ``x`` is, with its unit.
         y_label: What ``y`` is, with its unit.
         title: Title of the figure.
         rival: What to call the other predictor; empty for no comparison.
+
+    Returns:
+        The figure.
     """
     arms = list(points["arm"])
     found = predict(points["x"], points["y"], arms=arms)
@@ -234,7 +251,7 @@ def eigenvalue_figure(
     title: str = "",
     legend: str = "arm",
 ) -> Figure:
-    """Draw the spectral density of a curvature operator: one line an arm, ticks at its largest eigenvalues.
+    """Draw the spectral density of a curvature operator: one line per arm, ticks at its largest eigenvalues.
 
     Args:
         densities: By arm, eigenvalues (points,) and density at them (points,), which integrates to 1.
@@ -242,6 +259,9 @@ def eigenvalue_figure(
         operator: ``"Hessian"`` or ``"Gauss-Newton"``.
         title: Title of the figure.
         legend: What the lines are.
+
+    Returns:
+        The figure.
     """
     highest = max(float(np.max(np.asarray(density))) for _, density in densities.values())
     with house_style():

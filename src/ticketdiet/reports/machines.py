@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from ticketdiet.core.errors import StoreError, UnknownName
+from ticketdiet.core.errors import StoreError, check_known
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.planner import Plan
+from ticketdiet.studies.plan import Plan
 
 MOST_NAMES = 4
 
@@ -79,11 +79,10 @@ def choose_columns(rows: pd.DataFrame, store: ResultStore, columns: Collection[s
 
     Raises:
         UnknownName: For a column that is neither.
-        DamagedResult: When a manifest cannot be believed.
+        DamagedResult: When a manifest is damaged.
     """
     for name in columns:
-        if name not in rows and name not in PROVENANCE_COLUMNS:
-            raise UnknownName.of("column", name, {*rows.columns, *PROVENANCE_COLUMNS})
+        check_known("column", name, {*rows.columns, *PROVENANCE_COLUMNS})
     asked = [name for name in columns if name not in rows]
     of_machine = {
         address: [PROVENANCE_COLUMNS[name](store.manifest(address).provenance) for name in asked]

@@ -46,25 +46,28 @@ def evidence_figure(
     *,
     k: int | None,
     max_barrier: float | None,
-    min_share: float | None,
+    min_fraction: float | None,
     tolerance: float,
     title: str = "",
 ) -> Figure:
-    """Draw what a search for the rewinding point saw: mean barrier and connected share over the probed steps.
+    """Draw what a search for the rewinding point saw: mean barrier and connected fraction over the probed steps.
 
     Args:
-        evidence: (step, mean barrier in nats, connected share) of each probe, in any order.
+        evidence: (step, mean barrier in nats, connected fraction) of each probe, in any order.
         k: The answer, marked by a line; None for none.
         max_barrier: Largest mean barrier that counts as connected, nats; None when the rule does not ask.
-        min_share: Smallest connected share, likewise.
+        min_fraction: Smallest connected fraction, likewise.
         tolerance: Barrier up to which an example is connected, nats.
         title: Title of the figure.
+
+    Returns:
+        The figure.
     """
-    steps, barriers, shares = (np.array(column, dtype=np.float64) for column in zip(*sorted(evidence), strict=True))
+    steps, barriers, fractions = (np.array(column, dtype=np.float64) for column in zip(*sorted(evidence), strict=True))
     with house_style():
         figure = new_figure(title, width=8.6, height=3.6)
         left, right = figure.subplots(1, 2)
-        for axes, values, limit in ((left, barriers, max_barrier), (right, 100 * shares, _percent(min_share))):
+        for axes, values, limit in ((left, barriers, max_barrier), (right, 100 * fractions, _percent(min_fraction))):
             axes.plot(steps, values, color=COLOURS[0], marker="o")
             if limit is not None:
                 axes.axhline(limit, color=GREY, linestyle=(0, (4, 3)), linewidth=1.2, label=f"rule: {limit:g}")
@@ -80,12 +83,12 @@ def evidence_figure(
     return figure
 
 
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
 
 
 def along_the_line(barrier: Barrier) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean loss (nats) and error (share) at every alpha, float64 (alphas,) each."""
+    """Return mean loss (nats) and error (a fraction) at every alpha, float64 (alphas,) each."""
     return barrier.losses.double().mean(1).numpy(), (1 - barrier.correct.double().mean(1)).numpy()
 
 
@@ -99,7 +102,7 @@ def pair_summary(barrier: Barrier, *, tolerance: float, split: str) -> dict[str,
         "barrier_mean": barrier.mean,
         "barrier_max": barrier.max,
         "error_barrier": barrier.error_barrier,
-        "connected_share": barrier.connected_share(tolerance),
+        "connected_fraction": barrier.connected_fraction(tolerance),
         "tolerance": tolerance,
         "alphas": list(barrier.alphas),
         "loss": losses.tolist(),

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from ticketdiet.core.errors import DataError, UnknownName, UserError
-from ticketdiet.core.values import Images
-from ticketdiet.data.images import load_images
+from ticketdiet.core.errors import UnknownName, UserError
 from ticketdiet.landscape.per_example import NEVER, ConnectedByGroup, connected_by_class, connected_by_quantile
 from ticketdiet.landscape.per_example import first_connected as first_steps
-from ticketdiet.landscape.tolerance import DEFAULT_TOLERANCE
+from ticketdiet.landscape.tolerance import check_tolerance
 from ticketdiet.reports.completeness import Results
 from ticketdiet.reports.diet_report import score_stages
 from ticketdiet.reports.families import FamilyResult, pretrained_on, read_families
-from ticketdiet.studies.planner import Plan
-
-Grouping = Literal["example", "quantile", "class", "step"]
-GROUPINGS: tuple[str, ...] = get_args(Grouping)
+from ticketdiet.reports.images import labelled_images
+from ticketdiet.studies.plan import Plan
 
 
 def example_rows(plan: Plan, store: Results, *, split: str = "train", tolerance: float | None = None) -> pd.DataFrame:
-    """Return one row an example and dense family.
+    """Return one row per example and dense family.
 
     Args:
         plan: The study's stages.
@@ -41,7 +37,7 @@ def example_rows(plan: Plan, store: Results, *, split: str = "train", tolerance:
         DataError: When the images are no longer those of the study.
         UnknownName: For a split that the study does not have.
     """
-    images = _images(plan, split)
+    images = labelled_images(plan, split)
     labels = images.labels.numpy()
     names = np.array(images.class_names, dtype=object)[labels]
     base = {"index": np.arange(len(images)), "label": labels, "class": names}
@@ -65,7 +61,7 @@ def group_rows(
     quantiles: int = 10,
     tolerance: float | None = None,
 ) -> pd.DataFrame:
-    """Return the connected share of training examples by quantile of a score, or by class, for every dense family.
+    """Return the connected fraction of training examples by quantile of a score, or by class, for every dense family.
 
     Args:
         plan: The study's stages.
@@ -76,8 +72,8 @@ def group_rows(
         tolerance: Barrier up to which an example is connected, nats; default the study's.
 
     Returns:
-        Columns ``study arm replicate pretrain_steps by group count connected_share barrier_mean tolerance low high``;
-        ``low`` and ``high`` are the group's lowest and highest score, missing for classes.
+        Columns ``study arm replicate pretrain_steps by group count connected_fraction barrier_mean tolerance low
+        high``; ``low`` and ``high`` are the group's lowest and highest score, missing for classes.
 
     Raises:
         UserError: When no family or score is finished.
@@ -109,10 +105,10 @@ def first_rows(plan: Plan, store: Results, *, tolerance: float | None = None) ->
 
     Returns:
         One row a step, replicate and kind of pre-training: columns ``study pretrained_on replicate pretrain_steps
-        connected_share first_connected tolerance``, and ``first_NAME`` for every finished score. ``first_connected`` is
-        the share of the examples connected here and at no step before, ``first_NAME`` their mean score. A row with
-        ``pretrain_steps`` missing is for examples that are never connected. Arms without pre-training are the first
-        step of all the others.
+        connected_fraction first_connected tolerance``, and ``first_NAME`` for every finished score. ``first_connected``
+        is the fraction of the examples connected here and at no step before, ``first_NAME`` their mean score. A row
+        with ``pretrain_steps`` missing is for examples that are never connected. Arms without pre-training are the
+        first step of all the others.
 
     Raises:
         UserError: When no family is finished.
@@ -123,7 +119,7 @@ def first_rows(plan: Plan, store: Results, *, tolerance: float | None = None) ->
         steps, scores = sorted(along), read_scores(plan, store, replicate)
         barriers = np.stack([along[step] for step in steps])
         first = first_steps(steps, barriers, tolerance=within)
-        shares = dict(zip(steps, (barriers <= within).mean(axis=1), strict=True))
+        fractions = dict(zip(steps, (barriers <= within).mean(axis=1), strict=True))
         for step in (*steps, NEVER):
             here = first == step
             rows.append(
@@ -132,7 +128,7 @@ def first_rows(plan: Plan, store: Results, *, tolerance: float | None = None) ->
                     "pretrained_on": trained_on,
                     "replicate": replicate,
                     "pretrain_steps": None if step == NEVER else step,
-                    "connected_share": shares.get(step),
+                    "connected_fraction": fractions.get(step),
                     "first_connected": float(here.mean()),
                     "tolerance": within,
                 }
@@ -153,24 +149,6 @@ def read_scores(plan: Plan, store: Results, replicate: int) -> dict[str, np.ndar
     }
 
 
-def _images(plan: Plan, split: str) -> Images:
-    dataset = plan.study.dataset
-    splits = load_images(dataset.name, **dataset.model_dump(exclude={"name"}))
-    named = {"train": splits.train, "test": splits.test, "validation": splits.validation}
-    here = {name: images for name, images in named.items() if images is not None}
-    if split not in here:
-        raise UnknownName.of("split", split, here)
-    planned = next(s.spec["data"] for s in plan.stages.values() if s.kind == "level")
-    found = here[split].fingerprint
-    if found != planned[split]:
-        raise DataError(
-            f"the {split} images of {dataset.name} are {found[:12]}, planned was {planned[split][:12]}.",
-            expected="the data to stay as they are",
-            way_out="run the command again",
-        )
-    return here[split]
-
-
 def _family_columns(family: FamilyResult, split: str, tolerance: float) -> dict[str, Any]:
     barriers = family.per_example(split)
     return {
@@ -184,23 +162,16 @@ def _family_columns(family: FamilyResult, split: str, tolerance: float) -> dict[
 
 
 def _tolerance(plan: Plan, tolerance: float | None) -> float:
-    within = plan.study.measure.tolerance if tolerance is None else tolerance
-    if not within >= 0:
-        raise UserError(
-            f"tolerance {within}.",
-            expected="a number of nats, at least 0",
-            way_out=f"{DEFAULT_TOLERANCE:g} is the usual one",
-        )
-    return within
+    return check_tolerance(plan.study.measure.tolerance if tolerance is None else tolerance)
 
 
 def _families(plan: Plan, store: Results) -> list[FamilyResult]:
     families = read_families(plan, store)
     if not families:
         raise UserError(
-            f"no dense family of {plan.study.study} is in {store.url}.",
+            f"The store {store.url} has no dense family of {plan.study.study}.",
             expected="a study with children that was run",
-            way_out="`ticketdiet run STUDY --set children=2` on this store first",
+            way_out="run the study on this store first: `ticketdiet run STUDY --set children=2`",
         )
     return families
 
@@ -209,7 +180,7 @@ _Maker = Callable[[np.ndarray], ConnectedByGroup]
 
 
 def _by_class(plan: Plan, tolerance: float) -> dict[str, _Maker]:
-    images = _images(plan, "train")
+    images = labelled_images(plan)
     labels, names = images.labels.numpy(), images.class_names
     return {"class": lambda barriers: connected_by_class(barriers, labels, names, tolerance=tolerance)}
 
@@ -220,7 +191,7 @@ def _by_quantile(
     scores = read_scores(plan, store, replicate)
     if not scores:
         raise UserError(
-            f"no score of {plan.study.study} is in {store.url}.",
+            f"The store {store.url} has no score of {plan.study.study}.",
             expected="a study with scores: that an arm uses, run on this store",
             way_out="declare one under scores:, use it in an arm's subset, and run the study",
         )
@@ -249,7 +220,7 @@ def _rows_of(found: ConnectedByGroup) -> list[dict[str, Any]]:
         {
             "group": name,
             "count": int(found.counts[index]),
-            "connected_share": float(found.shares[index]),
+            "connected_fraction": float(found.fractions[index]),
             "barrier_mean": float(found.mean_barriers[index]),
             "tolerance": found.tolerance,
             "low": float(bounds[index, 0]),

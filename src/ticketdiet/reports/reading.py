@@ -5,31 +5,50 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from ticketdiet.core.errors import TicketDietError
 from ticketdiet.reports.completeness import SoundResults, StudyState, study_state
+from ticketdiet.reports.families import FamilyResult, read_families
 from ticketdiet.reports.rows import COLUMNS
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.planner import Plan
-from ticketdiet.studies.stages import Stage
+from ticketdiet.studies.plan import Plan
+from ticketdiet.studies.stage import Stage
 
 
 @dataclass(frozen=True, eq=False)
 class StudyResults:
-    """What a store holds of a study.
+    """What a store holds of a study: what tables and figures are made from.
 
     Attributes:
+        plan: The study and its stages.
         rows: Tidy rows, as :func:`read_rows` returns them.
         state: Which stages they are of, and which are missing or damaged.
         store: The store, without what is damaged.
     """
 
+    plan: Plan
     rows: pd.DataFrame
     state: StudyState
     store: SoundResults
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.plan.study.study
+
+    @property
+    def tolerance(self) -> float:
+        """Barrier in nats up to which an example is connected."""
+        return self.plan.study.measure.tolerance
+
+    @cached_property
+    def families(self) -> list[FamilyResult]:
+        """Barriers of the finished dense families, once for each arm and replicate that uses them."""
+        return read_families(self.plan, self.store)
 
 
 def read_study(plan: Plan, store: ResultStore, *, whole: Collection[str] = ()) -> StudyResults:
@@ -41,6 +60,9 @@ def read_study(plan: Plan, store: ResultStore, *, whole: Collection[str] = ()) -
         plan: The study's stages.
         store: Where their results are.
         whole: Kinds of stage of which every byte is checked, for whoever goes on to read their arrays.
+
+    Returns:
+        The rows, and the state of every stage.
     """
     state = study_state(plan, store, whole=whole)
     rows: list[dict[str, Any]] = []
@@ -55,7 +77,7 @@ def read_study(plan: Plan, store: ResultStore, *, whole: Collection[str] = ()) -
     table = pd.DataFrame(rows, columns=[*COLUMNS, "kind", *_extra_columns(rows)])
     table = table.astype({"replicate": "Int64", "level": "Int64", "step": "Int64", "density": "float64"})
     state = state.with_damage(damage)
-    return StudyResults(table, state, SoundResults(store, state))
+    return StudyResults(plan, table, state, SoundResults(store, state))
 
 
 def read_rows(plan: Plan, store: ResultStore) -> pd.DataFrame:
@@ -73,7 +95,7 @@ def read_rows(plan: Plan, store: ResultStore) -> pd.DataFrame:
     found = read_study(plan, store)
     for address, reason in found.state.damaged.items():
         warnings.warn(
-            f"the rows leave out a damaged result: {plan.stages[address].label} ({address}): {reason}", stacklevel=2
+            f"The rows leave out a damaged result: {plan.stages[address].label} ({address}): {reason}", stacklevel=2
         )
     return found.rows
 

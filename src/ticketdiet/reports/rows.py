@@ -1,4 +1,4 @@
-"""Tidy rows: one number a row, with where it came from. Every table and figure of a study starts from these.
+"""Tidy rows: one number per row, with where it came from. Every table and figure of a study starts from these.
 
 Columns are ``study arm replicate level density step metric split value address``; others (``tolerance``, ``pair``,
 ``kind``, ...) may follow.
@@ -11,7 +11,7 @@ import pandas as pd
 from ticketdiet.core.errors import UserError
 
 COLUMNS = ("study", "arm", "replicate", "level", "density", "step", "metric", "split", "value", "address")
-SPARSE_TRAININGS = ("level", "control")
+SPARSE_TRAININGS = ("level", "sparse_training")
 FAMILY = "family"  # the pair of what was measured over all pairs of a family
 
 
@@ -24,7 +24,7 @@ def select_rows(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "t
     missing = [column for column in COLUMNS if column not in rows.columns]
     if missing:
         raise UserError(
-            f"rows without the column{'s' * (len(missing) > 1)} {', '.join(missing)}.",
+            f"The rows lack the column{'s' * (len(missing) > 1)} {', '.join(missing)}.",
             expected=f"columns {', '.join(COLUMNS)}",
             way_out="take the rows from `ticketdiet results STUDY`",
         )
@@ -32,7 +32,7 @@ def select_rows(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "t
     if found.empty:
         known = sorted({f"{m} on {s}" for m, s in zip(rows["metric"], rows["split"], strict=True)})
         raise UserError(
-            f"no rows of {metric} on {split}.",
+            f"There are no rows of {metric} on {split}.",
             expected=f"one of: {', '.join(known)}" if known else "rows of finished results",
             way_out="run the study first, or choose what it measured",
         )
@@ -40,10 +40,13 @@ def select_rows(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "t
 
 
 def final_rows(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "test") -> pd.DataFrame:
-    """Return one row an arm, replicate and level: the last step that was measured.
+    """Return one row per arm, replicate and level: the last step that was measured.
 
     Rows without a level (pre-training) are left out, and where a column ``kind`` tells levels from other networks, only
-    levels are taken. Of barriers, those over all pairs of a family are taken. Raises as ``select_rows`` does.
+    levels are taken. Of barriers, those over all pairs of a family are taken.
+
+    Raises:
+        UserError: As ``select_rows``, and when no level has been measured yet.
     """
     leveled = select_rows(rows, metric=metric, split=split).dropna(subset=["level", "value"])
     if "kind" in leveled and leveled["kind"].isin(SPARSE_TRAININGS).any():
@@ -54,7 +57,7 @@ def final_rows(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "te
     last = in_order.drop_duplicates(["study", "arm", "replicate", "level"], keep="last")
     if last.empty:
         raise UserError(
-            f"no level has {metric} on {split} yet.",
+            f"No level has {metric} on {split} yet.",
             expected="at least one finished level",
             way_out="run the study first",
         )

@@ -3,7 +3,7 @@
 Spreads are sample standard deviations (ddof = 1, the unbiased variance): with two to four replicates the population
 formula (ddof = 0) that published bands use is 13 to 29 % too narrow. Intervals of means are Student's t, cut to the
 values that the metric can have. p-values are those of an exact sign-flip test, which assumes no distribution. Where a
-number needs more, or more varied, replicates than there are it is NaN, never 0, and a reason stands beside it.
+number needs more, or more varied, replicates than there are it is NaN, never 0, and a reason is given with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ticketdiet.reports.rows import arm_order, final_rows
 Bounds = tuple[float, float]
 UNBOUNDED: Bounds = (-np.inf, np.inf)
 BOUNDS: dict[str, Bounds] = {
-    **dict.fromkeys(("accuracy", "error", "connected_share", "noise_auroc", "noise_precision"), (0.0, 1.0)),
+    **dict.fromkeys(("accuracy", "error", "connected_fraction", "noise_auroc", "noise_precision"), (0.0, 1.0)),
     **dict.fromkeys(("error_barrier", "gradient_cosine"), (-1.0, 1.0)),
     "loss": (0.0, np.inf),
 }
@@ -70,6 +70,9 @@ def estimate(values: npt.ArrayLike, confidence: float = 0.95, *, bounds: Bounds 
         confidence: Coverage that the interval aims at, in (0, 1).
         bounds: Least and greatest value that there can be, (0, 1) for fractions.
 
+    Returns:
+        The mean, with standard deviation and interval where the values allow them.
+
     Raises:
         UserError: When there is no value, one is outside ``bounds``, or for a confidence outside (0, 1).
     """
@@ -94,14 +97,14 @@ def _estimate(sample: np.ndarray, confidence: float, bounds: Bounds, scale: floa
 
 def _check(sample: np.ndarray, confidence: float, bounds: Bounds) -> None:
     if sample.size == 0:
-        raise UserError("a mean of no values.", expected="at least one replicate", way_out="run the study first")
+        raise UserError("There are no values.", expected="at least one replicate", way_out="run the study first")
     if not 0 < confidence < 1:
-        raise UserError(f"confidence {confidence}.", expected="a number in (0, 1)", way_out="0.95 is the usual one")
+        raise UserError(f"Got confidence={confidence}.", expected="a number in (0, 1)", way_out="for example 0.95")
     outside = sample[np.isfinite(sample)]
     outside = outside[(outside < bounds[0] - EQUAL) | (outside > bounds[1] + EQUAL)]
     if outside.size:
         raise UserError(
-            f"the value {outside[0]:g} outside [{bounds[0]:g}, {bounds[1]:g}].",
+            f"Got the value {outside[0]:g}, which is outside [{bounds[0]:g}, {bounds[1]:g}].",
             expected="values within the bounds",
             way_out="give fractions, not percent, or other bounds",
         )
@@ -164,7 +167,7 @@ def compare(
         confidence: Of the t-interval of the mean difference.
 
     Returns:
-        One row an arm and level, columns ``arm baseline level density mean baseline_mean difference std n low high
+        One row per arm and level, columns ``arm baseline level density mean baseline_mean difference std n low high
         p_value smallest_p reason``. Only replicates that both arms have enter, in both means too. ``difference``,
         ``std``, ``low`` and ``high`` are of the paired differences, as :func:`estimate` gives them. ``p_value`` is that
         of :func:`sign_flip_test`, not corrected for the number of comparisons, and NaN for fewer than 3 replicates;
@@ -178,10 +181,14 @@ def compare(
     for name in (baseline, arm):
         if name is not None and name not in arms:
             raise UserError(
-                f"no arm {name!r} in the rows.", expected=f"one of: {', '.join(arms)}", way_out="choose one of these"
+                f"There is no arm {name!r}.", expected=f"one of: {', '.join(arms)}", way_out="choose one of these"
             )
     if arm == baseline:
-        raise UserError(f"arm {arm!r} against itself.", expected="two arms", way_out=f"one of: {', '.join(arms)}")
+        raise UserError(
+            f"Got the arm {arm!r} to compare with itself.",
+            expected="two arms",
+            way_out=f"choose two of: {', '.join(arms)}",
+        )
     if level is not None:
         final = _only_level(final, level)
     keys = ["study", "replicate", "level"]
@@ -195,7 +202,7 @@ def compare(
             records.append({**who, **_difference(values, others, bounds_of(metric), confidence)})
     if arm is not None and not records:
         raise UserError(
-            f"no replicate has {metric} on {split} of both {arm} and {baseline} at a level.",
+            f"No replicate has {metric} on {split} of both {arm} and {baseline} at a level.",
             expected="at least one level of one replicate that both arms have finished",
             way_out="run the study further",
         )
@@ -206,7 +213,9 @@ def _only_level(final: pd.DataFrame, level: int) -> pd.DataFrame:
     chosen = final[final["level"] == level]
     if chosen.empty:
         known = ", ".join(str(number) for number in sorted(final["level"].unique()))
-        raise UserError(f"no rows of level {level}.", expected=f"one of: {known}", way_out="choose one of these")
+        raise UserError(
+            f"There are no rows of level {level}.", expected=f"one of: {known}", way_out="choose one of these"
+        )
     return chosen
 
 
@@ -236,7 +245,7 @@ def _difference(values: np.ndarray, others: np.ndarray, bounds: Bounds, confiden
 def sign_flip_test(differences: npt.ArrayLike, *, scale: float | None = None, seed: int = 0) -> float:
     """Return the two-sided p-value of the sign-flip test of a mean of 0 (Fisher 1935).
 
-    When an arm makes no difference, the sign of each paired difference is a toss of a coin. The p-value is the share of
+    When an arm makes no difference, the sign of each paired difference is random. The p-value is the fraction of
     all patterns of signs whose mean is at least as far from 0 as the one seen: exact, and at least 2^(1 - n) for n
     differences. For more than 16 differences 2^15 patterns are drawn, and the one seen is counted with them.
 
@@ -249,7 +258,7 @@ def sign_flip_test(differences: npt.ArrayLike, *, scale: float | None = None, se
     slack = EQUAL * (float(np.abs(sample).max()) if scale is None else scale) * sample.size
     seen = abs(sample.sum()) - slack
     if sample.size <= MOST_ENUMERATED:
-        # The first sign may stay: turning all of them gives the same distance from 0.
+        # The first sign may stay: changing all of them gives the same distance from 0.
         signs = np.array([(1, *others) for others in itertools.product((1, -1), repeat=sample.size - 1)])
         return float(np.mean(np.abs(signs @ sample) >= seen))
     shape = (2 ** (MOST_ENUMERATED - 1), sample.size)

@@ -6,7 +6,6 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ticketdiet.core.errors import UserError
+from ticketdiet.core.extras import import_extra
+from ticketdiet.reports.formats import Format
 from ticketdiet.reports.rows import FAMILY
 from ticketdiet.reports.statistics import bounds_of, estimate, summarise
 
-Format = Literal["table", "csv", "json", "parquet"]
 MOST_DENSITIES_ACROSS = 6  # in 80 columns
 
 
@@ -70,7 +70,7 @@ def span(counts: npt.ArrayLike) -> str:
 def rich_summary(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "test", title: str = "") -> Group:
     """Return the summary as a table for the terminal, between its title and its caption.
 
-    Beside the arm stands the number of replicates, under each mean and spread the 95 % interval of the mean.
+    The number of replicates is beside the arm, and the 95 % interval of the mean under each mean and spread.
     """
     summary = summarise(rows, metric=metric, split=split)
     density = summary.groupby("level")["density"].mean()
@@ -94,7 +94,7 @@ def _summary_part(summary: pd.DataFrame, density: pd.Series) -> Table:
 
 
 def family_table(rows: pd.DataFrame, *, title: str = "", batch_norm: str = "") -> Group:
-    """Return the barriers of the dense families as a table for the terminal: one line an arm, over its replicates.
+    """Return the barriers of the dense families as a table for the terminal: one line per arm, over its replicates.
 
     Args:
         rows: Tidy rows of a study.
@@ -114,7 +114,7 @@ def family_table(rows: pd.DataFrame, *, title: str = "", batch_norm: str = "") -
     for arm in dict.fromkeys(families["arm"]):
         own = families[families["arm"] == arm]
         cells = [_family_cell(own, "barrier_mean", split) for split in ("train", "test")]
-        table.add_row(str(arm), str(counts[arm]), *cells, _family_cell(own, "connected_share", "train", 100, 0))
+        table.add_row(str(arm), str(counts[arm]), *cells, _family_cell(own, "connected_fraction", "train", 100, 0))
     return _titled([table], title, caption)
 
 
@@ -140,7 +140,7 @@ def _interval_caption(counts: pd.Series) -> str:
 
 
 def comparison_table(compared: pd.DataFrame, *, metric: str, split: str, title: str = "", digits: int = 4) -> Group:
-    """Return the comparison of two arms as a table for the terminal: one line a level.
+    """Return the comparison of two arms as a table for the terminal: one line per level.
 
     Args:
         compared: What :func:`~ticketdiet.reports.statistics.compare` returns for two arms.
@@ -171,7 +171,7 @@ def comparison_table(compared: pd.DataFrame, *, metric: str, split: str, title: 
 
 
 def _remarks(compared: pd.DataFrame) -> list[str]:
-    """Say of which levels an interval or a p-value is missing, and why; one line a reason."""
+    """Say of which levels an interval or a p-value is missing, and why; one line per reason."""
     levels: dict[str, list[str]] = {}
     for row in compared.to_dict("records"):
         for reason in filter(None, row["reason"].split("; ")):
@@ -186,7 +186,7 @@ def _titled(tables: Sequence[Table], title: str, caption: str) -> Group:
 
 
 def format_rows(rows: pd.DataFrame, kind: Format) -> str:
-    """Write tidy rows as text; floats keep every digit in CSV and JSON.
+    """Return tidy rows as text; floats keep every digit in CSV and JSON.
 
     Raises:
         UserError: When ``kind`` is ``"parquet"``, which is no text; see ``parquet_rows``.
@@ -198,26 +198,19 @@ def format_rows(rows: pd.DataFrame, kind: Format) -> str:
     if kind == "table":
         return _text_table(rows)
     raise UserError(
-        f"rows cannot be printed as {kind!r}.",
+        f"Rows cannot be printed as {kind!r}.",
         expected="table, csv or json",
         way_out="write Parquet into a file: --out results.parquet",
     )
 
 
 def parquet_rows(rows: pd.DataFrame) -> bytes:
-    """Write tidy rows as Parquet.
+    """Return tidy rows as the bytes of a Parquet file.
 
     Raises:
         UserError: When pyarrow is not installed.
     """
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            "Parquet needs pyarrow, which is not installed.",
-            expected="the extra `parquet`",
-            way_out="pip install 'ticketdiet[parquet]', or choose csv or json",
-        ) from error
+    import_extra("pyarrow", "parquet", other="choose csv or json")
     buffer = io.BytesIO()
     rows.to_parquet(buffer, engine="pyarrow", index=False)
     return buffer.getvalue()
@@ -251,7 +244,7 @@ def _text_table(rows: pd.DataFrame) -> str:
 
 
 def whole_lines(table: Table) -> str:
-    """Return a table as text, a line a row however long: nothing is cut to the width of a terminal."""
+    """Return a table as text, one line per row however long: nothing is cut to the width of a terminal."""
     console = Console(file=io.StringIO(), width=10_000, color_system=None)
     console.print(table)
     lines = str(console.file.getvalue()).splitlines()  # type: ignore[attr-defined]

@@ -8,7 +8,8 @@ import pandas as pd
 
 from ticketdiet.core.errors import UserError, shown
 from ticketdiet.core.writing import writing
-from ticketdiet.reports.table import Format, format_rows, parquet_rows
+from ticketdiet.reports.formats import Format
+from ticketdiet.reports.table import format_rows, parquet_rows
 
 FORMATS: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".txt": "table"}
 SUFFIXES = tuple(FORMATS)
@@ -23,7 +24,7 @@ def check_suffix(path: Path, known: tuple[str, ...] = SUFFIXES) -> None:
     if path.suffix.lower() not in known:
         named = path.with_suffix(known[0]) if path.stem.strip(".") else path / f"rows{known[0]}"
         raise UserError(
-            f"the file {shown(str(path))} ends in {shown(path.suffix or 'nothing')}.",
+            f"The file {shown(str(path))} ends in {shown(path.suffix or 'nothing')}.",
             expected=f"a name that ends in {', '.join(known)}",
             way_out=f"for example {shown(str(named))}",
         )
@@ -49,7 +50,7 @@ def choose_format(kind: Format | None, out: Path | None) -> Format:
     if kind is not None and kind != named:
         suffix = next(ending for ending, format_ in FORMATS.items() if format_ == kind)
         raise UserError(
-            f"--format {kind} for the file {out}, whose name says {named}.",
+            f"Got --format {kind} for the file {out}, whose name says {named}.",
             expected="a format and a file name that agree",
             way_out=f"--out {out.with_suffix(suffix)}, or leave --format out",
         )

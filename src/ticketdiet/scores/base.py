@@ -1,4 +1,4 @@
-"""What a score is: a class with one verb, registered under a name, oriented so that high means hard."""
+"""What a score is: a class with one method, registered under a name, oriented so that high means hard."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Literal
 import numpy as np
 from torch import nn
 
-from ticketdiet.core.errors import DataError, UnknownName
+from ticketdiet.core.errors import DataError, check_known
 from ticketdiet.core.registry import Registry
 from ticketdiet.core.values import Images
 from ticketdiet.scores.modes import SCORE_BATCH_NORMS, ScoreBatchNorm
 from ticketdiet.scores.recorder import TrainingRecorder
 from ticketdiet.training.recipe import Precision
 
-Needs = Literal["nothing", "model", "training"]
+ScoreNeeds = Literal["nothing", "model", "training"]
 
 SCORES: Registry[type[Score]] = Registry("score")
 
@@ -33,7 +33,7 @@ class ScoreOptions:
             notebook did by accident, only to compare with it. None is the first mode that the score knows
             (``"recalibrate"``), or no mode for a score that does not depend on BatchNorm.
         values: float (n,) or (models, n), for scores made of given numbers (``barrier``).
-        path: A file with one number an example, for ``file``.
+        path: A file with one number per example, for ``file``.
         column: Column of that file, if it has several.
         clusters: Prototypes of ``prototype``; None: as many as classes.
     """
@@ -72,7 +72,9 @@ class Subject:
             DataError: When there is none.
         """
         if self.model is None:
-            raise DataError("no network to score with.", expected="a trained network", way_out="give model=")
+            raise DataError(
+                "This score needs a network, and there is none.", expected="a trained network", way_out="give model="
+            )
         return self.model
 
 
@@ -82,12 +84,12 @@ class Score:
     Attributes:
         needs: ``"model"``: a trained network; ``"training"``: the record of a whole training; or ``"nothing"``.
         may_be_infinite: Whether +inf is a legal value (it means hardest).
-        batch_norms: Values of ``options.batch_norm`` that decide what it gives, its default first; every other is
-            refused, so that it is not recorded for a score that it cannot affect. A score of a training does not depend
-            on them when it is read from the record of one.
+        batch_norms: Values of ``options.batch_norm`` that decide what it gives, its default first; all others
+            are refused, so that no mode is recorded for a score that it cannot affect. A score that is read from the
+            record of a training does not depend on them.
     """
 
-    needs: Needs = "model"
+    needs: ScoreNeeds = "model"
     may_be_infinite = False
     batch_norms: tuple[ScoreBatchNorm, ...] = ()
 
@@ -117,25 +119,33 @@ def resolve_batch_norm(
     known = () if recorded and score.needs == "training" else score.batch_norms
     if mode is None:
         return known[0] if known else None
-    if mode not in SCORE_BATCH_NORMS:
-        raise UnknownName.of("BatchNorm mode", str(mode), SCORE_BATCH_NORMS)
+    check_known("BatchNorm mode", mode, SCORE_BATCH_NORMS)
     if mode in known:
         return mode
     if known:
         raise DataError(
-            f"score {kind!r} cannot be computed with batch_norm={mode!r}.",
+            f"The score {kind!r} cannot be computed with batch_norm={mode!r}.",
             expected=f"one of {', '.join(known)}",
             way_out="leave batch_norm out, or choose another score",
         )
     raise DataError(
-        f"score {kind!r} with batch_norm={mode!r}, which has no effect on it.",
+        f"The mode batch_norm={mode!r} has no effect on the score {kind!r}.",
         expected="a BatchNorm mode only for scores that are computed from a forward pass",
         way_out="leave batch_norm out",
     )
 
 
-def check_scores(values: np.ndarray, count: int, *, source: str, may_be_infinite: bool = False) -> np.ndarray:
+def usable_scores(values: np.ndarray, count: int, *, source: str, may_be_infinite: bool = False) -> np.ndarray:
     """Return ``values`` as float32 of shape (n,) if they are usable scores of ``count`` examples.
+
+    Args:
+        values: What a score gave.
+        count: Number of examples (n).
+        source: Where the values come from, as the beginning of a sentence.
+        may_be_infinite: Whether +inf is a legal value.
+
+    Returns:
+        A new array.
 
     Raises:
         DataError: For another shape or dtype, NaN, -inf, or +inf where it means nothing.
@@ -143,8 +153,8 @@ def check_scores(values: np.ndarray, count: int, *, source: str, may_be_infinite
     array = np.asarray(values)
     if array.shape != (count,) or array.dtype.kind not in "fiub":
         raise DataError(
-            f"{source} has shape {array.shape} and dtype {array.dtype}, for {count} examples.",
-            expected=f"numbers of shape ({count},), one an example in the order of the data set",
+            f"{source} has the shape {array.shape} and the dtype {array.dtype}.",
+            expected=f"numbers of shape ({count},), one per example, in the order of the data set",
             way_out="score exactly the examples of this data set",
         )
     array = array.astype(np.float32)
@@ -152,8 +162,8 @@ def check_scores(values: np.ndarray, count: int, *, source: str, may_be_infinite
     if not allowed.all():
         bad = np.flatnonzero(~allowed)
         raise DataError(
-            f"{source} holds {len(bad)} values that are no score, the first {array[bad[0]]} at example {bad[0]}.",
+            f"{source} holds {len(bad)} values that are not scores; the first is {array[bad[0]]} at example {bad[0]}.",
             expected="finite numbers" + (", or +inf for the hardest" if may_be_infinite else ""),
-            way_out="train less aggressively or in float32 if a network diverged; correct the file if it is one",
+            way_out="if a network has diverged, lower the learning rate or train in float32; correct a file",
         )
     return array

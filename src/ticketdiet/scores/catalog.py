@@ -9,14 +9,20 @@ FAMILIES = (dynamics, el2n, given, grand, prototype)
 
 
 def score_names() -> list[str]:
-    """Names of all scores, those of other packages included, sorted."""
+    """Return the names of all scores, those of other packages included, sorted."""
     return SCORES.names()
 
 
 def find_score(name: str) -> Score:
-    """Return the score called ``name``.
+    """Return a new instance of the score that is called ``name``.
+
+    Args:
+        name: One of ``score_names()``.
+
+    Returns:
+        The score.
 
     Raises:
-        UnknownName: When there is none; the message lists those there are.
+        UnknownName: When there is none; the message lists the known names.
     """
     return SCORES.get(name)()

@@ -1,4 +1,4 @@
-"""From a kind of score to numbers: of one network, of one short training, of several stacked."""
+"""Computes a score by its name: of one network, of one short training, or of several, stacked."""
 
 from __future__ import annotations
 
@@ -12,27 +12,23 @@ from ticketdiet.core.errors import DataError
 from ticketdiet.core.seeds import RunSeeds, derive_seed
 from ticketdiet.core.values import Images, Scores
 from ticketdiet.data.checks import check_seed, is_integer
-from ticketdiet.scores.base import Score, ScoreOptions, Subject, check_scores, resolve_batch_norm
+from ticketdiet.scores.base import Score, ScoreOptions, Subject, resolve_batch_norm, usable_scores
 from ticketdiet.scores.catalog import find_score
-from ticketdiet.scores.modes import ScoreBatchNorm
 from ticketdiet.scores.recorder import TrainingRecorder
 from ticketdiet.training.loop import train
 from ticketdiet.training.observers import Observer
-from ticketdiet.training.recipe import Precision, Recipe
+from ticketdiet.training.recipe import Recipe
 
 MakeModel = Callable[[int], nn.Module]  # seed of the initial weights -> a network on the device to train on
 
 DEFAULT_MODELS = 4
 
 
-def score_model(
+def score_with_model(
     kind: str,
     model: nn.Module | None,
     images: Images,
     *,
-    batch_size: int = 500,
-    precision: Precision = "float32",
-    batch_norm: ScoreBatchNorm | None = None,
     recorder: TrainingRecorder | None = None,
     seed: int = 0,
     options: ScoreOptions | None = None,
@@ -43,13 +39,9 @@ def score_model(
         kind: Name of the score; see ``score_names()``.
         model: A trained classifier; None for scores that need none (``random``, ``barrier``, ``file``).
         images: What to score, un-augmented.
-        batch_size: Images a forward pass.
-        precision: ``"float32"``, or ``"bfloat16"`` autocast.
-        batch_norm: ``"recalibrate"`` (default of scores that depend on it), ``"eval"``, or ``"lth_diet"``; see
-            :class:`~ticketdiet.scores.base.ScoreOptions`.
         recorder: What was recorded while ``model`` trained, for scores of training dynamics.
         seed: Seed of what the score draws.
-        options: All of the above options and rarer ones (``values``, ``path``, ``clusters``) as one value, instead.
+        options: What the score may depend on besides.
 
     Returns:
         float32 (n,), high means hard, in the order of the images.
@@ -58,10 +50,8 @@ def score_model(
         UnknownName: When there is no such score.
         DataError: When something it needs is missing, or it gives NaN or a wrong number of values.
     """
-    if options is None:
-        options = ScoreOptions(batch_size=batch_size, precision=precision, batch_norm=batch_norm)
     score = find_score(kind)
-    options = _resolved(score, kind, options, recorded=recorder is not None)
+    options = _resolved(score, kind, options or ScoreOptions(), recorded=recorder is not None)
     return _checked(score, kind, Subject(images, model, recorder, seed, options))
 
 
@@ -92,14 +82,15 @@ def score_replicate(
         seed: Seed of the whole score.
         options: What the score may depend on besides.
         observers: What else watches the training.
-        trainer: Does the training; takes what :func:`~ticketdiet.training.loop.train` takes, by name. One of your own
-            may save its state and go on from it.
+        trainer: Does the training; it takes the arguments of :func:`~ticketdiet.training.loop.train`, by name. Your own
+            may save its state and continue from it.
 
     Returns:
         float32 (n,), high means hard.
 
     Raises:
-        UserError: As ``score_model`` and ``train``.
+        DataError: When ``make_model`` or ``recipe`` is missing, or makes no network; as ``score_with_model`` besides.
+        UserError: As ``train``.
     """
     score, options = find_score(kind), options or ScoreOptions()
     options = _resolved(score, kind, options, recorded=score.needs == "training")
@@ -108,10 +99,10 @@ def score_replicate(
     if score.needs == "nothing":
         return _checked(score, kind, Subject(images, seed=own_seed, options=options))
     if make_model is None or recipe is None:
-        raise DataError(f"score {kind!r} without a network.", expected="make_model and recipe", way_out="give both")
-    # Without the kind: scores of different kinds look at the same trainings, and can be compared pairwise.
+        raise DataError(f"The score {kind!r} trains networks.", expected="make_model and recipe", way_out="give both")
+    # The kind is left out, so that scores of different kinds see the same trainings and can be compared pairwise.
     seeds = RunSeeds.of(derive_seed(seed, "score"), replicate)
-    model = _made(make_model, seeds.initialisation)
+    model = _make_network(make_model, seeds.initialisation)
     recorder = TrainingRecorder(len(images)) if score.needs == "training" else None
     watching = [*observers, *([recorder] if recorder is not None else [])]
     trainer(model, images=images, recipe=recipe, seeds=seeds, stop_step=steps, observers=watching)
@@ -146,11 +137,14 @@ def score_examples(
         The matrix (models, n) with the fingerprint of the images and what produced it.
 
     Raises:
-        UserError: As ``score_replicate``, a BatchNorm mode without effect included; or for fewer than one model.
+        DataError: For fewer than one model, a BatchNorm mode without effect, and as ``score_replicate``.
+        UserError: As ``score_replicate``.
     """
     if not is_integer(models) or models < 1:
         raise DataError(
-            f"models={models!r}.", expected="an integer of at least 1", way_out="the paper averages 10 to 16"
+            f"The number of models is {models!r}.",
+            expected="an integer of at least 1",
+            way_out="the paper averages 10 to 16 networks",
         )
     rows = models if find_score(kind).needs != "nothing" else 1
     matrix = [
@@ -176,10 +170,13 @@ def assemble_scores(
         kind: Name of the score.
         rows: float32 (n,) each, replicate 0 first.
         images: The images they are scores of.
-        recipe: How the networks were trained; this and the rest go into ``Scores.recipe``.
+        recipe: How the networks were trained; this and the rest go into ``Scores.provenance``.
         steps: As given to ``score_replicate``.
         seed: As given to ``score_replicate``.
         options: As given to ``score_replicate``.
+
+    Returns:
+        The matrix (models, n) with the fingerprint of the images and what produced it.
     """
     score = find_score(kind)
     chosen = asdict(_resolved(score, kind, options or ScoreOptions(), recorded=score.needs == "training"))
@@ -192,23 +189,28 @@ def assemble_scores(
     return Scores(np.stack([*rows]).astype(np.float32), kind, images.fingerprint, facts)
 
 
-def _made(make_model: object, seed: int) -> nn.Module:
+def _make_network(make_model: object, seed: int) -> nn.Module:
     way_out = "write def make_model(seed): that builds a fresh network, or lambda seed: build_model(..., seed=seed)"
     expected = "a function that makes a fresh network from a seed"
     if isinstance(make_model, nn.Module) or not callable(make_model):
         what = "a network" if isinstance(make_model, nn.Module) else "no function"
-        raise DataError(f"make_model={type(make_model).__name__}, {what}.", expected=expected, way_out=way_out)
+        came = f"make_model is {what} (of type {type(make_model).__name__})."
+        raise DataError(came, expected=expected, way_out=way_out)
     model = make_model(seed)
     if not isinstance(model, nn.Module):
-        raise DataError(f"make_model that returns {type(model).__name__}.", expected=expected, way_out=way_out)
+        raise DataError(
+            f"make_model returns an object of type {type(model).__name__}.", expected=expected, way_out=way_out
+        )
     return model
 
 
 def _resolved(score: Score, kind: str, options: ScoreOptions, *, recorded: bool) -> ScoreOptions:
-    """The options with the BatchNorm mode in which the score is computed written out; None where it has no effect."""
+    """Return the options with the BatchNorm mode that is used written out; None where it has no effect."""
     return replace(options, batch_norm=resolve_batch_norm(score, kind, options.batch_norm, recorded=recorded))
 
 
 def _checked(score: Score, kind: str, subject: Subject) -> np.ndarray:
     values = score.score(subject)
-    return check_scores(values, len(subject.images), source=f"score {kind!r}", may_be_infinite=score.may_be_infinite)
+    return usable_scores(
+        values, len(subject.images), source=f"The score {kind!r}", may_be_infinite=score.may_be_infinite
+    )

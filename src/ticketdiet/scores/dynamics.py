@@ -9,30 +9,37 @@ from __future__ import annotations
 import numpy as np
 
 from ticketdiet.core.errors import DataError
-from ticketdiet.scores.base import SCORES, Needs, Score, Subject
-from ticketdiet.scores.forward import predict
+from ticketdiet.scores.base import SCORES, Score, ScoreNeeds, Subject
+from ticketdiet.scores.forward import run_forward
 from ticketdiet.scores.modes import SCORE_BATCH_NORMS
 from ticketdiet.scores.pointwise import Pointwise, pointwise
 
 
 class DynamicsScore(Score):
-    """A score read from a recorder; ``snapshot`` says what it is for a single network, if it is anything."""
+    """A score that is read from a recorder; ``snapshot`` computes it for a single network, where that has a meaning."""
 
     kind: str
-    needs: Needs = "training"
+    needs: ScoreNeeds = "training"
     batch_norms = SCORE_BATCH_NORMS  # without a record it is computed from one forward pass, as el2n is
 
     def score(self, subject: Subject) -> np.ndarray:
-        """Read the record if there is one, the network otherwise."""
+        """Return float32 (n,): from the record if there is one, from the network otherwise."""
         if subject.recorder is not None:
             return subject.recorder.scores(self.kind)
-        predicted = predict(subject.trained(), subject.images, subject.options)
-        return self.snapshot(pointwise(predicted.logits, subject.images.labels.cpu()))
+        outputs = run_forward(subject.trained(), subject.images, subject.options)
+        return self.snapshot(pointwise(outputs.logits, subject.images.labels.cpu()))
 
     def snapshot(self, seen: Pointwise) -> np.ndarray:
-        """Return the score of one network, float32 (n,)."""
+        """Return the score of one network, float32 (n,).
+
+        Args:
+            seen: Quantities of one forward pass.
+
+        Raises:
+            DataError: When the score only exists over a training.
+        """
         raise DataError(
-            f"score {self.kind!r} of a single trained network.",
+            f"The score {self.kind!r} cannot be computed from a single trained network.",
             expected="the record of a training",
             way_out="use score_examples, or record a training of your own with TrainingRecorder",
         )
@@ -51,23 +58,23 @@ class Forgetting(DynamicsScore):
 
 @SCORES.register("loss")
 class Loss(DynamicsScore):
-    """Mean cross-entropy in nats. High means hard as it is."""
+    """Mean cross-entropy in nats; high means hard."""
 
     kind = "loss"
 
     def snapshot(self, seen: Pointwise) -> np.ndarray:
-        """Cross-entropy of one network."""
+        """Return the cross-entropy under one network."""
         return np.asarray(seen.loss.numpy())
 
 
 @SCORES.register("entropy")
 class Entropy(DynamicsScore):
-    """Mean entropy of the prediction in nats; it ignores the label. High (undecided) means hard as it is."""
+    """Mean entropy of the prediction in nats; high (undecided) means hard. It ignores the label."""
 
     kind = "entropy"
 
     def snapshot(self, seen: Pointwise) -> np.ndarray:
-        """Entropy of one network."""
+        """Return the entropy of one network's prediction."""
         return np.asarray(seen.entropy.numpy())
 
 
@@ -78,7 +85,7 @@ class Margin(DynamicsScore):
     kind = "margin"
 
     def snapshot(self, seen: Pointwise) -> np.ndarray:
-        """Negated probability margin of one network."""
+        """Return the negated probability margin under one network."""
         return -np.asarray(seen.margin.numpy())
 
 
@@ -86,19 +93,19 @@ class Margin(DynamicsScore):
 class Confidence(DynamicsScore):
     """1 - mean p(label): the confidence of data maps (Swayamdipta et al. 2020, arXiv 2009.10795, section 2).
 
-    Turned around, so that high means hard; in [0, 1].
+    Subtracted from 1, so that high means hard; in [0, 1].
     """
 
     kind = "confidence"
 
     def snapshot(self, seen: Pointwise) -> np.ndarray:
-        """1 - p(label) of one network."""
+        """Return 1 - p(label) of one network."""
         return 1 - np.asarray(seen.confidence.numpy())
 
 
 @SCORES.register("aum")
 class Aum(DynamicsScore):
-    """Minus the area under the margin: mean over visits of z(label) - max z(other), z the logits.
+    """Minus the area under the margin, the mean over visits of z(label) - max z(other) with logits z.
 
     Pleiss et al. 2020, arXiv 2001.10528, equation 1. Negated, so that high means hard (or mislabelled).
     """

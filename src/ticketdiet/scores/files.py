@@ -1,6 +1,6 @@
-"""Scores on disk: kept whole with what produced them, exported as a table, or read from a file of one's own.
+"""Scores on disk: kept whole with what produced them, exported as a table, or read from a file of your own.
 
-Nothing here pickles. The order is that of the data set, and a file that says otherwise is refused.
+Nothing is pickled. The order is that of the data set; a file whose index shows another order is refused.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ticketdiet.core.errors import DataError
-from ticketdiet.core.reading import open_regular
+from ticketdiet.core.reading import open_regular, reason_of
 from ticketdiet.core.values import Images, Scores
 from ticketdiet.core.writing import writing
-from ticketdiet.data.decoded import reason_of
-from ticketdiet.scores.base import check_scores
+from ticketdiet.scores.base import usable_scores
 
 FORMAT = 1
 INDEX_COLUMN = "index"
@@ -27,18 +27,25 @@ SCORE_COLUMN = "score"
 def save_scores(path: str | os.PathLike[str], scores: Scores) -> None:
     """Write scores with their fingerprint and recipe as ``.npz``: the matrix, and JSON beside it.
 
-    Folders on the way are made.
+    Missing folders are made.
+
+    Args:
+        path: The file to write.
+        scores: What to write.
 
     Raises:
         DataError: When the recipe is not JSON.
         UserError: When the file cannot be written.
     """
-    facts = {"format": FORMAT, "kind": scores.kind, "fingerprint": scores.fingerprint, "recipe": dict(scores.recipe)}
+    recipe = dict(scores.provenance)  # the name that format 1 has for it
+    facts = {"format": FORMAT, "kind": scores.kind, "fingerprint": scores.fingerprint, "recipe": recipe}
     try:
         text = json.dumps(facts, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as reason:
         raise DataError(
-            f"a recipe that is not JSON: {reason}.", expected="plain values", way_out="convert it"
+            f"The recipe of the scores cannot be written as JSON: {reason}.",
+            expected="plain values",
+            way_out="convert it",
         ) from None
     with writing(path), open(path, "wb") as file:
         np.savez_compressed(file, matrix=scores.matrix, facts=np.array(text))
@@ -49,7 +56,10 @@ def load_scores(path: str | os.PathLike[str], images: Images | None = None) -> S
 
     Args:
         path: The file.
-        images: The images they are for; scores of others, or in another order, are refused.
+        images: The images that the scores belong to; scores of others, or in another order, are refused.
+
+    Returns:
+        The scores with their fingerprint and what produced them.
 
     Raises:
         DataError: When the file is missing, damaged or of a newer format, or the scores belong to other images.
@@ -57,25 +67,28 @@ def load_scores(path: str | os.PathLike[str], images: Images | None = None) -> S
     try:
         # numpy leaves a damaged file open unless it is handed an open one.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            matrix, facts = stored["matrix"], json.loads(str(stored["facts"]))
-        if facts["format"] > FORMAT or matrix.ndim != 2:
-            raise ValueError(f"format {facts['format']}, matrix of shape {matrix.shape}")
-        scores = Scores(matrix, facts["kind"], facts["fingerprint"], facts["recipe"])
+            scores = _scores_of(stored["matrix"], json.loads(str(stored["facts"])))
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as reason:
         raise DataError(
             f"{path} cannot be read as scores: {reason_of(reason)}.",
             expected="an .npz that save_scores wrote, of this version or an older one",
-            way_out="write it again; one's own numbers are read by score 'file'",
+            way_out="write it again; numbers of your own are read by the score 'file'",
         ) from None
     if images is not None:
         scores.check_belongs_to(images)
     return scores
 
 
+def _scores_of(matrix: np.ndarray, facts: dict[str, Any]) -> Scores:
+    if facts["format"] > FORMAT or matrix.ndim != 2:
+        raise ValueError(f"format {facts['format']}, matrix of shape {matrix.shape}")
+    return Scores(matrix, facts["kind"], facts["fingerprint"], facts["recipe"])
+
+
 def export_scores(path: str | os.PathLike[str], scores: Scores, labels: np.ndarray | None = None) -> None:
     """Write a table in the order of the data set: ``index``, ``label`` if given, ``score`` (mean), ``model_0``, ...
 
-    Folders on the way are made.
+    Missing folders are made.
 
     Args:
         path: ``.csv`` or ``.parquet``.
@@ -92,7 +105,9 @@ def export_scores(path: str | os.PathLike[str], scores: Scores, labels: np.ndarr
     if labels is not None:
         if len(labels) != len(scores):
             raise DataError(
-                f"{len(labels)} labels for {len(scores)} scores.", expected="one each", way_out="align them"
+                f"There are {len(labels)} labels and {len(scores)} scores.",
+                expected="one label per score",
+                way_out="give the labels of the same data set",
             )
         columns["label"] = np.asarray(labels)
     columns[SCORE_COLUMN] = scores.mean
@@ -107,7 +122,7 @@ def export_scores(path: str | os.PathLike[str], scores: Scores, labels: np.ndarr
 
 
 def read_values(path: str | os.PathLike[str], count: int, *, column: str | None = None) -> np.ndarray:
-    """Read one number an example.
+    """Read one number per example.
 
     Args:
         path: ``.npy`` with shape (n,), or a ``.csv`` or ``.parquet`` table; its column ``index``, if there is one, must
@@ -123,8 +138,8 @@ def read_values(path: str | os.PathLike[str], count: int, *, column: str | None 
     """
     ending = _ending(path, (".npy", ".csv", ".parquet"))
     try:
-        open_regular(path).close()  # a pipe or a device would be waited for
-        values = _read_npy(path) if ending == ".npy" else _read_column(path, ending, column)
+        open_regular(path).close()  # reading a pipe or a device would wait
+        values = _read_array(path) if ending == ".npy" else _read_column(path, ending, column)
     except DataError:
         raise
     except (OSError, EOFError, ValueError, ImportError, zipfile.BadZipFile) as reason:
@@ -133,10 +148,10 @@ def read_values(path: str | os.PathLike[str], count: int, *, column: str | None 
             expected="a .npy array of numbers, or a table in CSV or Parquet",
             way_out="write it with numpy.save or DataFrame.to_csv; pickled objects are never loaded",
         ) from None
-    return check_scores(values, count, source=str(path), may_be_infinite=True)
+    return usable_scores(values, count, source=f"The file {path}", may_be_infinite=True)
 
 
-def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
+def _read_array(path: str | os.PathLike[str]) -> np.ndarray:
     with open(path, "rb") as file:  # np.load leaves a file open that it cannot read
         values = np.load(file, allow_pickle=False)
         if not isinstance(values, np.ndarray):
@@ -150,9 +165,9 @@ def _read_column(path: str | os.PathLike[str], ending: str, column: str | None) 
     table = pd.read_csv(path) if ending == ".csv" else pd.read_parquet(path)
     if INDEX_COLUMN in table and not np.array_equal(table[INDEX_COLUMN].to_numpy(), np.arange(len(table))):
         raise DataError(
-            f"{path} is not in the order of the data set: its column 'index' is not 0, 1, 2, ...",
-            expected="one row an example, in order",
-            way_out="sort by index, and add what is missing",
+            f"{path} is not in the order of the data set: its column 'index' is not 0, 1, 2, ... .",
+            expected="one row per example, in order",
+            way_out="sort the rows by index, and add those that are missing",
         )
     others = [str(name) for name in table.columns if name != INDEX_COLUMN]
     name = column or (SCORE_COLUMN if SCORE_COLUMN in others or len(others) != 1 else others[0])
@@ -170,9 +185,9 @@ def _ending(path: str | os.PathLike[str], known: tuple[str, ...]) -> str:
     if ending not in known:
         way_out = "rename or convert it"
         if ending == ".npz":
-            way_out = "of what save_scores wrote, np.save('scores.npy', load_scores(path).mean) writes the mean"
+            way_out = "np.save('scores.npy', load_scores(path).mean) writes the mean of what save_scores wrote"
         raise DataError(
-            f"{path}, whose name ends in {ending!r}." if ending else f"{path}, whose name has no ending.",
+            f"The name of {path} " + (f"ends in {ending!r}." if ending else "has no ending."),
             expected=f"a name that ends in {' or '.join(known)}",
             way_out=way_out,
         )

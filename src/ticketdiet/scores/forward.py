@@ -17,8 +17,8 @@ from ticketdiet.training.evaluation import autocast, device_of, evaluating, prep
 
 
 @dataclass(frozen=True, eq=False)
-class Predicted:
-    """What a network says, in the order of the images, on the CPU.
+class Outputs:
+    """What a network gives, in the order of the images, on the CPU.
 
     Attributes:
         logits: float32 (n, classes).
@@ -29,28 +29,31 @@ class Predicted:
     features: Tensor
 
 
-def predict(model: nn.Module, images: Images, options: ScoreOptions, *, with_features: bool = False) -> Predicted:
+def run_forward(model: nn.Module, images: Images, options: ScoreOptions, *, with_features: bool = False) -> Outputs:
     """Run ``model`` over ``images``; its mode and buffers are left as they were.
 
     Args:
         model: A classifier.
-        images: What to show, un-augmented.
+        images: What to run over, un-augmented.
         options: Batch size, precision and BatchNorm mode, by default ``"recalibrate"``. ``"lth_diet"`` sorts the images
             by class and lets BatchNorm normalise each such batch by itself, so that batches are of one class and the
             numbers depend on batch size.
         with_features: Keep the inputs of the last linear layer too.
+
+    Returns:
+        Logits, and features if asked for.
 
     Raises:
         DataError: When features are asked of a network whose logits do not come from a linear layer.
     """
     if options.batch_norm != "lth_diet":
         with statistics(model, images, options), evaluating(model):
-            return _predict(model, images, options, with_features)
+            return _run(model, images, options, with_features)
     order = torch.sort(images.labels.cpu(), stable=True).indices
     back = torch.argsort(order)
     with evaluating(model), _batch_norm_training(model):
-        sorted_ = _predict(model, images.take(order), options, with_features)
-    return Predicted(sorted_.logits[back], sorted_.features[back])
+        sorted_ = _run(model, images.take(order), options, with_features)
+    return Outputs(sorted_.logits[back], sorted_.features[back])
 
 
 def statistics(model: nn.Module, images: Images, options: ScoreOptions) -> AbstractContextManager[object]:
@@ -60,11 +63,14 @@ def statistics(model: nn.Module, images: Images, options: ScoreOptions) -> Abstr
         model: A classifier; without BatchNorm nothing happens.
         images: What is scored, and what the statistics are measured on.
         options: Precision and BatchNorm mode: ``"eval"`` keeps the statistics that training left.
+
+    Returns:
+        The context; the statistics are measured when it is entered.
     """
     return nullcontext() if options.batch_norm == "eval" else recalibrated(model, images, precision=options.precision)
 
 
-def _predict(model: nn.Module, images: Images, options: ScoreOptions, with_features: bool) -> Predicted:
+def _run(model: nn.Module, images: Images, options: ScoreOptions, with_features: bool) -> Outputs:
     device = device_of(model)
     logits, features = [], []
     with torch.no_grad(), autocast(device, options.precision), watch_last_linear(model) as seen:
@@ -73,12 +79,19 @@ def _predict(model: nn.Module, images: Images, options: ScoreOptions, with_featu
             logits.append(output.float().cpu())
             features.append(features_of(seen, output).cpu() if with_features else torch.empty(len(inputs), 0))
             seen.clear()
-    return Predicted(torch.cat(logits), torch.cat(features))
+    return Outputs(torch.cat(logits), torch.cat(features))
 
 
 @contextmanager
 def watch_last_linear(model: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Collect (input, output) of the last linear layer at each forward pass; the caller empties the list."""
+    """Collect (input, output) of the last linear layer at each forward pass; the caller empties the list.
+
+    Args:
+        model: Any module; without a linear layer the list stays empty.
+
+    Yields:
+        The list.
+    """
     seen: list[tuple[Tensor, Tensor]] = []
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not layers:
@@ -96,14 +109,21 @@ def watch_last_linear(model: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]
 
 
 def features_of(seen: list[tuple[Tensor, Tensor]], output: Tensor) -> Tensor:
-    """Return float32 (batch, features): what the linear layer that made ``output`` saw.
+    """Return float32 (batch, features): the input of the linear layer that made ``output``.
+
+    Args:
+        seen: What ``watch_last_linear`` collected in one forward pass.
+        output: Logits of that pass, (batch, classes).
+
+    Returns:
+        The input of the layer, detached.
 
     Raises:
         DataError: When no linear layer made it.
     """
     if len(seen) != 1 or seen[0][1].shape != output.shape or seen[0][0].dim() != 2:
         raise DataError(
-            "a network whose logits do not come from its last linear layer.",
+            "The logits of the network do not come from its last linear layer.",
             expected="an nn.Linear, called once, as the last layer",
             way_out="choose a score that needs no features, such as el2n or grand",
         )

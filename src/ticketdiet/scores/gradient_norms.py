@@ -31,7 +31,7 @@ _CHUNK_RANGE = (8, 512)
 
 
 class _NotClosed(Exception):
-    """The closed form does not hold for this network."""
+    """Says why the closed form does not hold for a network."""
 
 
 def gradient_norms(
@@ -53,7 +53,7 @@ def gradient_norms(
             small ResNets: off by 1 to 3 % in the median, 7 to 16 % at the 99th percentile, 11 to 50 % at worst; ranks
             hardly change (Spearman's correlation of at least 0.9998). Where values count, take float32.
         method: ``"closed"``, ``"func"``, or ``"auto"``: closed where every trainable parameter belongs to a linear, 2-d
-            convolution or BatchNorm layer that runs once a forward pass, torch.func otherwise.
+            convolution or BatchNorm layer that runs once per forward pass, torch.func otherwise.
         chunk: Examples at once, which bounds the memory; by default what suits the size of an example: of 32x32 colour
             images 128 in closed form and 16 by torch.func.
 
@@ -69,7 +69,7 @@ def gradient_norms(
         except _NotClosed as reason:
             if method == "closed":
                 raise DataError(
-                    f"closed-form gradients of a network in which {reason}.",
+                    f"The closed form does not hold for this network: {reason}.",
                     expected="parameters of Linear, Conv2d and BatchNorm layers that run once each",
                     way_out='use method="auto" or "func"',
                 ) from None
@@ -91,7 +91,7 @@ def _in_chunks(way: _Way, model: nn.Module, inputs: Tensor, labels: Tensor, prec
 
 
 def _by_func(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Squared norms (chunk,) by torch.func."""
+    """Return squared norms (chunk,) by torch.func."""
     trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     fixed = {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
     fixed |= dict(model.named_buffers())
@@ -107,9 +107,9 @@ def _by_func(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def _closed(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Squared norms (chunk,) in closed form."""
+    """Return squared norms (chunk,) in closed form."""
     if not inputs.is_floating_point():
-        raise _NotClosed(f"inputs are {inputs.dtype}")
+        raise _NotClosed(f"its inputs have the dtype {inputs.dtype}")
     layers = _layers_in_closed_form(model)
     total = _wide(inputs.new_zeros(len(inputs)))
     calls: list[nn.Module] = []
@@ -133,7 +133,7 @@ def _closed(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
             start = inputs.detach().requires_grad_()
             logits = model(start)
             if len(calls) != len(layers) or len(set(calls)) != len(layers):
-                raise _NotClosed("a layer runs never or more than once")
+                raise _NotClosed("a layer runs never, or more than once")
             torch.autograd.grad(F.cross_entropy(_wide(logits), labels, reduction="sum"), start)
     finally:
         for hook in hooks:
@@ -148,11 +148,11 @@ def _layers_in_closed_form(model: nn.Module) -> list[nn.Module]:
         if not own:
             continue
         if type(layer) not in _RULES or not _is_plain(layer):
-            raise _NotClosed(f"{type(layer).__name__} has parameters")
+            raise _NotClosed(f"a layer of type {type(layer).__name__} has parameters")
         layers.append(layer)
     named = [p for layer in layers for p in layer.parameters(recurse=False)]
     if len({id(p) for p in named}) != len(named) or not all(p.requires_grad for p in named):
-        raise _NotClosed("layers share or freeze parameters")
+        raise _NotClosed("parameters are frozen, or belong to several layers")
     return layers
 
 
@@ -187,7 +187,7 @@ def _linear(layer: nn.Module, entered: Tensor, at_output: Tensor) -> Tensor:
 
 
 def _convolution(layer: nn.Module, entered: Tensor, at_output: Tensor) -> Tensor:
-    """Three exact ways, each the fastest somewhere: many places, few places, and very few."""
+    """Take one of three exact ways: each is the fastest for many places, for few, or for very few."""
     assert isinstance(layer, nn.Conv2d)
     places, size = at_output[0, 0].numel(), layer.weight[0].numel()
     if layer.groups != 1 or 2 * places >= size:
@@ -204,11 +204,11 @@ def _convolution(layer: nn.Module, entered: Tensor, at_output: Tensor) -> Tensor
 
 
 def _patches(layer: nn.Conv2d, entered: Tensor) -> Tensor:
-    """What each output place sees: (chunk, places, kernel height x kernel width x channels)."""
+    """Return what each output place sees: (chunk, places, kernel height x kernel width x channels)."""
     assert not isinstance(layer.padding, str)
     (high, wide), (down, right), (apart, aside) = layer.kernel_size, layer.stride, layer.dilation
     above, left = layer.padding
-    # Channels last, a row of the kernel is one run of memory: the copy below moves runs, not single numbers.
+    # With channels last a row of the kernel is one run of memory: the copy below moves runs, not single numbers.
     padded = F.pad(entered.permute(0, 2, 3, 1), (0, 0, left, left, above, above)).contiguous()
     n, height, width, channels = padded.shape
     rows, columns = (height - apart * (high - 1) - 1) // down + 1, (width - aside * (wide - 1) - 1) // right + 1
@@ -221,7 +221,7 @@ def _patches(layer: nn.Conv2d, entered: Tensor) -> Tensor:
 
 
 def _grouped(layer: nn.Conv2d, entered: Tensor, at_output: Tensor) -> Tensor:
-    """Examples as groups of one convolution: the gradient of its weight is then that of each, (chunk, numel)."""
+    """Make examples the groups of one convolution: the gradient of its weight is then that of each, (chunk, numel)."""
     n, g = len(entered), at_output
     groups, stride = n * layer.groups, layer.stride
     # This is a backward pass of its own, and a chunk of one example is one group.
@@ -257,7 +257,7 @@ def _squares(gradients: Tensor) -> Tensor:
 
 
 def _wide(values: Tensor) -> Tensor:
-    """Sums are never kept in half precision."""
+    """Return values in which sums can be kept: never in half precision."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 

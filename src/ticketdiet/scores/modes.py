@@ -1,4 +1,4 @@
-"""What BatchNorm normalises by when a network scores examples, by name: study files are checked with it alone."""
+"""What BatchNorm normalises by when scores are computed. Study files are checked with it, so it imports no torch."""
 
 from __future__ import annotations
 

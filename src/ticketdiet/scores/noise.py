@@ -1,4 +1,4 @@
-"""Scores as detectors of wrong labels, judged where it is known which labels were changed."""
+"""Judges scores as detectors of wrong labels, where it is known which labels were changed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class NoiseDetection:
 
     Attributes:
         auroc: Probability that a changed example scores above an unchanged one, ties counted half; 0.5 is chance.
-        precision: Share of changed labels among the hardest ``size``.
-        base_rate: Share of changed labels among all: the precision of chance.
+        precision: Fraction of changed labels among the hardest ``size``.
+        base_rate: Fraction of changed labels among all: the precision of chance.
         size: How many of the hardest were looked at.
         changed: Number of changed labels.
     """
@@ -37,10 +37,13 @@ def judge_noise_detection(
     """Judge scores by the labels that are known to be wrong.
 
     Args:
-        scores: One score an example, high means hard; +inf is allowed.
+        scores: One score per example, high means hard; +inf is allowed.
         changed: bool (n,): which labels were changed.
         size: How many of the hardest to look at; default as many as were changed.
         seed: Seed of ties.
+
+    Returns:
+        Area under the ROC curve, and precision among the hardest.
 
     Raises:
         DataError: When the mask does not fit, or changes none or all labels.
@@ -52,8 +55,8 @@ def judge_noise_detection(
     count = int(np.count_nonzero(mask))
     if mask.shape != values.shape or mask.dtype != bool or not 0 < count < len(values):
         raise DataError(
-            f"a mask of shape {mask.shape} and dtype {mask.dtype} with {count} changed, for {values.shape} scores.",
-            expected="one bool an example, some changed and some not",
+            f"The mask {mask.shape} of dtype {mask.dtype} has {count} changed labels, for scores {values.shape}.",
+            expected="one bool per example, some changed and some not",
             way_out="compare the noisy labels with the clean ones: changed = noisy != clean",
         )
     hardest = choose_subset(values, "hardest", count if size is None else size, seed=seed)

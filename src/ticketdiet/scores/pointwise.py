@@ -1,4 +1,4 @@
-"""What logits say of single examples: the quantities that scores and recorders are made of."""
+"""Quantities of single examples that follow from logits: scores and recorders are made of them."""
 
 from __future__ import annotations
 
@@ -29,12 +29,30 @@ class Pointwise:
     correct: Tensor
 
 
+def error_vectors(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return softmax(f(x)) - onehot(y) of each example, float (n, classes).
+
+    Args:
+        logits: Float of shape (n, classes).
+        labels: int64 of shape (n,).
+
+    Returns:
+        A new tensor of the dtype of ``logits``.
+    """
+    errors = torch.softmax(logits, dim=1)
+    errors[torch.arange(len(errors)), labels] -= 1
+    return errors
+
+
 def pointwise(logits: Tensor, labels: Tensor) -> Pointwise:
     """Compute the quantities of each example.
 
     Args:
         logits: Float of shape (n, classes).
         labels: int64 of shape (n,).
+
+    Returns:
+        All quantities, detached.
     """
     log_probabilities = torch.log_softmax(logits.detach().float(), dim=1)
     probabilities = log_probabilities.exp()
@@ -44,7 +62,7 @@ def pointwise(logits: Tensor, labels: Tensor) -> Pointwise:
     others = log_probabilities.scatter(1, own, -torch.inf).amax(dim=1)
     return Pointwise(
         loss=loss,
-        # 0 log 0 = 0: xlogy knows, a plain product gives NaN.
+        # 0 log 0 is 0 in xlogy; a plain product gives NaN.
         entropy=-torch.special.xlogy(probabilities, probabilities).sum(dim=1),
         confidence=confidence,
         margin=confidence - others.exp(),

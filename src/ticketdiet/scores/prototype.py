@@ -9,7 +9,7 @@ import numpy as np
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.seeds import derive_seed
 from ticketdiet.scores.base import SCORES, Score, Subject
-from ticketdiet.scores.forward import predict
+from ticketdiet.scores.forward import run_forward
 from ticketdiet.scores.modes import SCORE_BATCH_NORMS
 
 _SKLEARN_SEED_BITS = 32
@@ -26,7 +26,17 @@ class Prototype(Score):
     batch_norms = SCORE_BATCH_NORMS
 
     def score(self, subject: Subject) -> np.ndarray:
-        """Return float32 (n,). The number of prototypes is ``options.clusters``, by default that of classes."""
+        """Return float32 (n,). The number of prototypes is ``options.clusters``, by default that of classes.
+
+        Args:
+            subject: What is scored.
+
+        Returns:
+            Distances in the units of the features.
+
+        Raises:
+            DataError: When there are more prototypes than images, or the network has no last linear layer.
+        """
         from sklearn.cluster import KMeans
         from sklearn.exceptions import ConvergenceWarning
 
@@ -34,14 +44,14 @@ class Prototype(Score):
         clusters = images.num_classes if options.clusters is None else options.clusters
         if not 1 <= clusters <= len(images):
             raise DataError(
-                f"{clusters} prototypes of {len(images)} images.",
+                f"There cannot be {clusters} prototypes of {len(images)} images.",
                 expected=f"from 1 to {len(images)}",
-                way_out="choose clusters= accordingly",
+                way_out="change clusters=",
             )
-        features = predict(subject.trained(), images, options, with_features=True).features.numpy()
+        features = run_forward(subject.trained(), images, options, with_features=True).features.numpy()
         seed = derive_seed(subject.seed, "prototype") % (1 << _SKLEARN_SEED_BITS)
         with warnings.catch_warnings():
-            # Examples with equal features share a prototype; that is no fault.
+            # Examples with equal features have a prototype in common; that is no fault.
             warnings.simplefilter("ignore", ConvergenceWarning)
             means = KMeans(clusters, n_init=1, random_state=seed).fit(features)
         return np.asarray(means.transform(features).min(axis=1), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Per-example training dynamics from one look at each training batch, in bounded memory.
+"""Records the training dynamics of each example from the training batches, in bounded memory.
 
 It watches the loop of this package as an observer, and works in any other PyTorch loop::
 
@@ -19,7 +19,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ticketdiet.core.errors import DataError, UnknownName
+from ticketdiet.core.errors import DataError, check_known
 from ticketdiet.data.checks import is_integer
 from ticketdiet.scores.pointwise import Pointwise, pointwise
 from ticketdiet.training.batches import Batch
@@ -29,10 +29,10 @@ _MEANS = ("loss", "entropy", "confidence", "margin", "logit_margin")
 
 
 class TrainingRecorder(Observer):
-    """Running statistics of each example over the visits that training pays it.
+    """Running statistics of each example over its visits in training.
 
-    A visit sees what the training sees: augmented images, weights before the update, BatchNorm in train mode. Memory is
-    58 bytes an example, whatever the length of the training.
+    At a visit the recorder sees what the training sees: augmented images, weights before the update, BatchNorm in train
+    mode. Memory is 58 bytes per example, whatever the length of the training.
 
     Args:
         num_examples: Examples of the data set (n).
@@ -46,8 +46,8 @@ class TrainingRecorder(Observer):
     def __init__(self, num_examples: int) -> None:
         if not is_integer(num_examples) or num_examples < 1:
             raise DataError(
-                f"a recorder of {num_examples!r} examples.",
-                expected="their number, an integer of at least 1",
+                f"The number of examples is {num_examples!r}.",
+                expected="an integer of at least 1",
                 way_out="give len(data)",
             )
         self.visits = torch.zeros(num_examples, dtype=torch.int32)
@@ -62,16 +62,16 @@ class TrainingRecorder(Observer):
         return len(self.visits)
 
     def update(self, indices: Tensor | ArrayLike, logits: Tensor | ArrayLike, labels: Tensor | ArrayLike) -> None:
-        """Take in one batch, or refuse it whole.
+        """Record one batch, or refuse it as a whole.
 
         Args:
             indices: int (batch,): positions in the data set. One that occurs twice counts as two visits, in order.
-            logits: Finite numbers (batch, classes), before the update; detached here.
+            logits: Finite numbers (batch, classes), before the update; they may need gradients.
             labels: int (batch,), in [0, classes).
 
         Raises:
-            DataError: When something is no tensor, shapes do not fit, an index or label is out of range, or a logit is
-                NaN or infinite.
+            DataError: When something cannot be made a tensor, shapes do not fit, an index or label is out of range, or
+                a logit is NaN or infinite.
         """
         outputs = _tensor(logits, "logits").detach()
         where, own = (
@@ -84,25 +84,25 @@ class TrainingRecorder(Observer):
             self._add(where[part], chosen)
 
     def after_batch(self, step: int, batch: Batch, logits: Tensor, loss: Tensor) -> None:
-        """Take in the batch of a step of the training loop, which never repeats an example."""
+        """Record the batch of a step of the training loop, which never repeats an example."""
         self._add(batch.indices, pointwise(logits, batch.labels))
 
     def _check(self, where: Tensor, logits: Tensor, labels: Tensor) -> None:
         if logits.dim() != 2 or where.shape != labels.shape or where.shape != logits.shape[:1]:
             raise DataError(
-                f"indices {tuple(where.shape)}, logits {tuple(logits.shape)}, labels {tuple(labels.shape)}.",
-                expected="shapes (batch,), (batch, classes) and (batch,)",
-                way_out="give the three of the same batch",
+                f"The shapes of the batch are {tuple(where.shape)}, {tuple(logits.shape)} and {tuple(labels.shape)}.",
+                expected="indices (batch,), logits (batch, classes) and labels (batch,)",
+                way_out="give all three of the same batch",
             )
         if not len(where):
             return
         _check_range(where, "indices", len(self), "make the recorder for the whole data set, and give positions in it")
-        _check_range(labels, "labels", logits.shape[1], "number the classes from 0, one logit a class")
+        _check_range(labels, "labels", logits.shape[1], "number the classes from 0, one logit per class")
         finite = torch.isfinite(logits.float())
         if not finite.all():
             bad = where[~finite.all(dim=1)]
             raise DataError(
-                f"logits that are NaN or infinite, of {len(bad)} of {len(where)} examples, the first is {int(bad[0])}.",
+                f"{len(bad)} of {len(where)} examples have NaN or infinite logits; the first is example {bad[0]:d}.",
                 expected="finite logits",
                 way_out="stop here: the training has diverged, so lower the learning rate or train in float32",
             )
@@ -122,19 +122,24 @@ class TrainingRecorder(Observer):
         self._squares[where] += (values[row] - before[row]) * (values[row] - after[row])
 
     def _follow(self, device: torch.device) -> None:
-        """Live where the logits are: a copy to the CPU at every step would stall a GPU."""
+        """Move the record to where the logits are: a copy to the CPU at every step would stall a GPU."""
         if self.visits.device != device:
             self.load({name: value.to(device) for name, value in self._state().items()})
 
     def mean(self, quantity: str) -> np.ndarray:
-        """Mean over visits, float64 (n,), of ``loss``, ``entropy``, ``confidence``, ``margin`` or ``logit_margin``.
+        """Return the mean of a quantity over visits.
+
+        Args:
+            quantity: ``loss``, ``entropy``, ``confidence``, ``margin`` or ``logit_margin``.
+
+        Returns:
+            float64 (n,), a copy.
 
         Raises:
             UnknownName: For another quantity.
             DataError: When some example was never visited.
         """
-        if quantity not in _MEANS:
-            raise UnknownName.of("recorded quantity", quantity, _MEANS)
+        check_known("recorded quantity", quantity, _MEANS)
         self._check_visited()
         return np.asarray(self._means[_MEANS.index(quantity)].cpu().numpy()).copy()
 
@@ -145,12 +150,14 @@ class TrainingRecorder(Observer):
             kind: ``forgetting``, ``loss``, ``entropy``, ``margin``, ``confidence``, ``aum`` or ``variance``; see
                 ``ticketdiet.scores.dynamics`` for what they are.
 
+        Returns:
+            One score per example, in the order of the data set.
+
         Raises:
             UnknownName: For another kind.
             DataError: When some example was never visited.
         """
-        if kind not in _READINGS:
-            raise UnknownName.of("recorded score", kind, _READINGS)
+        check_known("recorded score", kind, _READINGS)
         self._check_visited()
         return _READINGS[kind](self).astype(np.float32)
 
@@ -158,8 +165,8 @@ class TrainingRecorder(Observer):
         unseen = np.flatnonzero(self.visits.cpu().numpy() == 0)
         if len(unseen):
             raise DataError(
-                f"{len(unseen)} of {len(self)} examples were never visited, the first is {unseen[0]}.",
-                expected="at least one visit an example",
+                f"{len(unseen)} of {len(self)} examples were never visited; the first is example {unseen[0]}.",
+                expected="at least one visit of every example",
                 way_out="train longer: an epoch drops its last incomplete batch, so it takes more than one",
             )
 
@@ -178,7 +185,7 @@ class TrainingRecorder(Observer):
         return {name: value.detach().to("cpu", copy=True) for name, value in self._state().items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what ``tensors`` gave."""
+        """Continue from a record that ``tensors`` gave."""
         self.visits, self.forgotten, self.learned = tensors["visits"], tensors["forgotten"], tensors["learned"]
         self._correct, self._means, self._squares = tensors["correct"], tensors["means"], tensors["squares"]
 
@@ -208,25 +215,27 @@ def _tensor(values: Tensor | ArrayLike, name: str) -> Tensor:
         tensor = torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as reason:
         raise DataError(
-            f"{name} of type {type(values).__name__}, which make no tensor: {reason}.",
+            f"The {name} of type {type(values).__name__} cannot be made a tensor: {reason}.",
             expected="a tensor, an array or a list of numbers",
             way_out=f"torch.as_tensor({name}) has to work",
         ) from None
     if tensor.is_complex():
-        raise DataError(f"{name} of dtype {tensor.dtype}.", expected="real numbers", way_out="give what the loss sees")
+        raise DataError(
+            f"The {name} have the dtype {tensor.dtype}.",
+            expected="real numbers",
+            way_out=f"give the {name} that the loss takes",
+        )
     return tensor
 
 
 def _integers(values: Tensor | ArrayLike, name: str, device: torch.device) -> Tensor:
     tensor = _tensor(values, name)
-    # An empty list makes a float tensor, and says nothing wrong.
+    # An empty list makes a float tensor, which does no harm.
     if tensor.numel() and (tensor.is_floating_point() or tensor.dtype == torch.bool):
         raise DataError(
-            f"{name} of dtype {tensor.dtype}.",
+            f"The {name} have the dtype {tensor.dtype}.",
             expected="integers of shape (batch,)",
-            way_out="torch.nonzero(mask)[:, 0] turns a mask into indices"
-            if name == "indices"
-            else "give class numbers",
+            way_out="torch.nonzero(mask)[:, 0] makes indices of a mask" if name == "indices" else "give class numbers",
         )
     return tensor.to(device, torch.int64)
 
@@ -235,7 +244,7 @@ def _check_range(values: Tensor, name: str, bound: int, way_out: str) -> None:
     low, high = int(values.min()), int(values.max())
     if not 0 <= low <= high < bound:
         raise DataError(
-            f"{name} from {low} to {high}.",
+            f"The {name} range from {low} to {high}.",
             expected=f"positions in [0, {bound - 1}]" if name == "indices" else f"labels in [0, {bound - 1}]",
             way_out=way_out,
         )

@@ -1,4 +1,4 @@
-"""How many networks a score needs: agreement of means over m networks."""
+"""How many networks a score needs: the agreement between means over m networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StabilityRow:
     Attributes:
         models: Networks in the mean (m).
         spearman: Rank correlation with the mean over all networks; 1 at m = all by construction.
-        overlap: Share of the easiest ``size`` examples that are also among the easiest by the mean over all.
+        overlap: Fraction of the easiest ``size`` examples that are also among the easiest by the mean over all.
         held_out_spearman: Rank correlation between means over two disjoint groups of m; None when 2 m exceeds all.
         size: Size of the compared subsets.
     """
@@ -44,6 +44,9 @@ def rank_stability(
         draws: Seeded choices of the m networks to average over.
         seed: Seed of these choices and of ties.
 
+    Returns:
+        One row per value of m.
+
     Raises:
         DataError: When there are fewer networks than some m, or fewer examples than ``size``.
     """
@@ -51,8 +54,8 @@ def rank_stability(
     counts = tuple(range(1, total + 1)) if models is None else tuple(models)
     if total < 2 or draws < 1 or not all(1 <= count <= total for count in counts):
         raise DataError(
-            f"stability at {list(counts)} of {total} networks over {draws} draws.",
-            expected="two networks or more, each m between 1 and all, at least one draw",
+            f"The stability of {list(counts)} networks out of {total} over {draws} draws cannot be computed.",
+            expected="at least two networks, numbers of networks from 1 to all, and at least one draw",
             way_out="score with more models",
         )
     easiest = choose_subset(scores, "easiest", size, seed=seed)
@@ -80,13 +83,13 @@ def _row(scores: Scores, count: int, easiest: np.ndarray, draws: int, seed: int)
 
 
 def _mean(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    # Sorted: the last bit of a sum depends on the order, and all rows must give exactly the mean over all.
+    # Rows are sorted, because the last bit of a sum depends on the order, and all rows must give the mean over all.
     mean: np.ndarray = matrix[np.sort(rows)].astype(np.float64).mean(axis=0)
     return mean
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's rank correlation, ties at mean ranks, +inf at the end; 0 when one of them is constant."""
+    """Return Spearman's rank correlation, ties at mean ranks, +inf at the end; 0 when one of them is constant."""
     from scipy.stats import rankdata
 
     a, b = (rankdata(values) - (len(values) + 1) / 2 for values in (first, second))

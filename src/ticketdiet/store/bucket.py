@@ -1,7 +1,7 @@
-"""A store on any file system that fsspec knows (s3, gcs, memory, ...): files first, manifest last.
+"""A store on any file system that fsspec knows (s3, gcs, memory, ...): files are written first, the manifest last.
 
-There is no atomic rename of a directory, so each file is stored under a name that begins with its checksum: two writers
-of one address never overwrite each other's files, and whichever manifest lands last names a consistent set.
+There is no atomic rename of a directory. Therefore the name of each file begins with its checksum: two writers of one
+address never overwrite each other's files, and the manifest that is written last names a consistent set.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Bucket:
         self._root = root.rstrip("/")
 
     def prepare(self) -> None:
-        """Prove by a small object that the place can be written."""
+        """Write and remove a small object, to check that the place can be written."""
         try:
             self.replace("tmp/probe", b"")
             self._files.rm_file(self._full("tmp/probe"))
@@ -40,7 +40,7 @@ class Bucket:
             raise unwritable(self.url, error) from error
 
     def read(self, path: str, limit: int | None = None) -> bytes:
-        """Return the content of a file; more than ``limit`` bytes are refused only once they were fetched."""
+        """Return the content of a file; more than ``limit`` bytes are refused only after they were downloaded."""
         data = bytes(self._files.cat_file(self._full(path)))
         if limit is not None and len(data) > limit:
             raise Misplaced(f"{path} has more than {limit} bytes")
@@ -55,7 +55,7 @@ class Bucket:
         return digest.hexdigest()
 
     def stats(self, directory: str) -> dict[str, FileStat] | None:
-        """Return the size of each file in a directory; times do not outlive a copy here and are left out."""
+        """Return the size of each file in a directory, without times, which a copy would change."""
         found = self._list(directory)
         if not found:
             return None
@@ -67,13 +67,13 @@ class Bucket:
         return sorted(entries, key=lambda entry: entry.name)
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write an object; object stores do this whole or not at all."""
+        """Write an object, which object stores do atomically."""
         full = self._full(path)
         self._files.makedirs(full.rpartition("/")[0], exist_ok=True)
         self._files.pipe_file(full, data)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write an object that is not there yet, and look whose it is: few object stores refuse a second writer."""
+        """Write an object that is not there yet, and read it back, because few object stores refuse a second writer."""
         full = self._full(path)
         self._files.invalidate_cache()
         if self._files.exists(full):
@@ -85,7 +85,7 @@ class Bucket:
             return False
 
     def touch(self, path: str, data: bytes) -> float | None:
-        """Write the object again; the place gives it the time."""
+        """Write the object again; the file system sets its time."""
         self.replace(path, data)
         self._files.invalidate_cache()
         return _modified(self._files.info(self._full(path)))
@@ -104,11 +104,11 @@ class Bucket:
         return True
 
     def set_aside(self, directory: str) -> None:
-        """Remove it: moving objects costs a copy, and nothing good is in a damaged one."""
+        """Remove it, because moving objects would copy them."""
         self.remove(directory)
 
     def remove(self, path: str) -> None:
-        """Remove the manifest first, so that nobody believes a half-removed result."""
+        """Remove the manifest first, so that no reader uses a half-removed result."""
         full = self._full(path)
         for victim in (f"{full}/{MANIFEST}", full):
             with contextlib.suppress(FileNotFoundError):  # another run removes it at the same time
@@ -124,7 +124,7 @@ class Bucket:
         return f"{self._root}/{path}"
 
     def _list(self, directory: str) -> list[dict[str, Any]]:
-        # Other runs write to the same place; a cached listing would hide them.
+        # A cached listing would hide what other runs write.
         self._files.invalidate_cache()
         try:
             return list(self._files.ls(self._full(directory), detail=True))
@@ -133,7 +133,7 @@ class Bucket:
 
 
 def _is_memory(filesystem: Any) -> bool:
-    """Whether the files lie in the memory of this process, however many layers of caches are above it."""
+    """Whether the files are in the memory of this process, below any number of caches."""
     while filesystem is not None:
         if "memory" in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)):
             return True

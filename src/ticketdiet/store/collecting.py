@@ -1,7 +1,7 @@
-"""Collecting garbage: results that nothing keeps, and what interrupted runs left behind.
+"""Collecting garbage: results that nothing needs, and files that interrupted runs left behind.
 
-Drivers that run keep what they reach. A driver announces itself before it looks at the store, and a collection before
-it looks at the drivers; so one of the two always sees the other, and the driver waits until the collection is done.
+Running drivers keep the results they need. A driver announces itself before it reads the store, and a collection before
+it reads the drivers; so one of the two always sees the other, and the driver waits until the collection is done.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ def collect_garbage(
     """Remove what neither ``keep`` nor a running driver needs; see ``ResultStore.collect``.
 
     Args:
-        place: Where the store lies.
-        driver: The collection itself, entered.
-        addresses: Everything that is stored.
-        keep: Addresses that studies reach.
+        place: The place of the store.
+        driver: The driver of the collection itself, whose context was entered.
+        addresses: All stored addresses.
+        keep: Addresses that studies need.
         has: Whether the result at an address is whole.
-        dry_run: Only say what would go.
-        older_than: Seconds after which an unfinished write counts as left.
+        dry_run: Only find what would be removed.
+        older_than: Age in seconds from which an unfinished write is removed.
+
+    Returns:
+        What was removed, or would be.
     """
     with explained("collect garbage", place.url):
         while not dry_run and not driver.take(COLLECTING):

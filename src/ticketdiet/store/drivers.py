@@ -1,8 +1,8 @@
-"""Runs that share a store: each says that it is there, and takes a lease on a stage before it works it.
+"""Runs that share a store: each announces itself, and takes a lease on a stage before it works on it.
 
-A lease costs one small file, which names its driver; one heartbeat per driver keeps all its leases alive. A lease is
-free again when its driver releases it, when its process is known to have ended, or when the heartbeat stops. Leases
-only save work: whoever loses one goes on, and of two results of one stage the store keeps the first.
+A lease is one small file that names its driver; one heartbeat per driver keeps all its leases valid. A lease ends when
+its driver releases it, when its process is known to have ended, or when the heartbeat stops. Leases only save work: a
+driver that loses one continues, and the store keeps the first of two results of one stage.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ticketdiet.store.place import Entry, Misplaced, Place
 from ticketdiet.store.presence import EXPIRES_AFTER, MOST_BYTES, NEEDED_FOR, Presence, parse_presence
 
 BEAT_SECONDS = 5.0
-NEARBY_PAUSE, REMOTE_PAUSE = 0.2, 2.0  # seconds between two looks at what others do
+NEARBY_PAUSE, REMOTE_PAUSE = 0.2, 2.0  # seconds between two checks of what other drivers do
 
 
 class Driver:
     """A run on a store, from entering the context to leaving it.
 
     Args:
-        place: Where the store lies.
-        reaches: Addresses that must stay while it runs.
-        pause: Waits that many seconds.
-        clock: Monotonic time in seconds.
+        place: The place of the store.
+        reaches: Addresses of the results that it needs.
+        pause: Function that waits a number of seconds.
+        clock: Function that returns a monotonic time in seconds.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class Driver:
     ) -> None:
         self._ended.set()
         self._heart.join()
-        with contextlib.suppress(OSError):  # what stays behind expires, and must not hide an error
+        with contextlib.suppress(OSError):  # leftovers expire, and must not hide an error
             for name in list(self._held):
                 self._release(name)
             self._place.remove(self._path)
 
     def reach(self, addresses: Iterable[str]) -> None:
-        """Say that the run needs these results as well, and wait while results are being removed."""
+        """Announce that the run needs these results as well, and wait while results are being removed."""
         self._reaches |= set(addresses)
         with explained("announce a run", self._place.url):
             self._place.replace(self._path, self._document())
@@ -83,7 +83,7 @@ class Driver:
                 self.wait()
 
     def beat(self) -> None:
-        """Say that the run goes on."""
+        """Announce that the run still goes on."""
         modified = self._place.touch(self._path, self._document())
         self._tells_time = modified is not None
         self._ahead = (time.time() if modified is None else modified) - self._clock()
@@ -94,7 +94,7 @@ class Driver:
             leases = self._leases(name)
             if leases and self._holder(leases[max(leases)]) is not None:
                 return False
-            # The next generation, and not the same file again: only one of several can create it.
+            # A file of the next generation instead of the same file, because only one driver can create it.
             generation = max(leases, default=-1) + 1
             if not self._place.create(f"leases/{name}.{generation}", self.name.encode()):
                 return False
@@ -102,31 +102,31 @@ class Driver:
         return True
 
     def release(self, name: str) -> None:
-        """Give the lease of a stage back."""
+        """End the lease of a stage."""
         with explained(f"release the lease on {name}", self._place.url):
             self._release(name)
 
     def holder(self, name: str) -> str:
-        """Return in words who holds the lease of a stage."""
+        """Return the label of the driver that holds the lease of a stage."""
         with explained(f"look at the lease on {name}", self._place.url):
             leases = self._leases(name)
             return (self._holder(leases[max(leases)]) if leases else None) or "another run"
 
     def wait(self) -> None:
-        """Wait until it is worth to look again at what other drivers do."""
+        """Wait until the next check of what other drivers do."""
         self._pause(self.seconds_between_looks)
 
     def others(self) -> list[Presence]:
-        """Other drivers whose results must stay: silent for no more than ten minutes, or known to run."""
+        """Return the other drivers whose results must be kept: they run, or had a heartbeat in the last ten minutes."""
         return [other for other in map(self._needed, self._place.children("drivers")) if other is not None]
 
     def dead_leases(self) -> list[str]:
-        """Paths of leases that nobody holds any more."""
+        """Return the paths of leases that no driver holds any more."""
         entries = self._place.children("leases")
         return [f"leases/{e.name}" for e in entries if LEASE.fullmatch(e.name) and self._holder(e) is None]
 
     def dead_drivers(self) -> list[str]:
-        """Paths of documents of drivers that need nothing any more."""
+        """Return the paths of the documents of drivers that have ended."""
         # One listing: a driver that announces itself between two would look dead.
         entries = [entry for entry in self._place.children("drivers") if DRIVER.fullmatch(entry.name)]
         dead = (entry.name for entry in entries if self._needed(entry) is None)
@@ -163,17 +163,17 @@ class Driver:
         return {int(match[2]): found[match[0]] for match in map(LEASE.fullmatch, found) if match}
 
     def _holder(self, lease: Entry) -> str | None:
-        """Return who holds a lease, in words; None when nobody does any more."""
+        """Return the label of the driver that holds a lease; None when no driver does."""
         try:
             owner = self._place.read(f"leases/{lease.name}", 64).decode("ascii", "replace")
-        except FileNotFoundError:  # given back this moment; the next look finds it free
+        except FileNotFoundError:  # released at this moment; the next check finds it free
             return "another run"
         except Misplaced:
             owner = ""
         if owner == self.name:
             return "this run"
         entry = next((e for e in self._place.children("drivers") if e.name == f"{owner}.json"), None)
-        if entry is None:  # a driver comes before its leases and goes after them, but the name may be half written
+        if entry is None:  # a driver's document outlives its leases, but the name in a new lease may be half written
             young = len(owner) < len(self.name) and self._age(lease.modified) < EXPIRES_AFTER
             return "another run" if young else None
         found = self._presence(entry)
@@ -195,7 +195,7 @@ class Driver:
         return found, self._age(entry.modified if self._tells_time else found.time)
 
     def _needed(self, entry: Entry) -> Presence | None:
-        """Return another driver if its results must stay."""
+        """Return another driver if its results must be kept."""
         found = self._presence(entry)
         if found is None:
             return None
@@ -203,7 +203,7 @@ class Driver:
         return other if not other.is_dead() and (age < NEEDED_FOR or other.is_here()) else None
 
     def _age(self, modified: float | None) -> float:
-        # A time far in the future was not given by this store's clock, and is as good as none.
+        # A time far in the future was not set by this store's clock, and says nothing.
         return float("inf") if modified is None else abs(self.now - modified)
 
     def _release(self, name: str) -> None:

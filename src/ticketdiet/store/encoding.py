@@ -1,4 +1,4 @@
-"""Tensors and documents as bytes, and back: safetensors and JSON, never pickle."""
+"""Conversion of tensors and documents to bytes and back, by safetensors and JSON, never by pickle."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Partial:
     """The state of a stage that was interrupted.
 
     Attributes:
-        tensors: Weights, momentum and whatever else the stage goes on from, by name.
-        document: Step, trace and the like, JSON-able.
+        tensors: Weights, momentum and all other tensors that the stage needs to continue, by name.
+        document: Step, trace and all other values that it needs, JSON-able.
     """
 
     tensors: dict[str, Tensor]
@@ -32,24 +32,39 @@ class Partial:
 def encode_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
     """Write tensors as safetensors; dtype, shape and every bit of the values are kept, strides and device are not.
 
+    Args:
+        tensors: Tensors by name.
+        metadata: Texts for the header of the file.
+
+    Returns:
+        The content of a safetensors file.
+
     Raises:
-        UserError: When a tensor is of a dtype or layout that safetensors does not know.
+        UserError: When a tensor has a dtype or layout that safetensors does not know.
     """
-    # The format refuses tensors that share memory, and views are common in state dicts.
-    own = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     try:
+        # The format refuses tensors that share memory, and views are common in state dicts.
+        own = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+        }
         return bytes(save(own, metadata))
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         kinds = sorted({str(tensor.dtype) for tensor in tensors.values()})
         raise UserError(
-            f"tensors of {', '.join(kinds)} cannot be stored: {error}",
+            f"Tensors of {', '.join(kinds)} cannot be stored: {error}.",
             expected="dense tensors of real numbers, integers or booleans",
             way_out="convert them before they are stored",
         ) from error
 
 
 def decode_tensors(data: bytes) -> dict[str, Tensor]:
-    """Read what ``encode_tensors`` wrote, on the CPU, sorted by name: the library's order changes from call to call.
+    """Read what ``encode_tensors`` wrote.
+
+    Args:
+        data: The content of a safetensors file.
+
+    Returns:
+        Tensors on the CPU, sorted by name, because the library returns them in varying order.
 
     Raises:
         ValueError: When it cannot be read as tensors.
@@ -57,7 +72,7 @@ def decode_tensors(data: bytes) -> dict[str, Tensor]:
     try:
         return dict(sorted(load(data).items()))
     except (SafetensorError, KeyError, TypeError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"it holds no tensors: {error}") from error
+        raise ValueError(f"it contains no tensors: {error}") from error
 
 
 def encode_document(document: object) -> bytes:
@@ -67,6 +82,12 @@ def encode_document(document: object) -> bytes:
 
 def decode_document(data: bytes) -> Any:
     """Read what ``encode_document`` wrote.
+
+    Args:
+        data: JSON in UTF-8.
+
+    Returns:
+        The value.
 
     Raises:
         ValueError: When it is not JSON, or is nested so deeply that it cannot be read.
@@ -85,7 +106,7 @@ def encode_partial(partial: Partial, address: str) -> bytes:
 
 
 def decode_partial(data: bytes, address: str) -> Partial | None:
-    """Read what ``encode_partial`` wrote; None for anything cut, altered, or of another stage."""
+    """Read what ``encode_partial`` wrote; None when it was truncated or changed, or belongs to another stage."""
     try:
         tensors = decode_tensors(data)
         size = int.from_bytes(data[:8], "little")

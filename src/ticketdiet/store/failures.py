@@ -1,4 +1,4 @@
-"""The border to the operating system: an ``OSError`` becomes a message that says what to do."""
+"""Errors of file systems: an ``OSError`` becomes a message that says what to do."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ticketdiet.core.errors import StoreError, UserError
+from ticketdiet.core.errors import StoreError, TicketDietError, UserError, shown
 from ticketdiet.store.place import Misplaced
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
+# Of a name that is too long, or that leads through something that is no folder.
+NO_FOLDER = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -18,42 +20,75 @@ def explained(action: str, where: str, bytes_needed: int = 0) -> Iterator[None]:
     """Translate what the file system raises inside the block.
 
     Args:
-        action: What was being done, as in "cannot <action>".
-        where: Path or URL it was done to.
-        bytes_needed: Size of what was to be written; named when the disk is full.
+        action: What the block does, as in "Cannot <action>".
+        where: Path or URL of the store.
+        bytes_needed: Size of what the block writes; the message names it when the disk is full.
+
+    Yields:
+        Nothing; the block does the action.
 
     Raises:
         UserError: When the place may not be written.
-        StoreError: For a full disk, a link or a device in the store, and everything else.
+        StoreError: When the disk is full, there is a link or a device in the store, or the file system fails.
     """
     try:
         yield
     except Misplaced as error:
         raise StoreError(
-            f"cannot {action} at {where}: {error}.",
-            expected="folders and plain files; the whole store may lie behind a link, but nothing in it",
-            way_out="move that out of the store, or put what it points to in its place, and run again",
+            f"Cannot {action} at {where}: {error}.",
+            expected="folders and plain files; a link may lead to the store, but there may be none inside it",
+            way_out="move it out of the store, or replace it by what it points to, and run again",
         ) from error
     except OSError as error:
         if error.errno in FULL:
             raise StoreError(
-                f"disk full: cannot {action} at {where}.",
+                f"The disk is full: cannot {action} at {where}.",
                 expected=f"{format_bytes(bytes_needed)} of free space for this result",
-                way_out="free some space (`ticketdiet gc` helps) or give another --store, and run again; "
+                way_out="free some space (`ticketdiet gc` helps) or choose another --store, and run again; "
                 "finished results are kept",
             ) from error
         if error.errno in REFUSED:
-            raise unwritable(where, error) from error
+            refused = unwritable(where, error)
+            raise refused from error
         raise StoreError(
-            f"cannot {action} at {where}: {error.strerror or error}.",
+            f"Cannot {action} at {where}: {error.strerror or error}.",
             way_out="check the file system or the connection, and run again; finished results are kept",
         ) from error
+
+
+@contextmanager
+def naming(url: str) -> Iterator[None]:
+    """Translate what happens inside the block because of the name of a store.
+
+    Args:
+        url: What the user named.
+
+    Raises:
+        UserError: When it cannot be the name of a store, or whatever the URL leads to refuses it.
+    """
+    try:
+        yield
+    except Exception as error:
+        is_foreign = ("://" in url or "::" in url) and not isinstance(error, TicketDietError)
+        if not (is_foreign or _is_of_name(error)):
+            raise
+        reason = error.__cause__ or error
+        raise UserError(
+            f"The store {shown(url)} cannot be opened: {getattr(reason, 'strerror', None) or reason!r}.",
+            expected="a folder, or a URL of a protocol that fsspec knows, with what it needs to be reached",
+            way_out="correct --store or TICKETDIET_STORE",
+        ) from error
+
+
+def _is_of_name(error: BaseException) -> bool:
+    cause = error.__cause__ if isinstance(error, StoreError) else error
+    return isinstance(cause, OSError) and cause.errno in NO_FOLDER
 
 
 def unwritable(where: str, error: OSError) -> UserError:
     """Make the error for a store that may not be written."""
     return UserError(
-        f"the store at {where} cannot be written: {error.strerror or error}.",
+        f"The store at {where} cannot be written: {error.strerror or error}.",
         expected="a folder or URL that you may write to",
         way_out="change its permissions (chmod u+rwX), or choose another place with --store",
     )

@@ -1,4 +1,4 @@
-"""What looking at a store finds."""
+"""What checks and collections of a store find."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Status:
-    """How a result stands.
+    """The state of a result.
 
     Attributes:
         state: ``"missing"``, ``"done"`` or ``"damaged"``.
-        reason: What is wrong with a damaged one.
+        reason: Why a damaged one cannot be used; otherwise empty.
     """
 
     state: Literal["missing", "done", "damaged"]
@@ -29,14 +29,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Collected:
-    """What a collection freed, or would free.
+    """What a collection removed, or would remove.
 
     Attributes:
-        addresses: Results that nothing keeps.
+        addresses: Results that nothing needs.
         leftovers: Paths of interrupted writes, damaged results and partial states.
         bytes: Size of both together.
-        drivers: Running drivers on the store, in words.
-        spared: Number of results that stay only because one of them reaches them.
+        drivers: Labels of the drivers that run on the store.
+        spared: Number of results that are kept only because one of these drivers needs them.
     """
 
     addresses: tuple[str, ...]

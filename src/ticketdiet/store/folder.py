@@ -1,9 +1,9 @@
-"""A store in a local folder: write beside, sync, rename.
+"""A store in a local folder: results are written to a temporary folder, synced and renamed.
 
-A crash at any instant leaves either nothing at an address or the whole result; what it was writing stays under ``tmp/``
-until it is collected. ``os`` is used directly, because checking a thousand results must not take seconds.
+After a crash there is either nothing at an address or the whole result; the temporary files stay in ``tmp/`` until they
+are collected. ``os`` is used directly, because checking a thousand results must not take seconds.
 
-The folder itself may lie behind a symbolic link; inside it no link is ever followed, so that nothing outside is read,
+The folder itself may be behind a symbolic link; inside it no link is ever followed, so that nothing outside is read,
 written or removed.
 """
 
@@ -26,7 +26,7 @@ from ticketdiet.store.place import Entry, FileStat, Misplaced, Seal, sha256
 
 TRIES_TO_TOUCH = 5
 TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
-# Opening a FIFO would wait for a writer; a link in the last place would be followed.
+# Otherwise opening a FIFO would wait for a writer, and a link would be followed.
 CAREFULLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -41,7 +41,7 @@ class Folder:
         self.url = self.root
 
     def prepare(self) -> None:
-        """Make the folder and prove by a small file that it can be written."""
+        """Make the folder, and write a small file to check that it can be written."""
         try:
             probe = self._beside("probe")
             probe.touch()
@@ -91,7 +91,7 @@ class Folder:
         return sorted(filter(None, entries), key=lambda entry: entry.name)
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write a file beside, sync it and rename it into place."""
+        """Write a temporary file, sync it and rename it."""
         target = Path(self._locate(path))
         beside = self._beside(target.stem)
         try:
@@ -108,7 +108,7 @@ class Folder:
         _sync_directory(target.parent)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a file that is not there yet; not synced, for it need not outlive a crash of the machine."""
+        """Write a file that is not there yet, without a sync, because it need not survive a crash of the machine."""
         target = Path(self._locate(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -130,7 +130,7 @@ class Folder:
         return None
 
     def publish(self, directory: str, files: Mapping[str, bytes], seal: Seal) -> bool:
-        """Write the files and then the manifest beside, sync them and rename their directory into place."""
+        """Write the files and then the manifest to a temporary directory, sync them and rename the directory."""
         target = Path(self._locate(directory))
         beside = self._beside(target.name)
         try:
@@ -144,7 +144,7 @@ class Folder:
             shutil.rmtree(beside, ignore_errors=True)
 
     def set_aside(self, directory: str) -> None:
-        """Move a directory under ``damaged/``, where a person can look at it until it is collected."""
+        """Move a directory to ``damaged/``, where it can be inspected until it is collected."""
         target = Path(self._locate(f"damaged/{os.path.basename(directory)}.{uuid.uuid4().hex}"))
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -154,7 +154,7 @@ class Folder:
         _sync_directory(target.parent)
 
     def remove(self, path: str) -> None:
-        """Rename under ``tmp/`` first, so that nobody ever reads a half-removed result."""
+        """Move it to ``tmp/`` first, so that no reader ever sees a half-removed result."""
         doomed = self._beside(os.path.basename(path).split(".")[0])
         try:
             os.rename(self._locate(path), doomed)
@@ -176,7 +176,7 @@ class Folder:
             return 0
 
     def _open(self, path: str) -> BufferedReader:
-        """Open a plain file; anything else is told apart before it is opened, for that alone can hang."""
+        """Open a plain file; the kind is checked before, because opening anything else can hang."""
         full = self._locate(path)
         try:
             mode = os.lstat(full).st_mode
@@ -187,7 +187,7 @@ class Folder:
         return os.fdopen(os.open(full, os.O_RDONLY | CAREFULLY), "rb")
 
     def _locate(self, path: str) -> str:
-        """Return where ``path`` lies, once every folder on the way there is known to be one, and no link."""
+        """Return the location of ``path``, after a check that every folder above it is a folder and not a link."""
         for end in (index for index, letter in enumerate(path) if letter == "/"):
             try:
                 mode = os.lstat(f"{self.root}/{path[:end]}").st_mode
@@ -204,7 +204,7 @@ class Folder:
 
     def _not_a_folder(self) -> UserError:
         return UserError(
-            f"the store {self.root} is not a folder: a file is in the way.",
+            f"The store {self.root} is not a folder: a file is in the way.",
             expected="a folder, or a path where one can be made",
             way_out="give another folder with --store, or move the file away",
         )

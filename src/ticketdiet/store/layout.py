@@ -1,13 +1,14 @@
-"""Where the files of a store lie, and the errors that name them.
+"""The files of a store, and the errors that name them.
 
 Layout of a store::
 
     ticketdiet-store.json                      version of the layout
     results/<first two digits>/<address>/      manifest.json (written last), <stem>.safetensors, <stem>.json
+    studies/<name>.<digest>.json.gz            a study that was run, the facts about its data, and its stages
     partial/<address>.safetensors              state of a stage that was interrupted
-    drivers/<driver>.json                      a process that runs a plan: what it needs; its time is the heartbeat
-    leases/<address>.<generation>              the driver that works the stage
-    tmp/  damaged/                             being written; set aside. Both are collected.
+    drivers/<driver>.json                      the results that a running process needs; its time is the heartbeat
+    leases/<address>.<generation>              name of the driver that works on the stage
+    tmp/  damaged/                             unfinished files; damaged results. Both are collected.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ STORE_FILE = "ticketdiet-store.json"
 ADDRESS = re.compile(rf"[0-9a-f]{{{ADDRESS_DIGITS}}}")
 SHARD = re.compile(r"[0-9a-f]{2}")
 DRIVER = re.compile(r"([0-9a-f]{32})\.json")
-COLLECTING = "gc"  # the lease of whoever removes results
+COLLECTING = "gc"  # the lease of a driver that removes results
 LEASE = re.compile(rf"({ADDRESS.pattern}|{COLLECTING})\.([0-9]{{1,9}})")
 LEFTOVER = re.compile(rf"({ADDRESS.pattern}|{COLLECTING}|[0-9a-f]{{32}}|probe|ticketdiet-store)\.[0-9a-f]{{32}}")
 MOST_BYTES = 1 << 12  # of the store file
@@ -40,24 +41,24 @@ def store_format(place: Place) -> int | None:
     try:
         known = json.loads(content)["format"]
         if type(known) is not int:
-            raise TypeError(f"a format that is no whole number: {known!r}")
+            raise TypeError(f"the format {known!r} is not an integer")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(
-            f"{STORE_FILE} at {place.url} cannot be read.",
+            f"The file {STORE_FILE} at {place.url} cannot be read.",
             expected=json.dumps({"format": FORMAT}),
-            way_out="write that line into the file, and `ticketdiet verify` the store",
+            way_out="write this line to the file, and check the store with `ticketdiet verify`",
         ) from error
     if known > FORMAT:
         raise UserError(
-            f"the store at {place.url} has format {known}, written by a newer ticketdiet.",
+            f"The store at {place.url} has format {known}, written by a newer ticketdiet.",
             expected=f"format {FORMAT}",
             way_out="pip install --upgrade ticketdiet, or choose another store with --store",
         )
     if known < FORMAT:
         raise UserError(
-            f"the store at {place.url} has format {known}, written by an older ticketdiet.",
+            f"The store at {place.url} has format {known}, written by an older ticketdiet.",
             expected=f"format {FORMAT}, whose results name the version of the code that made them",
-            way_out="choose another store with --store, or move this one away: its studies are run anew",
+            way_out="choose another store with --store, or move this one away and run its studies again",
         )
     return known
 
@@ -74,10 +75,10 @@ def partial_path(address: str) -> str:
 
 
 def require_address(address: str) -> None:
-    """Refuse anything that is not an address, before it becomes part of a path."""
+    """Refuse everything that is not an address, before it becomes part of a path."""
     if not ADDRESS.fullmatch(address):
         raise UserError(
-            f"{address!r} is not an address.",
+            f"The text {address!r} is not an address.",
             expected=f"{ADDRESS_DIGITS} hexadecimal digits",
             way_out="`ticketdiet results STUDY` and `ticketdiet plan STUDY` list addresses",
         )
@@ -86,12 +87,12 @@ def require_address(address: str) -> None:
 def require_identity(
     address: str, kind: str, version: int, spec: Mapping[str, object], inputs: Mapping[str, str]
 ) -> None:
-    """Refuse an address that is not the hash of what is to be kept at it."""
+    """Refuse an address that is not the hash of the result to be stored there."""
     require_address(address)
     identity = address_of(kind, version, spec, inputs)
     if identity != address:
         raise UserError(
-            f"a result of kind {kind!r} cannot be kept at {address}.",
+            f"A result of kind {kind!r} cannot be stored at {address}.",
             expected=f"{identity}, the address of its kind, version, spec and inputs",
             way_out="take the address from ticketdiet.core.addresses.address_of",
         )
@@ -105,18 +106,18 @@ def checked_stem(stem: str) -> str:
 
 
 def damaged(address: str, reason: str, url: str) -> DamagedResult:
-    """Make the error for a result that cannot be believed."""
+    """Make the error for a result that cannot be used."""
     return DamagedResult(
-        f"result {address} in {url} is damaged: {reason}.",
+        f"The result {address} in {url} is damaged: {reason}.",
         expected="a result that matches its manifest",
-        way_out="run the study again: damaged results are set aside and made anew, others stay",
+        way_out="run the study again: damaged results are computed again, others are kept",
     )
 
 
 def lacks(address: str, what: str, known: Iterable[str]) -> UserError:
-    """Make the error for a file or tensor that a result does not hold."""
+    """Make the error for a file or tensor that a result does not have."""
     return UserError(
-        f"result {address} holds no {what}.",
+        f"The result {address} has no {what}.",
         expected=f"one of: {', '.join(sorted(known))}",
-        way_out="check that the address is of the kind you mean",
+        way_out="check that the address is that of the result you mean",
     )

@@ -1,8 +1,8 @@
-"""The manifest of a result: what it is, what it came from, and the checksums of its files.
+"""The manifest of a result: what it contains, where it came from, and the checksums of its files.
 
-It is written last, so a result without one does not exist. It is believed when three things fit: its checksum of
-itself (it was not cut or edited), its address, which is the hash of the kind, version, spec and inputs that it names
-(it is not the manifest of something else), and the form of every field.
+It is written last, so that a result without one does not exist. It is valid when three things are right: its checksum
+of itself (it was not truncated or edited), its address, which is the hash of its kind, version, spec and inputs (it
+belongs to no other result), and the type of every field.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ticketdiet.core.addresses import ADDRESS_DIGITS, address_of
 
 FORMAT = 2
 MANIFEST = "manifest.json"
-MOST_BYTES = 1 << 22  # a manifest has some kilobytes; whatever is larger is not read
+MOST_BYTES = 1 << 22  # a manifest has a few kilobytes; a larger one is not read
 
 Count = Annotated[int, Field(strict=True, ge=0)]
 Address = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{ADDRESS_DIGITS}}}$")]
@@ -29,14 +29,14 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+\.(safetensors|json)$")
 
 @dataclass(frozen=True)
 class FileRecord:
-    """One file of a result, as it was when written.
+    """One file of a result, in its state when it was written.
 
     Attributes:
-        path: Where it lies in the result's directory; on object stores not its plain name, see ``bucket.py``.
+        path: Its path in the directory of the result; on object stores not its plain name, see ``bucket.py``.
         bytes: Its size.
         sha256: Checksum of its content, 64 hexadecimal digits.
-        mtime_ns: When its content was changed, as a local file system tells it, in nanoseconds; None elsewhere.
-        ctime_ns: When anything about it was changed, likewise; unlike ``mtime_ns`` nobody can set it.
+        mtime_ns: Time of the last change of its content on a local file system, in nanoseconds; None elsewhere.
+        ctime_ns: Time of the last change of anything about it, in nanoseconds; only the file system can set it.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -50,15 +50,15 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a stored result says about itself.
+    """What a stored result contains and where it came from.
 
     Attributes:
-        address: Its identity, 24 hexadecimal digits: the hash of the next four.
+        address: Its address, 24 hexadecimal digits: the hash of the next four.
         kind: Stage kind, for example ``"level"``.
         version: Version of the code of that kind.
         spec: Every field that could change a number in it.
         inputs: Addresses of the results it consumed, by role.
-        provenance: Versions, machine and times; no part of the identity.
+        provenance: Versions, machine and times; not part of the identity.
         files: Its files by name (``<stem>.safetensors``, ``<stem>.json``).
         format: Version of this layout.
     """
@@ -86,21 +86,28 @@ class Manifest:
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot be believed; the message says why."""
+    """A manifest is not valid; the message says why."""
 
 
 def parse_manifest(data: bytes, address: str) -> Manifest:
-    """Read the manifest of ``address``.
+    """Read the manifest of a result.
+
+    Args:
+        data: Content of the file.
+        address: Address of the result.
+
+    Returns:
+        The manifest.
 
     Raises:
-        ManifestError: When it is cut, altered, of another format, of another result, or when what it says of itself is
-            not what ``address`` is the hash of.
+        ManifestError: When it was truncated or changed, has another format, belongs to another result, or ``address``
+            is not the hash of its kind, version, spec and inputs.
     """
     try:
         body = _parse_json(data)
         claimed = body.pop("checksum")
         if body["format"] != FORMAT:
-            raise ManifestError(f"its manifest has format {str(body['format'])[:20]}, this version reads {FORMAT}")
+            raise ManifestError(f"its manifest has format {str(body['format'])[:20]}, but this version reads {FORMAT}")
         if claimed != _checksum(body):
             raise ManifestError("its manifest does not match its own checksum")
         manifest: Manifest = _ADAPTER.validate_python(body)
@@ -122,7 +129,7 @@ def parse_manifest(data: bytes, address: str) -> Manifest:
 
 
 def prefixed(name: str, checksum: str) -> str:
-    """Return the path of a file where a directory cannot be renamed: writers of other content use another."""
+    """Return a path that depends on the content, for places where a directory cannot be renamed."""
     return f"{checksum[:16]}-{name}"
 
 
@@ -131,13 +138,13 @@ def _parse_json(data: bytes) -> Any:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} in a manifest")
+    raise ValueError(f"a manifest contains {constant}")
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key that is there twice")
+        raise ValueError("a manifest has a duplicate key")
     return found
 
 

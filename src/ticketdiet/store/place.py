@@ -1,4 +1,4 @@
-"""The seam between the store and where its files lie: a local folder or any fsspec URL look alike to the store."""
+"""The interface between the store and its files, which is the same for a local folder and for any fsspec URL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Seal = Callable[[Mapping[str, FileRecord]], bytes]
 
 
 class Misplaced(OSError):
-    """Something lies in a store that the store never puts there: a link, a device, a file larger than it can be."""
+    """There is something in the store that the store never writes: a link, a device, or a file that is too large."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class FileStat:
 
     Attributes:
         bytes: Its size.
-        mtime_ns: When its content was changed; anybody can set it.
-        ctime_ns: When its content, name, times or permissions were changed; only the file system sets it.
+        mtime_ns: Time of the last change of its content; any program can set it.
+        ctime_ns: Time of the last change of content, name, times or permissions; only the file system sets it.
         regular: Whether it is a plain file, and not a link, a folder, a FIFO, a socket or a device.
     """
 
@@ -43,14 +43,14 @@ class Entry:
 
 
 class Place(Protocol):
-    """Where files lie. Paths are relative to it and use ``/``; methods raise ``OSError`` as the file system does.
+    """A place for files. Paths are relative to it and use ``/``; methods raise ``OSError`` as the file system does.
 
     A local place never follows a symbolic link below its root: reading or listing through one raises ``Misplaced``, and
     removing one removes the link.
 
     Attributes:
         url: Its name for people.
-        atomic: Whether a published directory appears at once; then one without a manifest is damaged, not unfinished.
+        atomic: Whether a directory is published atomically; then one without a manifest is damaged, not unfinished.
         shared: Whether other processes see the same files.
     """
 
@@ -59,7 +59,7 @@ class Place(Protocol):
     shared: bool
 
     def prepare(self) -> None:
-        """Make the place and prove that it can be written."""
+        """Make the place and check that it can be written."""
 
     def read(self, path: str, limit: int | None = None) -> bytes:
         """Return the content of a file; ``Misplaced`` when it has more than ``limit`` bytes or is no plain file."""
@@ -70,7 +70,7 @@ class Place(Protocol):
         ...
 
     def stats(self, directory: str) -> dict[str, FileStat] | None:
-        """Return what is known of each entry of a directory, None when the directory does not exist."""
+        """Return size and times of each entry of a directory, None when the directory does not exist."""
         ...
 
     def children(self, directory: str) -> list[Entry]:
@@ -78,27 +78,27 @@ class Place(Protocol):
         ...
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write a file so that a reader sees the old content or the new, whole."""
+        """Write a file so that a reader sees either the whole old content or the whole new content."""
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a file that is not there yet.
 
         Returns:
-            False, with nothing changed, when it is. Of several callers on a local file system one gets True; on
-            others that is likely, not certain.
+            False, with nothing changed, when it is there already. Exactly one of several callers gets True on a local
+            file system; on others this is likely, but not certain.
         """
         ...
 
     def touch(self, path: str, data: bytes) -> float | None:
-        """Give a file that holds ``data`` the present as its time, and write it when it is gone.
+        """Set the time of a file with content ``data`` to now, and write the file when it is missing.
 
         Returns:
-            That time by the clock of the place, in seconds since 1970; None when the place tells no times.
+            This time by the clock of the place, in seconds since 1970; None when the place has no times.
         """
         ...
 
     def publish(self, directory: str, files: Mapping[str, bytes], seal: Seal) -> bool:
-        """Make a directory of files appear at once, sealed by the manifest that ``seal`` makes of their records.
+        """Publish a directory of files, with the manifest that ``seal`` makes from their records.
 
         Returns:
             False, with nothing changed, when the directory is already there.
@@ -106,10 +106,10 @@ class Place(Protocol):
         ...
 
     def set_aside(self, directory: str) -> None:
-        """Take a damaged directory out of the way; missing is fine."""
+        """Move or remove a damaged directory; a missing one is fine."""
 
     def remove(self, path: str) -> None:
-        """Remove a file or a directory so that no reader sees a half-removed one; missing is fine."""
+        """Remove a file or a directory so that no reader sees a half-removed one; a missing one is fine."""
 
     def size(self, path: str) -> int:
         """Return the bytes of a file or of all files under a directory."""

@@ -1,8 +1,8 @@
-"""Which processes work on a store, and whether one of them is still there.
+"""The processes that work on a store, and whether each of them still runs.
 
-A driver is a process (or a thread of one) that runs a plan. It keeps a small document in the store that says who it is
-and which results its plan reaches; the modification time of that document is its heartbeat. Ages are differences
-between two times that the store's own file system gave, so machines whose clocks disagree judge each other rightly.
+A driver is a process (or a thread of one) that runs a plan. It keeps a small document in the store, with its process
+and the results that its plan needs; the modification time of the document is its heartbeat. Ages are differences
+between two times that the store's own file system set, so that the clocks of the machines need not agree.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from functools import cache
 
 from ticketdiet.store.layout import ADDRESS
 
-# Seconds without a heartbeat after which another driver may work the same stage; network file systems show times that
-# are up to a minute old.
+# Seconds without a heartbeat after which another driver may work on the same stage; network file systems show times
+# that are up to a minute old.
 EXPIRES_AFTER = 120.0
-NEEDED_FOR = 600.0  # seconds without a heartbeat after which a driver on another machine needs nothing any more
+NEEDED_FOR = 600.0  # seconds without a heartbeat after which a driver on another machine counts as ended
 MOST_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
 class Presence:
-    """A driver, as its document describes it.
+    """A driver, as described by its document.
 
     Attributes:
         driver: Its name, 32 hexadecimal digits.
-        host: The machine, for people.
-        machine: The machine since it was started, and the container: within one, process ids can be compared.
-        pid: Its process.
-        began: When that process began, in the machine's own count; tells it from a later one with the same id.
-        time: Seconds since 1970 at the last heartbeat by its own clock, for places that give files no times.
-        reaches: Addresses that its plan reaches.
+        host: Name of the machine, for people.
+        machine: Machine, boot and container; process ids can be compared only where these are equal.
+        pid: Its process id.
+        began: Start of the process in clock ticks of the machine, because process ids are used again.
+        time: Seconds since 1970 at the last heartbeat by its own clock, for places where files have no times.
+        reaches: Addresses of the results that its plan needs.
     """
 
     driver: str
@@ -52,7 +52,7 @@ class Presence:
 
     @property
     def label(self) -> str:
-        """The driver in words."""
+        """The driver in words, for people."""
         return f"process {self.pid} on {self.host}"
 
     def to_bytes(self) -> bytes:
@@ -60,7 +60,7 @@ class Presence:
         return json.dumps(asdict(self)).encode()
 
     def is_dead(self) -> bool:
-        """Whether the process is known to have ended; of another machine nothing is known."""
+        """Whether the process is known to have ended, which is never known about another machine."""
         return self.machine == _machine() and not _runs(self.pid, self.began)
 
     def is_here(self) -> bool:
@@ -69,7 +69,7 @@ class Presence:
 
 
 def parse_presence(data: bytes, driver: str) -> Presence | None:
-    """Read the document of ``driver``; None when nothing useful is in it."""
+    """Read the document of ``driver``; None when it is not valid."""
     try:
         body = json.loads(data)
         reaches = tuple(address for address in body["reaches"] if ADDRESS.fullmatch(address))
@@ -94,12 +94,12 @@ def _machine() -> str:
             boot = file.read().strip()
         container = os.readlink("/proc/self/ns/pid")
     except OSError:
-        pass  # not Linux: the name alone has to do
+        pass  # not Linux, where only the name is known
     return " ".join((socket.gethostname(), boot, container))
 
 
 def _runs(pid: int, began: int) -> bool:
-    if os.name != "posix":  # there, asking for a process can end it
+    if os.name != "posix":  # on other systems, os.kill would end the process
         return True
     try:
         os.kill(pid, 0)
@@ -111,7 +111,7 @@ def _runs(pid: int, began: int) -> bool:
 
 
 def _process_began(pid: int) -> int | None:
-    """Clock ticks from the start of the machine to that of the process; 0 when it has ended, None where not known."""
+    """Clock ticks from the start of the machine to that of the process; 0 when it has ended, None when not known."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()

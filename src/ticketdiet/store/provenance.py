@@ -1,4 +1,4 @@
-"""Where and with what a result was made: recorded beside it, no part of its identity."""
+"""Versions, machine and times of a result, which are recorded with it but are not part of its identity."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PACKAGES = ("ticketdiet", "torch", "numpy", "safetensors")
 def describe_run(started: datetime, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
     """Describe versions, machine and times of the run that is ending now.
 
-    The numbers of a result repeat to the bit only where ``machine`` (its CPU, the capability of the kernels, threads
-    and device) and the build of torch are equal. Elsewhere a sum is rounded otherwise in its last bit, which training
-    turns into another network of the same distribution.
+    The numbers of a result are equal to the bit only where ``machine`` (its CPU, the capability of the kernels, threads
+    and device) and the build of torch are equal. Elsewhere the last bit of a sum differs, and training amplifies that
+    to another network from the same distribution.
 
     Args:
-        started: When it began, with a time zone.
-        device: What it computed on; a CUDA device is named.
-        threads: Threads it computed with, by default torch's.
+        started: Start of the run, with a time zone.
+        device: Device of the run; a CUDA device is recorded by its name.
+        threads: Number of threads of the run, by default torch's.
 
     Returns:
         ``versions`` of Python and packages, ``machine`` as ``describe_machine`` gives it, ``started``, ``finished`` and
@@ -43,11 +43,11 @@ def describe_run(started: datetime, *, device: str = "cpu", threads: int | None 
 
 
 def describe_machine(*, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
-    """Describe this machine as far as it decides speed and last bits.
+    """Describe the properties of this machine that decide speed and last bits.
 
     Args:
-        device: What is computed on; a CUDA device is named.
-        threads: Threads that compute, by default torch's.
+        device: Device of the computation; a CUDA device is recorded by its name.
+        threads: Number of threads of the computation, by default torch's.
 
     Returns:
         ``platform``, ``cpu`` (its model), ``cpus`` (cores), ``capability`` (vector instructions of PyTorch's kernels),

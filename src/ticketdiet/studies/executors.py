@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import queue
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.connection import wait as wait_for
 from typing import Any, Protocol
@@ -14,9 +15,9 @@ import torch
 
 from ticketdiet.core.errors import DeviceError
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.bench import Bench
+from ticketdiet.studies.context import Context
 from ticketdiet.studies.machine import tune_allocator
-from ticketdiet.studies.stages import Stage
+from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.work import perform
 
 Warnings = tuple[str, ...]
@@ -50,20 +51,20 @@ class InProcess:
 
     capacity = 1
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def submit(self, stage: Stage) -> Future[Warnings]:
         """Work the stage now."""
         future: Future[Warnings] = Future()
         try:
-            future.set_result(perform(self._bench, stage))
+            future.set_result(perform(self._context, stage))
         except Exception as error:
             future.set_exception(error)
         return future
 
     def progress(self) -> list[Progress]:
-        """Nothing: the bench reports by itself."""
+        """Nothing: the context reports by itself."""
         return []
 
     def close(self, *, now: bool = False) -> None:
@@ -71,21 +72,26 @@ class InProcess:
 
 
 class Processes:
-    """Works stages in processes of their own, with the threads shared out between them.
+    """Works stages in processes of their own; each takes the next of the devices, over and over.
 
     A worker ends with its parent, however that ends. ``torch`` is started afresh in each (spawn), so that a result does
     not depend on what else this process did.
     """
 
-    def __init__(self, store_url: str, device: str, workers: int, threads: int, save_every_seconds: float) -> None:
+    def __init__(
+        self, store_url: str, devices: Sequence[str], workers: int, threads: int, save_every_seconds: float
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.capacity = workers
         self._reports: Any = context.Queue()
+        free: Any = context.Queue()
+        for number in range(workers):
+            free.put(devices[number % len(devices)])
         self._pool = ProcessPoolExecutor(
             workers,
             mp_context=context,
             initializer=_begin_worker,
-            initargs=(store_url, device, threads, save_every_seconds, self._reports),
+            initargs=(store_url, free, threads, save_every_seconds, self._reports),
         )
 
     def submit(self, stage: Stage) -> Future[Warnings]:
@@ -111,20 +117,20 @@ class Processes:
         self._reports.cancel_join_thread()
 
 
-_bench: Bench | None = None
+_context: Context | None = None
 
 
-def _begin_worker(store_url: str, device: str, threads: int, save_every_seconds: float, reports: Any) -> None:
-    global _bench
+def _begin_worker(store_url: str, devices: Any, threads: int, save_every_seconds: float, reports: Any) -> None:
+    global _context
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     tune_allocator()
-    _bench = Bench(
+    _context = Context(
         ResultStore.open(store_url),
-        device,
+        devices.get(),
         save_every_seconds=save_every_seconds,
         report=lambda stage, step: reports.put((stage.address, step)),
     )
@@ -138,12 +144,15 @@ def _end_with_parent() -> None:
 
 
 def _perform(stage: Stage) -> Warnings:
-    assert _bench is not None
-    return perform(_bench, stage)
+    assert _context is not None
+    return perform(_context, stage)
 
 
 def choose_device(asked: str) -> str:
     """Turn ``auto``, ``cpu`` or ``cuda`` (or ``cuda:1``) into a device that is here.
+
+    Returns:
+        ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         DeviceError: When CUDA is asked for and absent, or the name is not known.
@@ -151,7 +160,9 @@ def choose_device(asked: str) -> str:
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if asked != "cpu" and not asked.startswith("cuda"):
-        raise DeviceError(f"unknown device {asked!r}.", expected="auto, cpu, cuda or cuda:N", way_out="--device auto")
+        raise DeviceError(
+            f"Got the unknown device {asked!r}.", expected="auto, cpu, cuda or cuda:N", way_out="--device auto"
+        )
     if asked.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(
             "CUDA was asked for, but PyTorch sees no CUDA device here.",

@@ -1,16 +1,17 @@
-"""From a recipe's name or a YAML file to a checked study, with ``--set`` applied."""
+"""From the name of a built-in study or a YAML file to a checked study, with ``--set`` applied."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from ticketdiet.core.errors import StudyError, UnknownName, shown
+from ticketdiet.core.errors import StudyError, UnknownName, check_known, shown
 from ticketdiet.core.reading import read_text
 from ticketdiet.studies.spec import OverrideError, StudySpec
 from ticketdiet.studies.yaml_text import MOST_CHARACTERS, MOST_LEVELS, parse_yaml, string_problem
@@ -28,39 +29,53 @@ _EXAMPLES = {
 }
 
 
-def recipe_names() -> list[str]:
+def builtin_names() -> list[str]:
     """Names of the built-in studies."""
-    folder = resources.files("ticketdiet.studies") / "recipes"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(entry.name.removesuffix(".yaml") for entry in _builtin().iterdir() if entry.name.endswith(".yaml"))
 
 
-def recipe_text(name: str) -> str:
-    """The YAML of a built-in study, to copy and edit.
+def builtin_text(name: str) -> str:
+    """Return the YAML of a built-in study, to copy and edit.
 
     Raises:
         UnknownName: When there is none of that name.
     """
-    if name not in recipe_names():
-        raise UnknownName.of("recipe", name, recipe_names())
-    return (resources.files("ticketdiet.studies") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    check_known("study", name, builtin_names())
+    return (_builtin() / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def load_study(study: str, settings: Sequence[str] = ()) -> StudySpec:
+def is_study(study: str) -> bool:
+    """Whether ``study`` names a file, or looks as if it did, or a built-in study."""
+    return _looks_like_file(study) or study in builtin_names()
+
+
+def load_spec(study: str, settings: Sequence[str] = ()) -> StudySpec:
     """Read, override and check a study.
 
     Args:
-        study: Name of a recipe, or path of a YAML file.
+        study: Name of a built-in study, or path of a YAML file.
         settings: Overrides like ``training.steps=400``; values are YAML.
+
+    Returns:
+        The study, checked against the schema.
 
     Raises:
         StudyError: When the file, an override or a value is not legal; every problem is listed with its path.
-        UnknownName: When ``study`` is neither a file nor a recipe.
+        UnknownName: When ``study`` is neither a file nor a built-in study.
     """
     return parse_study(_text_of(study), settings, source=study)
 
 
+def _builtin() -> Traversable:
+    return resources.files("ticketdiet.studies") / "builtin"
+
+
+def _looks_like_file(study: str) -> bool:
+    return Path(study).suffix in (".yaml", ".yml") or "/" in study or os.path.isfile(study)
+
+
 def parse_study(text: str, settings: Sequence[str] = (), *, source: str = "study") -> StudySpec:
-    """Check a study given as YAML text; see ``load_study``."""
+    """Check a study given as YAML text; see ``load_spec``."""
     content = _content(text, source)
     for setting in settings:
         _apply(content, setting)
@@ -71,16 +86,15 @@ def parse_study(text: str, settings: Sequence[str] = (), *, source: str = "study
 
 
 def _text_of(study: str) -> str:
-    looks_like_file = Path(study).suffix in (".yaml", ".yml") or "/" in study or os.path.isfile(study)
-    if not looks_like_file:
-        return recipe_text(study)
+    if not _looks_like_file(study):
+        return builtin_text(study)
     try:
         return read_text(study, most_bytes=4 * MOST_CHARACTERS)
     except (OSError, ValueError) as error:
         raise StudyError(
-            f"cannot read the study file {shown(study)}: {getattr(error, 'strerror', None) or error}.",
-            expected="a YAML file in UTF-8, or the name of a recipe",
-            way_out=f"check the path; recipes: {', '.join(recipe_names())}",
+            f"The study file {shown(study)} cannot be read: {getattr(error, 'strerror', None) or error}.",
+            expected="a YAML file in UTF-8, or the name of a built-in study",
+            way_out=f"check the path, or take one of the built-in studies: {', '.join(builtin_names())}",
         ) from None
 
 
@@ -88,9 +102,9 @@ def _content(text: str, source: str) -> dict[str, Any]:
     content = parse_yaml(text, source)
     if not isinstance(content, dict):
         raise StudyError(
-            f"{source} is empty." if content is None else f"{source} holds a {type(content).__name__}.",
+            f"{source} is empty." if content is None else f"{source} contains a {type(content).__name__}.",
             expected="a mapping with the keys study, dataset, arms, ...",
-            way_out="start from `ticketdiet recipes show quickstart`; docs/study.md has every key",
+            way_out="start from `ticketdiet studies show quickstart`; docs/study.md has every key",
         )
     return content
 
@@ -100,10 +114,12 @@ def _apply(content: dict[str, Any], setting: str) -> None:
     path, equals, value = setting.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise StudyError(f"{option}.", expected="KEY=VALUE, for example training.steps=400", way_out=_WHOLE_PATH)
+        raise StudyError(f"Got {option}.", expected="KEY=VALUE, for example training.steps=400", way_out=_WHOLE_PATH)
     if len(keys) > MOST_LEVELS or string_problem(path):
         problem = string_problem(path) or f"{len(keys):,} keys"
-        raise StudyError(f"{option}: {problem}.", expected="a path of keys as in the study file", way_out=_WHOLE_PATH)
+        raise StudyError(
+            f"Got {option}: {problem}.", expected="a path of keys as in the study file", way_out=_WHOLE_PATH
+        )
     inner: Any = content
     for depth, key in enumerate(keys[:-1]):
         if depth == 1 and keys[0] in _NAMED and key not in inner:
@@ -113,9 +129,9 @@ def _apply(content: dict[str, Any], setting: str) -> None:
         inner = inner[key]
         if not isinstance(inner, dict):
             raise StudyError(
-                f"{option}: {key!r} holds a value, not keys.",
+                f"Got {option}, but {key!r} has a value and no keys.",
                 expected="a path of keys as in the study file",
-                way_out="see `ticketdiet recipes show quickstart` for the keys",
+                way_out="see `ticketdiet studies show quickstart` for the keys",
             )
     inner[keys[-1]] = parse_yaml(value, option)
 
@@ -127,13 +143,13 @@ def _study_error(source: str, error: ValidationError) -> StudyError:
     return StudyError(
         f"{source} has {len(details):,} problem(s):\n" + "\n".join(problems),
         expected="keys and values as the schema has them",
-        way_out="correct the keys named above; `ticketdiet recipes show quickstart` is a legal study, and "
+        way_out="correct the keys named above; `ticketdiet studies show quickstart` is a legal study, and "
         "docs/study.md has every key",
     )
 
 
 def _details(error: ValidationError) -> Iterator[Mapping[str, Any]]:
-    """Every single problem; those of an override at the path where it stands."""
+    """Every single problem; those of an override at its path."""
     for detail in error.errors():
         inner = detail.get("ctx", {}).get("error")
         if isinstance(inner, OverrideError):
@@ -170,7 +186,7 @@ def _plain_words(detail: Mapping[str, Any]) -> str:
 
 
 def _known_keys(location: Sequence[str | int]) -> list[str]:
-    """Keys that are legal where an unknown one stood, found by walking the schema down the location."""
+    """Keys that are legal in the place of an unknown one, found by walking the schema down the location."""
     model: type[BaseModel] = StudySpec
     for part in location[:-1]:
         field = model.model_fields.get(str(part))
@@ -192,10 +208,11 @@ def only_arms(study: StudySpec, names: Sequence[str]) -> StudySpec:
         StudyError: When none are left, or an arm's subset is like that of one left out.
     """
     for name in names:
-        if name not in study.arms:
-            raise UnknownName.of("arm", name, study.arms)
+        check_known("arm", name, study.arms)
     if not names:
-        raise StudyError("no arms are left.", expected="names of arms", way_out=f"among: {', '.join(study.arms)}")
+        raise StudyError(
+            "Got no arms.", expected="at least one arm of the study", way_out=f"name some of: {', '.join(study.arms)}"
+        )
     for name in names:
         like = study.arms[name].pretrain.subset.like
         if like is not None and like not in names:

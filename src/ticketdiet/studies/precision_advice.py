@@ -13,11 +13,13 @@ import torch
 from torch import nn
 
 from ticketdiet.core.cpu import has_bfloat16
-from ticketdiet.models.build import build_model
 from ticketdiet.studies.machine import tune_allocator
-from ticketdiet.studies.planner import Plan
+from ticketdiet.studies.network import Cost, Network
+from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.run import default_workers, threads_per_worker
-from ticketdiet.studies.stages import Cost, Stage
+from ticketdiet.studies.stage import TrainingStage
+from ticketdiet.studies.stages.pretrain import Pretrain
+from ticketdiet.studies.stages.score_model import ScoreModel
 from ticketdiet.training.precision import MOST_TIMES_AS_LONG, PROBE, Measure, StepTimes, step_timer, time_precisions
 from ticketdiet.training.recipe import Precision, Recipe
 
@@ -41,14 +43,14 @@ def precision_advice(plan: Plan, left: Collection[str], *, device: str, workers:
         One line for people, empty when there is nothing to say.
     """
     stages = [plan.stages[address] for address in left]
-    trainings = [stage for stage in stages if stage.cost.steps and "recipe" in stage.spec]
+    trainings = [stage for stage in stages if isinstance(stage, TrainingStage) and stage.cost.steps]
     if device != "cpu" or not trainings:
         return ""
     largest = _most_work(trainings)
-    recipe, computes = Recipe.model_validate(largest.spec["recipe"]), has_bfloat16()
+    recipe, computes = largest.recipe, has_bfloat16()
     if recipe.precision == "float32" and computes is False:
         return ""
-    processes = workers or default_workers(plan, device)
+    processes = workers or default_workers(plan, [device])
     work = _examples_like(largest, trainings) / processes
     try:
         with _quietly(threads_per_worker(processes)):
@@ -78,6 +80,9 @@ def in_words(found: StepTimes | None, asked: Precision, computes_bfloat16: bool 
         asked: The study's precision.
         computes_bfloat16: Whether the CPU computes in bfloat16, None when unknown.
         key: Key of the study that holds the precision.
+
+    Returns:
+        One or two sentences; empty when the other precision would not be much faster.
     """
     if asked == "float32":
         gain = 0.0 if found is None else found.float32 / found.bfloat16
@@ -98,16 +103,16 @@ def in_words(found: StepTimes | None, asked: Precision, computes_bfloat16: bool 
     )
 
 
-def _most_work(trainings: list[Stage]) -> Stage:
+def _most_work(trainings: list[TrainingStage]) -> TrainingStage:
     """One of the trainings of the network, batch and precision that take the most work together."""
-    work: dict[str, int] = {}
-    kinds = [str((s.spec["model"], s.spec["recipe"]["batch_size"], s.spec["recipe"]["precision"])) for s in trainings]
+    work: dict[tuple[Network, int, Precision], int] = {}
+    kinds = [(stage.network, stage.recipe.batch_size, stage.recipe.precision) for stage in trainings]
     for kind, stage in zip(kinds, trainings, strict=True):
         work[kind] = work.get(kind, 0) + stage.cost.flops
     return trainings[kinds.index(max(work, key=work.__getitem__))]
 
 
-def _examples_like(stage: Stage, trainings: list[Stage]) -> float:
+def _examples_like(stage: TrainingStage, trainings: list[TrainingStage]) -> float:
     """Examples of ``stage`` that take as long as all ``trainings`` together, by their floating-point operations."""
     whole = sum((training.cost for training in trainings), Cost())
     if not stage.cost.flops:
@@ -115,24 +120,21 @@ def _examples_like(stage: Stage, trainings: list[Stage]) -> float:
     return whole.flops / stage.cost.flops * stage.cost.examples
 
 
-def _step_timer(stage: Stage, recipe: Recipe) -> Measure:
-    model = {key: value for key, value in stage.spec["model"].items() if key != "source"}
-
+def _step_timer(stage: TrainingStage, recipe: Recipe) -> Measure:
     def make_model() -> nn.Module:
-        return build_model(**model, seed=0)
+        return stage.network.build(0)
 
-    shape = (model["in_channels"], model["image_size"], model["image_size"])
-    return step_timer(make_model, recipe, shape, model["num_classes"])
+    return step_timer(make_model, recipe, stage.network.shape, stage.network.num_classes)
 
 
-def _key(plan: Plan, stage: Stage) -> str:
+def _key(plan: Plan, stage: TrainingStage) -> str:
     """Key of the study that holds the precision of ``stage``."""
     study, name = plan.study, stage.uses[0].arm
-    if stage.kind == "score_model":
+    if isinstance(stage, ScoreModel):
         overrides = {f"scores.{name}.training": study.scores[name].training}
     else:
         arm = study.arms[name]
-        own = {f"arms.{name}.pretrain.training": arm.pretrain.training} if stage.kind == "pretrain" else {}
+        own = {f"arms.{name}.pretrain.training": arm.pretrain.training} if isinstance(stage, Pretrain) else {}
         overrides = own | {f"arms.{name}.training": arm.training}
     return f"{next((path for path, changes in overrides.items() if 'precision' in changes), 'training')}.precision"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
@@ -17,11 +17,13 @@ import torch
 from ticketdiet.core.errors import DamagedResult, StagesFailed, StoreError, TicketDietError, UserError
 from ticketdiet.store.drivers import Driver
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.bench import Bench
+from ticketdiet.studies.context import Context
 from ticketdiet.studies.executors import Executor, InProcess, Processes
 from ticketdiet.studies.machine import cpu_count, tune_allocator
-from ticketdiet.studies.planner import Plan
-from ticketdiet.studies.stages import Stage
+from ticketdiet.studies.plan import Plan
+from ticketdiet.studies.record import record_plan
+from ticketdiet.studies.spec import StudySpec
+from ticketdiet.studies.stage import Stage
 
 MOST_WORKERS = 8
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -35,7 +37,7 @@ class RunObserver:
         """The stages at the addresses ``left`` are to be made."""
 
     def set_aside(self, stage: Stage, reason: str) -> None:
-        """The stored result of ``stage`` was damaged; it is made anew."""
+        """The stored result of ``stage`` was damaged; it is made again."""
 
     def started(self, stage: Stage) -> None:
         """``stage`` is being worked."""
@@ -79,8 +81,11 @@ def run_plan(
     plan: Plan,
     store: ResultStore,
     *,
+    of: StudySpec | None = None,
+    executor: Executor | None = None,
     workers: int | None = None,
-    device: str = "cpu",
+    devices: Sequence[str] = ("cpu",),
+    threads: int | None = None,
     observer: RunObserver | None = None,
     save_every_seconds: float = 30.0,
 ) -> Outcome:
@@ -88,10 +93,14 @@ def run_plan(
 
     Args:
         plan: What to make.
-        store: Where results are looked for and kept.
-        workers: Processes; default one a core on the CPU (8 at most, no more than there are chains), one on a GPU, and
+        store: Where results are looked for and kept; the plan is recorded there too.
+        of: The study that asks for this plan, when that is another than the plan's own.
+        executor: Where stages are worked; it is closed at the end. Default: in this process or in a pool of processes,
+            as the next three say.
+        workers: Processes; default one per core on the CPU (8 at most, no more than there are chains), one per GPU, and
             one on a store in the memory of this process.
-        device: torch device.
+        devices: torch devices, given to the workers in turn.
+        threads: Threads of each worker; default its fraction of the cores.
         observer: Is told how it goes.
         save_every_seconds: How often the state of a long training is kept.
 
@@ -104,31 +113,35 @@ def run_plan(
         StoreError: When the store itself fails, as with a full disk.
     """
     observer = observer or RunObserver()
-    workers = _checked_workers(workers, store, default_workers(plan, device))
+    if executor is None:
+        workers = _checked_workers(workers, store, default_workers(plan, devices))
     with store.drive(plan.stages) as driver:
         left = stages_left(plan, store)
+        record_plan(store, plan, of)
         observer.planned(plan, left)
         if not left:
             return Outcome(0, len(plan.stages))
-        executor = _executor(store, workers, device, save_every_seconds, observer)
-        scheduler = _Scheduler(plan, store, driver, executor, observer, dict.fromkeys(left))
+        chosen = executor or _executor(store, workers or 1, devices, threads, save_every_seconds, observer)
+        scheduler = _Scheduler(plan, store, driver, chosen, observer, dict.fromkeys(left))
         try:
             scheduler.run()
         except BaseException:
-            executor.close(now=True)
+            chosen.close(now=True)
             raise
-        executor.close()
+        chosen.close()
     return Outcome(len(scheduler.done), len(plan.stages) - len(scheduler.done))
 
 
-def default_workers(plan: Plan, device: str) -> int:
-    """Processes that a plan is worth: no more than cores, chains of levels, or eight; one on a GPU."""
+def default_workers(plan: Plan, devices: Sequence[str]) -> int:
+    """Processes that a plan is worth: no more than cores, chains of levels, or eight; one per GPU."""
+    if any(device.startswith("cuda") for device in devices):
+        return len(devices)
     chains = len(plan.study.arms) * plan.study.replicates * (1 + plan.study.children)
-    return 1 if device.startswith("cuda") else max(1, min(cpu_count(), chains, MOST_WORKERS))
+    return max(1, min(cpu_count(), chains, MOST_WORKERS))
 
 
 def threads_per_worker(workers: int) -> int:
-    """Threads of each of ``workers`` processes: the cores shared out."""
+    """Threads of each of ``workers`` processes: the cores, divided among them."""
     return max(1, cpu_count() // workers)
 
 
@@ -137,21 +150,28 @@ def _checked_workers(workers: int | None, store: ResultStore, default: int) -> i
         return workers or default
     if workers is not None and workers > 1:
         raise UserError(
-            f"{workers} workers on the store {store.url}, which lies in the memory of this process.",
+            f"Got {workers} workers on the store {store.url}, which is in the memory of this process.",
             expected="one worker, or a store that several processes can share",
             way_out="--workers 1, or a folder or a bucket for --store",
         )
     return 1
 
 
-def _executor(store: ResultStore, workers: int, device: str, save_every: float, observer: RunObserver) -> Executor:
-    threads = threads_per_worker(workers)
+def _executor(
+    store: ResultStore,
+    workers: int,
+    devices: Sequence[str],
+    threads: int | None,
+    save_every: float,
+    observer: RunObserver,
+) -> Executor:
+    threads = threads or threads_per_worker(workers)
     if workers > 1:
-        return Processes(store.url, device, workers, threads, save_every)
+        return Processes(store.url, devices, workers, threads, save_every)
     torch.set_num_threads(threads)
     tune_allocator()
     report: Callable[[Stage, int], None] = observer.progressed
-    return InProcess(Bench(store, device, save_every_seconds=save_every, report=report))
+    return InProcess(Context(store, devices[0], save_every_seconds=save_every, report=report))
 
 
 @dataclass
@@ -253,7 +273,9 @@ class _Scheduler:
     def _queue_again(self, stage: Stage) -> bool:
         """Queue a stage whose inputs could not be read, behind those that are damaged; False after several tries."""
         self.tries[stage.address] += 1
-        bad = [address for address in stage.inputs.values() if self.store.inspect(address).state != "done"]
+        # A child reads what its parent was made from, too.
+        consumed = [address for address in self.plan.reached_from([stage.address]) if address != stage.address]
+        bad = [address for address in consumed if self.store.inspect(address).state != "done"]
         self.suspects.update(bad)
         self.waiting |= dict.fromkeys([*bad, stage.address])
         return self.tries[stage.address] < MOST_TRIES

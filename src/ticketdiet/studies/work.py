@@ -1,43 +1,40 @@
-"""Works a stage of any kind: read inputs by address, call the science, keep the result."""
+"""Works a stage of any kind: prepare, train, finish, keep the result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from ticketdiet.store.provenance import describe_run
-from ticketdiet.studies.bench import Bench, Made
-from ticketdiet.studies.stages import VERSIONS, Stage
-from ticketdiet.studies.work_barriers import barrier
-from ticketdiet.studies.work_scores import score, score_model, subset
-from ticketdiet.studies.work_training import child, control, level, pretrain
-
-WORKERS: Mapping[str, Callable[[Bench, Stage], Made]] = {
-    "score_model": score_model,
-    "score": score,
-    "subset": subset,
-    "pretrain": pretrain,
-    "level": level,
-    "control": control,
-    "child": child,
-    "barrier": barrier,
-}
+from ticketdiet.studies.context import Context
+from ticketdiet.studies.stage import ComputedStage, Result, Stage, TrainingStage
 
 
-def perform(bench: Bench, stage: Stage) -> tuple[str, ...]:
-    """Work ``stage`` and keep its result; returns warnings for the user. A kept result is not made again."""
-    if bench.store.has(stage.address):
+def perform(context: Context, stage: Stage) -> tuple[str, ...]:
+    """Work ``stage`` and keep its result; a kept result is not made again.
+
+    Returns:
+        Warnings for the user.
+    """
+    if context.store.has(stage.address):
         return ()
     started = datetime.now(UTC)
-    made = WORKERS[stage.kind](bench, stage)
-    bench.store.write(
+    result = _worked(context, stage)
+    context.store.write(
         stage.address,
         kind=stage.kind,
-        version=VERSIONS[stage.kind],
-        spec=stage.spec,
+        version=stage.version,
+        spec=stage.identity,
         inputs=stage.inputs,
-        tensors=made.tensors,
-        documents={"rows": [dict(row) for row in made.rows], "facts": dict(made.facts)},
-        provenance=describe_run(started, device=str(bench.device)),
+        tensors=result.tensors,
+        documents={"rows": [dict(row) for row in result.rows], "facts": dict(result.facts)},
+        provenance=describe_run(started, device=str(context.device)),
     )
-    return made.warnings
+    return result.warnings
+
+
+def _worked(context: Context, stage: Stage) -> Result:
+    if isinstance(stage, ComputedStage):
+        return stage.compute(context)
+    assert isinstance(stage, TrainingStage)
+    training = stage.prepare(context)
+    return stage.finish(context, training, context.train(stage, training))

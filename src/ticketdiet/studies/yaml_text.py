@@ -43,13 +43,14 @@ def parse_yaml(text: str, source: str) -> Any:
     if len(text) > MOST_CHARACTERS:
         raise StudyError(
             f"{source} has {len(text):,} characters.",
-            expected=f"at most {MOST_CHARACTERS:,}",
+            expected=f"at most {MOST_CHARACTERS:,} characters",
             way_out="shorten it; long lists of examples can be a score file",
         )
     try:
         return _parse(text)
     except _Refused as error:
-        raise _as_study_error(error, text, source) from None
+        refusal = _as_study_error(error, text, source)
+        raise refusal from None
 
 
 class _Refused(Exception):
@@ -109,7 +110,7 @@ class _Loader(yaml.SafeLoader):
         """Compose the next node; called by PyYAML for every node of the text, children before their parents end."""
         mark: yaml.Mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self._open >= MOST_LEVELS:
-            raise _Refused(f"more than {MOST_LEVELS} levels of nesting", mark)
+            raise _Refused(f"there are more than {MOST_LEVELS} levels of nesting", mark)
         is_alias = self.check_event(yaml.AliasEvent)
         self._open += 1
         node = super().compose_node(parent, index)
@@ -118,7 +119,7 @@ class _Loader(yaml.SafeLoader):
         if not is_alias:
             self._extents[node] = self._extent(node, mark)
         elif node not in self._extents:
-            raise _Refused("an alias inside of what it stands for", mark)
+            raise _Refused("this alias is inside the value that it refers to", mark)
         return node
 
     def _extent(self, node: yaml.Node, mark: yaml.Mark) -> tuple[int, int]:
@@ -126,13 +127,13 @@ class _Loader(yaml.SafeLoader):
         levels = 1 + max((levels for levels, _ in inner), default=0)
         values = 1 + sum(values for _, values in inner)
         if levels > MOST_LEVELS:
-            raise _Refused(f"more than {MOST_LEVELS} levels of nesting, aliases written out", mark)
+            raise _Refused(f"there are more than {MOST_LEVELS} levels of nesting, aliases written out", mark)
         if values > MOST_VALUES:
-            raise _Refused(f"more than {MOST_VALUES:,} values, aliases written out", mark)
+            raise _Refused(f"there are more than {MOST_VALUES:,} values, aliases written out", mark)
         return levels, values
 
     def value_of(self, node: yaml.Node) -> Any:
-        """Make the value of a node; what aliases stand for is made anew each time."""
+        """Make the value of a node; the value of an alias is made again each time."""
         if isinstance(node, yaml.MappingNode) and node.tag == _MAP:
             return self._mapping(node)
         if isinstance(node, yaml.SequenceNode) and node.tag == _SEQ:
@@ -145,12 +146,12 @@ class _Loader(yaml.SafeLoader):
         made: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise _Refused("a key that is a list or a mapping", key_node.start_mark)
+                raise _Refused("this key is a list or a mapping", key_node.start_mark)
             if key_node.value == _MERGE and key_node.style is None:
                 raise _Refused("merge keys (<<) are not supported; write the keys out", key_node.start_mark)
             key = self.value_of(key_node)
             if key is None:
-                raise _Refused("an empty key", key_node.start_mark)
+                raise _Refused("this key is empty", key_node.start_mark)
             if key in made:
                 raise _Refused(f"the key {key!r} is given twice", key_node.start_mark)
             made[key] = self.value_of(value_node)
@@ -164,11 +165,13 @@ class _Loader(yaml.SafeLoader):
                 raise _Refused(problem, node.start_mark)
             return str(node.value)
         if len(node.value) > MOST_DIGITS:
-            raise _Refused(f"a number of {len(node.value):,} characters; at most {MOST_DIGITS}", node.start_mark)
+            raise _Refused(
+                f"this number has {len(node.value):,} characters, and may have at most {MOST_DIGITS}", node.start_mark
+            )
         try:
             value: int | float | bool = self.yaml_constructors[node.tag](self, node)
         except (ValueError, LookupError, OverflowError):
-            raise _Refused(f"{node.value!r} is no {_NUMBERS[node.tag]}", node.start_mark) from None
+            raise _Refused(f"{node.value!r} is not a {_NUMBERS[node.tag]}", node.start_mark) from None
         return value
 
 

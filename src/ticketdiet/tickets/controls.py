@@ -86,7 +86,7 @@ def sign_only(weights: Weights, initial: Mapping[str, Tensor | float], mask: Mas
     for name in mask:
         if name not in initial:
             raise UserError(
-                f"no initial standard deviation of {name!r}.",
+                f"The initial standard deviation of {name!r} is missing.",
                 expected="initial weights, or their standard deviation, of every masked tensor",
                 way_out="give the state_dict at step 0",
             )
@@ -131,7 +131,7 @@ class InitialWeights(Configurable):
 
 @INITIAL_WEIGHTS.register("rewound")
 class Rewound(InitialWeights):
-    """Those of the rewinding point, as in the mask search."""
+    """The weights of the rewinding point, as in the mask search."""
 
     def weights(self, ticket: Ticket) -> Mapping[str, Tensor]:
         """Return the weights at the point."""
@@ -149,7 +149,7 @@ class Reinitialised(InitialWeights):
 
 @INITIAL_WEIGHTS.register("sign_only")
 class SignOnly(InitialWeights):
-    """Only the signs of the rewinding point, at one magnitude per layer; see ``sign_only``."""
+    """The signs of the weights at the rewinding point, with one magnitude per layer; see ``sign_only``."""
 
     def weights(self, ticket: Ticket) -> Mapping[str, Tensor]:
         """Return signs times the standard deviation of each tensor at initialisation."""

@@ -124,7 +124,7 @@ class MaskSubject:
         """
         if self.images is None:
             raise UserError(
-                "there are no images, and the mask criterion needs them.",
+                "The mask criterion needs images, and there are none.",
                 expected="labelled training images",
                 way_out="give images=",
             )
@@ -271,6 +271,8 @@ def _chances(shapes: Shapes, seed: int) -> dict[str, Tensor]:
 def _weight(weights: Weights, name: str) -> Tensor:
     if name not in weights:
         raise UserError(
-            f"no weight {name!r} to prune.", expected=f"names among: {', '.join(weights)}", way_out="correct the names"
+            f"There is no weight {name!r} to prune.",
+            expected=f"names among: {', '.join(weights)}",
+            way_out="correct the names",
         )
     return weights[name].detach()

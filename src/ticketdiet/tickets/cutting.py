@@ -1,7 +1,7 @@
-"""From one score a weight to a mask of exactly the wanted size: the cut that every criterion shares.
+"""From one score per weight to a mask of exactly the wanted size: the cut that every criterion shares.
 
-Counts are exact and ties are broken by name and position, so that a mask is a pure function of the scores: what stands
-first in the order of sorted names goes first, as in :func:`ticketdiet.tickets.pruning.prune`.
+Counts are exact and ties are broken by name and position, so that a mask is a pure function of the scores: what comes
+first in the order of sorted names is removed first, as in :func:`ticketdiet.tickets.pruning.prune`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.errors import UserError, check_known
 
 Scope = Literal["global", "layer"]
 
@@ -25,9 +25,9 @@ def mask_from_scores(scores: Mapping[str, Tensor], density: float, *, scope: Sco
 
     Args:
         scores: Prunable name -> finite tensor of the shape of its weight; high means keep.
-        density: Share of all weights to keep, in (0, 1].
-        scope: ``"global"``: one cut over all layers. ``"layer"``: every layer keeps the same share, within one weight
-            of it, and the total is exact all the same.
+        density: Fraction of all weights to keep, in (0, 1].
+        scope: ``"global"``: one cut over all layers. ``"layer"``: every layer keeps the same fraction, within one
+            weight of it, and the total is exact all the same.
 
     Returns:
         Name -> uint8 tensor of 0 and 1 on the CPU, in the order of ``scores``.
@@ -36,8 +36,7 @@ def mask_from_scores(scores: Mapping[str, Tensor], density: float, *, scope: Sco
         UserError: For a density outside (0, 1] or so small that nothing is kept, or scores that are not finite.
         UnknownName: For another scope.
     """
-    if scope not in get_args(Scope):
-        raise UnknownName.of("scope", scope, get_args(Scope))
+    check_known("scope", scope, get_args(Scope))
     sizes = {name: values.numel() for name, values in scores.items()}
     keep = kept_count(density, sum(sizes.values()))
     if scope == "layer":
@@ -62,9 +61,9 @@ def kept_count(density: float, total: int) -> int:
     keep = round(density * total) if 0 < density <= 1 else 0
     if keep == 0:
         raise UserError(
-            f"density {density} of {total} weights.",
-            expected="a share in (0, 1] that keeps at least one weight",
-            way_out="density is the share kept, not the share removed; 0.1 keeps a tenth",
+            f"Got density={density} for {total} weights.",
+            expected="a fraction in (0, 1] that keeps at least one weight",
+            way_out="give the fraction to keep, not the fraction to remove; 0.1 keeps a tenth",
         )
     return keep
 
@@ -95,8 +94,8 @@ def _flat(name: str, scores: Tensor) -> np.ndarray:
     values: np.ndarray = scores.detach().to("cpu", torch.float64).flatten().numpy()
     if not np.isfinite(values).all():
         raise UserError(
-            f"scores of weights {name!r} are not all finite.",
-            expected="finite scores: NaN has no rank",
+            f"The scores of the weights {name!r} are not all finite.",
+            expected="finite scores, because NaN has no rank",
             way_out="judge weights of a training that did not diverge",
         )
     return values
@@ -125,11 +124,11 @@ def erk_counts(shapes: Mapping[str, Sequence[int]], density: float) -> dict[str,
     Evci et al. 2020 (arXiv 1911.11134), section 3: the density of a layer is proportional to the sum of its dimensions
     over their product, ``(n_in + n_out + width + height) / (n_in * n_out * width * height)``, and without the kernel
     for a linear layer, so that its *number* of weights is proportional to the sum. Layers that would hold more than
-    all their weights are dense, and the factor is found again for the others. Small layers keep larger shares.
+    all their weights are dense, and the factor is found again for the others. Small layers keep larger fractions.
 
     Args:
         shapes: Prunable name -> shape.
-        density: Share of all weights to keep, in (0, 1].
+        density: Fraction of all weights to keep, in (0, 1].
 
     Returns:
         Name -> count; they sum to ``round(density * weights)``.

@@ -12,7 +12,7 @@ from ticketdiet.core.values import Mask, Weights
 
 
 def prunable_names(model: nn.Module, ignore: Iterable[str] = ()) -> tuple[str, ...]:
-    """Names of the prunable tensors: ``.weight`` of every Conv2d and Linear, first and last layer included.
+    """Return the names of the prunable tensors: ``.weight`` of every Conv2d and Linear, first and last layer included.
 
     Never BatchNorm or biases. A tensor shared by two layers counts once, under its first name.
 
@@ -31,16 +31,16 @@ def prunable_names(model: nn.Module, ignore: Iterable[str] = ()) -> tuple[str, .
     ignored = set(ignore)
     for name in sorted(ignored - set(names)):
         raise UserError(
-            f"cannot ignore {name!r}: no prunable tensor has that name.",
+            f"The weights {name!r} cannot be ignored, because no prunable tensor has that name.",
             expected=f"names among: {', '.join(names)}",
             way_out="correct pruning.ignore",
         )
     kept = tuple(name for name in names if name not in ignored)
     if not kept:
         raise UserError(
-            "the network has nothing to prune.",
+            "The network has nothing to prune.",
             expected="at least one Conv2d or Linear layer that is not ignored",
-            way_out="another model, or a shorter pruning.ignore",
+            way_out="use another model, or a shorter pruning.ignore",
         )
     return kept
 
@@ -57,7 +57,7 @@ def count_kept(mask: Mask) -> int:
 
 
 def density(mask: Mask) -> float:
-    """Share of prunable weights kept, in [0, 1]."""
+    """Fraction of prunable weights kept, in [0, 1]."""
     return count_kept(mask) / max(1, sum(kept.numel() for kept in mask.values()))
 
 
@@ -68,7 +68,7 @@ def layer_densities(mask: Mask) -> dict[str, float]:
 
 def empty_layers(mask: Mask) -> tuple[str, ...]:
     """Names of the layers with no weight kept: through them the network computes nothing but biases."""
-    return tuple(name for name, share in layer_densities(mask).items() if share == 0)
+    return tuple(name for name, kept in layer_densities(mask).items() if kept == 0)
 
 
 def apply_mask(weights: Weights, mask: Mask) -> dict[str, Tensor]:
@@ -88,17 +88,19 @@ def check_mask(weights: Mapping[str, Tensor], mask: Mask) -> None:
     for name, kept in mask.items():
         if name not in weights:
             raise UserError(
-                f"mask {name!r} matches no weight.",
+                f"The mask {name!r} matches no weight.",
                 expected=f"names among: {', '.join(weights)}",
                 way_out="make the mask from these weights, for example with dense_mask(model)",
             )
         if weights[name].shape != kept.shape:
             raise UserError(
-                f"mask {name!r} has shape {tuple(kept.shape)}, its weight {tuple(weights[name].shape)}.",
+                f"The mask {name!r} has shape {tuple(kept.shape)}, but its weight has {tuple(weights[name].shape)}.",
                 expected="equal shapes",
                 way_out="make the mask from these weights",
             )
         if not bool(((kept == 0) | (kept == 1)).all()):
             raise UserError(
-                f"mask {name!r} holds other values than 0 and 1.", expected="0 and 1", way_out="threshold it"
+                f"The mask {name!r} contains other values than 0 and 1.",
+                expected="a mask of 0 (removed) and 1 (kept)",
+                way_out="compare it with a threshold",
             )

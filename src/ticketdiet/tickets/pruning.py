@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.errors import UserError, check_known
 from ticketdiet.core.values import Mask, Weights
 from ticketdiet.tickets.cutting import apportion
 from ticketdiet.tickets.masks import check_mask
@@ -106,11 +106,12 @@ def check_pruning(fraction: float, rule: str) -> None:
         UserError: For a fraction outside (0, 1).
         UnknownName: For another rule.
     """
-    if rule not in RULES:
-        raise UnknownName.of("pruning rule", rule, RULES)
+    check_known("pruning rule", rule, RULES)
     if not 0 < fraction < 1:
         raise UserError(
-            f"pruning fraction {fraction}.", expected="a number strictly between 0 and 1", way_out="0.2, say"
+            f"Got fraction={fraction} to prune.",
+            expected="a number strictly between 0 and 1",
+            way_out="for example fraction=0.2",
         )
 
 
@@ -118,9 +119,9 @@ def _dense_over(weights: Weights) -> dict[str, Tensor]:
     names = [name for name, value in weights.items() if name.endswith("weight") and value.dim() >= 2]
     if not names:
         raise UserError(
-            f"no prunable weight among: {', '.join(weights)}.",
+            f"No weight is prunable among: {', '.join(weights)}.",
             expected="a name that ends in 'weight', of two or more dimensions",
-            way_out="say what is prunable by a mask of ones",
+            way_out="give a mask of ones over what is prunable",
         )
     return {name: torch.ones(weights[name].shape, dtype=torch.uint8) for name in names}
 
@@ -129,8 +130,8 @@ def _kept(name: str, scores: Tensor, kept: Tensor) -> Tensor:
     found = scores.detach().cpu()[kept.cpu() != 0]
     if not bool(torch.isfinite(found).all()):
         raise UserError(
-            f"scores of weights {name!r} are not all finite.",
-            expected="finite scores: NaN has no rank",
+            f"The scores of the weights {name!r} are not all finite.",
+            expected="finite scores, because NaN has no rank",
             way_out="prune weights of a training that did not diverge",
         )
     return found.to(torch.promote_types(found.dtype, torch.float32))

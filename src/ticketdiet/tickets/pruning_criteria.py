@@ -64,7 +64,7 @@ class PruningSubject:
         """
         if self.images is None:
             raise UserError(
-                "there are no images, and the pruning criterion needs them.",
+                "The pruning criterion needs images, and there are none.",
                 expected="labelled training images",
                 way_out="give images=",
             )
@@ -92,7 +92,7 @@ class PruningCriterion(Configurable):
 
 @PRUNING_CRITERIA.register("magnitude")
 class Magnitude(PruningCriterion):
-    """The smallest trained weights go, over the whole network, as in the paper; see ``prune``."""
+    """Removes the smallest trained weights over the whole network, as in the paper; see ``prune``."""
 
     def scores(self, subject: PruningSubject) -> Mapping[str, Tensor]:
         """Return the magnitudes."""
@@ -101,7 +101,7 @@ class Magnitude(PruningCriterion):
 
 @PRUNING_CRITERIA.register("layerwise_magnitude")
 class LayerwiseMagnitude(Magnitude):
-    """The smallest trained weights go, the same fraction of every layer (Han et al. 2015, arXiv 1506.02626)."""
+    """Removes the smallest trained weights, the same fraction of each layer (Han et al. 2015, arXiv 1506.02626)."""
 
     def cut(self, scores: Mapping[str, Tensor], mask: Mask, fraction: float, rule: Rule) -> dict[str, Tensor]:
         """Cut every layer by itself."""
@@ -110,7 +110,7 @@ class LayerwiseMagnitude(Magnitude):
 
 @PRUNING_CRITERIA.register("movement")
 class Movement(PruningCriterion):
-    """Weights whose magnitude grew least since the rewinding point go: ``|w_trained| - |w_point|``.
+    """Removes weights whose magnitude grew least since the rewinding point: ``|w_trained| - |w_point|``.
 
     The criterion ``magnitude_increase`` of Zhou et al. 2019 (arXiv 1905.01067).
     """
@@ -123,7 +123,7 @@ class Movement(PruningCriterion):
 
 @PRUNING_CRITERIA.register("gradient")
 class Gradient(PruningCriterion):
-    """Weights without which the loss changes least go, to first order: ``|w * dL/dw|`` of the trained network.
+    """Removes weights that matter least to the loss, to first order: ``|w * dL/dw|`` of the trained network.
 
     Molchanov et al. 2019 (arXiv 1906.10771), whose squares rank alike. L is the mean cross-entropy over images drawn
     with the seed, with BatchNorm in train mode; see ``snip_scores``.
@@ -150,7 +150,7 @@ class Gradient(PruningCriterion):
 
 @PRUNING_CRITERIA.register("random")
 class Chance(PruningCriterion):
-    """Any weights go, uniformly over the network: what every criterion has to beat."""
+    """Removes weights at random, uniformly over the network, as a baseline for every criterion."""
 
     def scores(self, subject: PruningSubject) -> Mapping[str, Tensor]:
         """Return uniform draws, a function of the seed and the name of each layer."""
@@ -189,8 +189,8 @@ def prune_by(
         came = tuple(scores[name].shape) if name in scores else "nothing"
         if came != tuple(kept.shape):
             raise UserError(
-                f"the pruning criterion {type(criterion).__name__} gave {came} as the scores of {name!r}.",
-                expected=f"a tensor of shape {tuple(kept.shape)}, as the weight's",
+                f"The pruning criterion {type(criterion).__name__} gave {came} as the scores of {name!r}.",
+                expected=f"a tensor of the shape of the weight, {tuple(kept.shape)}",
                 way_out="return one score per weight, for every name of subject.mask",
             )
     return criterion.cut(scores, subject.mask, fraction, rule)

@@ -76,7 +76,7 @@ class RewindLearningRate(RestartPolicy):
 
 @RESTARTS.register("fine_tune")
 class FineTune(RewindLearningRate):
-    """The trained weights of the level before, at one learning rate throughout; see ``fine_tuning``."""
+    """The trained weights of the level before, and one learning rate for all steps; see ``fine_tuning``."""
 
     class Options(BaseOptions):
         """At which rate."""
@@ -134,9 +134,9 @@ def restart(
     chosen = make(RESTARTS, policy, options) if isinstance(policy, str) else policy
     if not 0 <= k <= recipe.steps:
         raise UserError(
-            f"a restart at step {k} of {recipe.steps}.",
+            f"Got a restart at step {k} of a training of {recipe.steps} steps.",
             expected="0 <= k <= steps",
-            way_out="a smaller k, or more steps",
+            way_out="give a smaller k, or more steps",
         )
     if previous_trained_weights is None:
         return Restart(masked(point_weights, mask), k, recipe)
@@ -152,15 +152,15 @@ def fine_tuning(recipe: Recipe, lr: float | None = None) -> Recipe:
     """
     if lr is None and not has_last_rate(recipe):
         raise UserError(
-            f"fine-tuning after a {recipe.schedule} schedule, whose last rate is "
-            f"{learning_rate(recipe, recipe.steps - 1):.2g} of a first rate of {recipe.lr:g}.",
+            f"Got fine-tuning after a {recipe.schedule} schedule, whose last rate is "
+            f"{learning_rate(recipe, recipe.steps - 1):.2g} after a first rate of {recipe.lr:g}.",
             expected="a learning rate at which weights still move",
             way_out=f"give the learning rate of fine_tune, for example {recipe.lr / 100:g}, or another schedule",
         )
     lr = learning_rate(recipe, recipe.steps - 1) if lr is None else lr
     if not 0 < lr < math.inf:
         raise UserError(
-            f"got a learning rate of {lr} for fine-tuning.",
+            f"Got a learning rate of {lr} for fine-tuning.",
             expected="a learning rate above 0",
             way_out=f"for example {recipe.lr / 100:g}",
         )

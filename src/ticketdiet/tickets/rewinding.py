@@ -1,4 +1,4 @@
-"""Rewinding: weights and BatchNorm buffers go back to the rewinding point, under a mask; the optimiser starts anew."""
+"""Rewinding: weights and BatchNorm buffers go back to the rewinding point, under a mask, without optimiser state."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _check_same_network(model: nn.Module, weights: Weights) -> None:
         there = tuple(weights[name].shape) if name in weights else "nothing"
         if here != there:
             raise UserError(
-                f"{name!r} is {here} in the network and {there} in the weights.",
-                expected="weights of this very architecture",
+                f"The tensor {name!r} is {here} in the network and {there} in the weights.",
+                expected="weights of this architecture",
                 way_out="build the model with the name, width and classes the weights were trained with",
             )

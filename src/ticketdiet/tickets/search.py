@@ -36,7 +36,7 @@ class Level:
 
     Attributes:
         number: 0 is dense.
-        density: Share of prunable weights kept.
+        density: Fraction of prunable weights kept.
         accuracy: Accuracy on the held-out images, in [0, 1].
         mask: Name -> uint8 tensor of 0 and 1.
         weights: The trained ``state_dict`` under the mask.
@@ -94,7 +94,7 @@ def find_ticket(
         model: Your float32 classifier. Its present weights are the initialisation; it is left as it was.
         train: Training examples: ``Images``, a pair (inputs, labels) of tensors, or a map-style dataset of such pairs.
             uint8 images (n, c, h, w) are normalised and augmented; float32 inputs are taken as prepared. A dataset is
-            read once, so random transforms belong into the recipe instead.
+            read once, so random transforms belong in the recipe instead.
         test: Held-out examples, likewise.
         recipe: How to train; default 2000 steps of batch 128 at lr 0.1, or smaller batches for small data.
         pretrain_steps: k: steps of dense pre-training before the rewinding point; they count toward ``recipe.steps``.
@@ -116,7 +116,7 @@ def find_ticket(
         TrainingDiverged: When a loss stops being finite.
     """
     if not is_integer(levels) or levels < 0:
-        raise UserError(f"levels={levels!r}.", expected="0 or more prunings", way_out="8, say")
+        raise UserError(f"Got levels={levels!r}.", expected="an integer of at least 0", way_out="for example levels=8")
     check_pruning(fraction, rule)
     check_seed(seed)
     criterion = find_criterion(criterion)
@@ -152,15 +152,15 @@ def _check_outputs(network: nn.Module, images: Images) -> None:
         shape = tuple(predict_logits(network, images.take(np.array([0]))).shape)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise UserError(
-            f"the model cannot take inputs of shape {tuple(images.pixels.shape[1:])}: {str(error).splitlines()[0]}",
+            f"The model cannot take inputs of shape {tuple(images.pixels.shape[1:])}: {str(error).splitlines()[0]}",
             expected="a module that maps (batch, ...) to logits (batch, classes)",
-            way_out="reshape the inputs, or another model",
+            way_out="reshape the inputs, or use another model",
         ) from error
     if len(shape) != 2 or shape[1] < images.num_classes:
         raise UserError(
-            f"the model gives {shape} for one example, and there are {images.num_classes} classes.",
+            f"The model gives an output of shape {shape} for one example, and there are {images.num_classes} classes.",
             expected=f"logits of shape (1, {images.num_classes})",
-            way_out="a last layer with one output a class",
+            way_out="give the model a last layer with one output per class",
         )
 
 
@@ -171,6 +171,9 @@ def as_images(examples: object, like: Images | None = None) -> Images:
         examples: ``Images``; a pair (inputs, labels); or anything with ``len`` and integer indexing to (input, label).
         like: Training images whose classes and normalisation to use; default: from the examples themselves.
 
+    Returns:
+        The examples as they came if they are ``Images``, else stacked on the CPU, with labels as int64.
+
     Raises:
         DataError: When the examples are none of these, or empty.
     """
@@ -178,7 +181,7 @@ def as_images(examples: object, like: Images | None = None) -> Images:
         return examples
     inputs, labels = _stack(examples)
     if not len(inputs):
-        raise DataError("no examples.", expected="at least one", way_out="check the data set")
+        raise DataError("There are no examples.", expected="at least one example", way_out="check the data set")
     labels = torch.as_tensor(labels, dtype=torch.int64)
     inputs = torch.as_tensor(inputs)
     inputs = inputs if inputs.dtype == torch.uint8 and inputs.dim() == 4 else inputs.float()
@@ -188,8 +191,8 @@ def as_images(examples: object, like: Images | None = None) -> Images:
     mean, std = (like.mean, like.std) if like else _channel_statistics(inputs)
     if len(mean) != inputs.shape[1]:
         raise DataError(
-            f"uint8 images of {inputs.shape[1]} channels, but training examples normalised over {len(mean)}.",
-            expected="both splits prepared alike",
+            f"The uint8 images have {inputs.shape[1]} channels, but the training examples have {len(mean)}.",
+            expected="both splits prepared in the same way",
             way_out="give both as uint8 images of the same channels, or both as float32 inputs",
         )
     return Images(inputs, labels, classes, mean, std)
@@ -200,7 +203,7 @@ def _stack(examples: object) -> tuple[Tensor, Tensor]:
         return torch.as_tensor(examples[0]), torch.as_tensor(examples[1])
     if not (hasattr(examples, "__len__") and hasattr(examples, "__getitem__")):
         raise DataError(
-            f"examples of type {type(examples).__name__}.",
+            f"Got examples of type {type(examples).__name__}.",
             expected="Images, a pair of tensors (inputs, labels), or a map-style dataset of (input, label)",
             way_out="stack the examples into two tensors",
         )
@@ -213,7 +216,7 @@ def _stack(examples: object) -> tuple[Tensor, Tensor]:
         inputs = torch.stack([torch.as_tensor(pair[0]) for pair in pairs])
     except (RuntimeError, TypeError) as error:
         raise DataError(
-            f"inputs that cannot be stacked: {error}.",
+            f"The inputs cannot be stacked: {error}.",
             expected="tensors or arrays of one shape",
             way_out="add a transform (resize, to tensor) to the dataset",
         ) from error

@@ -66,9 +66,9 @@ def snip_scores(
     count = len(images) if num_images is None else min(num_images, len(images))
     if count < (2 if any(module.training for module in network.modules()) else 1):
         raise UserError(
-            f"{count} images to find sensitivities on.",
-            expected="at least one, and two for a network with BatchNorm",
-            way_out=f"one batch: {SNIP_IMAGES} images",
+            f"Got {count} images to find sensitivities on.",
+            expected="at least one image, and two for a network with BatchNorm",
+            way_out=f"give one batch of {SNIP_IMAGES} images",
         )
     taken = images.take(numpy_generator(seed, "snip_images").permutation(len(images))[:count])
     weights = _leaves(network, names)
@@ -130,7 +130,7 @@ class SynapticFlow:
         self._input = torch.ones(1, *shape, dtype=torch.float64, device=device_of(network))
 
     def keep_only(self, mask: dict[str, Tensor]) -> None:
-        """Set the removed weights to 0, for good."""
+        """Set the removed weights to 0 permanently."""
         for name, kept in mask.items():
             self._weights[name].data.mul_(kept.to(self._weights[name].device))
 
@@ -143,9 +143,9 @@ class SynapticFlow:
         flow = self._network(self._input).sum()
         if not bool(torch.isfinite(flow)):
             raise UserError(
-                "the synaptic flow is not finite.",
+                "The synaptic flow is not finite.",
                 expected="a product of absolute weights over depth within float64",
-                way_out="another criterion, or smaller initial weights",
+                way_out="use another criterion, or smaller initial weights",
             )
         gradients = _gradients(flow, self._weights)
         return {name: (gradients[name] * weight.detach()).cpu() for name, weight in self._weights.items()}
@@ -162,11 +162,11 @@ def synflow_mask(
     """Prune by synaptic flow, without data: ``rounds`` cuts on an exponential schedule.
 
     Tanaka et al. 2020 (arXiv 2006.05467), algorithm 1: after round r of n the density is ``density ** (r / n)``, and
-    scores are found anew under the mask so far. One cut instead of many can empty a layer.
+    scores are computed again under the mask so far. One cut instead of many can empty a layer.
 
     Args:
         model: The network, at its initialisation; see :class:`SynapticFlow` for what becomes of BatchNorm.
-        density: Share of prunable weights to keep, in (0, 1].
+        density: Fraction of prunable weights to keep, in (0, 1].
         shape: Shape of one input, without the batch.
         rounds: Cuts; the paper takes 100.
         ignore: Names of prunable tensors to leave dense.
@@ -179,7 +179,7 @@ def synflow_mask(
             finite.
     """
     if rounds < 1:
-        raise UserError(f"rounds={rounds}.", expected="1 or more", way_out=f"the paper takes {SYNFLOW_ROUNDS}")
+        raise UserError(f"Got rounds={rounds}.", expected="at least 1", way_out=f"the paper takes {SYNFLOW_ROUNDS}")
     flow = SynapticFlow(model, shape, ignore)
     scores = flow.scores()
     for done in range(1, rounds + 1):

@@ -1,7 +1,7 @@
-"""Which statistics BatchNorm normalises by when a network is looked at, and how they are measured anew.
+"""Which statistics BatchNorm normalises by when a network is looked at, and how they are measured again.
 
 Running statistics lag behind the weights: they move by a tenth per step, so for some hundred steps of fast change they
-describe weights that are gone. Between two networks, mixed statistics fit neither, which can make a barrier by itself
+describe weights of the past. Between two networks, mixed statistics fit neither, which can make a barrier by itself
 (Jordan et al., arXiv 2211.08403). The paper uses the running statistics and interpolates them; the other policies tell
 whether a number belongs to the weights.
 """
@@ -10,20 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ticketdiet.core.errors import UnknownName, UserError
+from ticketdiet.core.errors import UserError, check_known
 from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.core.values import Images
 from ticketdiet.training.evaluation import autocast, device_of, evaluating, prepared_chunks
-from ticketdiet.training.recipe import Precision
-
-BatchNormPolicy = Literal["interpolate", "recalibrate", "batch"]
-BATCH_NORM_POLICIES: tuple[str, ...] = get_args(BatchNormPolicy)
+from ticketdiet.training.modes import BATCH_NORM_POLICIES, Precision
 
 RECALIBRATION_BATCHES, RECALIBRATION_BATCH_SIZE = 10, 250
 
@@ -34,8 +30,7 @@ def check_policy(policy: str) -> None:
     Raises:
         UnknownName: Listing the known ones.
     """
-    if policy not in BATCH_NORM_POLICIES:
-        raise UnknownName.of("BatchNorm policy", policy, BATCH_NORM_POLICIES)
+    check_known("BatchNorm policy", policy, BATCH_NORM_POLICIES)
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:

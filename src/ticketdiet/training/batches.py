@@ -84,9 +84,9 @@ class ImageBatches:
         self._augments = images.pixels.dtype == torch.uint8
         if self.steps_per_epoch == 0:
             raise DataError(
-                f"{len(self._examples)} examples with batches of {recipe.batch_size}.",
+                f"Got {len(self._examples)} examples to train on in batches of {recipe.batch_size}.",
                 expected="at least one whole batch (the last incomplete one is dropped)",
-                way_out="a larger subset, or a smaller batch_size",
+                way_out="give a larger subset, or a smaller batch_size",
             )
 
     def batch(self, step: int) -> Batch:
@@ -135,13 +135,13 @@ def _checked_examples(examples: np.ndarray, count: int) -> np.ndarray:
     indices = np.asarray(examples)
     if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
         raise DataError(
-            f"examples of shape {indices.shape} and dtype {indices.dtype}.",
-            expected="indices: whole numbers of shape (examples,)",
-            way_out="np.flatnonzero(...) turns a mask into indices",
+            f"The examples to train on have shape {indices.shape} and dtype {indices.dtype}.",
+            expected="indices: integers of shape (examples,)",
+            way_out="make indices from a mask with np.flatnonzero(mask)",
         )
     if indices.size and (indices.min() < 0 or indices.max() >= count):
         raise DataError(
-            f"examples from {indices.min()} to {indices.max()} of {count} images.",
+            f"Got indices of examples from {indices.min()} to {indices.max()} for {count} images.",
             expected=f"indices in [0, {count - 1}]",
             way_out="choose the subset from this data set",
         )

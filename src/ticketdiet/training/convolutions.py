@@ -90,6 +90,9 @@ def is_at_risk(
         stride: One, or one per dimension.
         padding: Likewise; or "valid".
         groups: Groups of channels. With more than one, another kernel is used.
+
+    Returns:
+        True for an unpadded, strided 1x1 convolution of few channels in two dimensions.
     """
     unpadded = padding == "valid" if isinstance(padding, str) else not any(_each(padding))
     return groups == 1 and _is_narrow(weight) and unpadded and max(_each(stride)) > 1

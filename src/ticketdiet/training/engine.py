@@ -108,7 +108,7 @@ class Engine:
             if name not in views or views[name].shape != kept.shape:
                 has = f"a parameter of shape {tuple(views[name].shape)}" if name in views else "no such parameter"
                 raise UserError(
-                    f"mask {name!r} of shape {tuple(kept.shape)}, but the network has {has}.",
+                    f"The mask {name!r} has shape {tuple(kept.shape)}, but the network has {has}.",
                     expected="masks named and shaped like the network's parameters",
                     way_out="make the mask from this network, for example with dense_mask(model)",
                 )
@@ -185,7 +185,7 @@ def _check_float32(parameters: dict[str, nn.Parameter]) -> None:
     for name, parameter in parameters.items():
         if parameter.dtype != torch.float32:
             raise UserError(
-                f"parameter {name!r} has dtype {parameter.dtype}.",
+                f"The parameter {name!r} has dtype {parameter.dtype}.",
                 expected="float32 parameters (bfloat16 comes from autocast)",
                 way_out="call model.float() first",
             )

@@ -14,7 +14,7 @@ from ticketdiet.core.values import Images, Weights
 from ticketdiet.training.batches import prepare
 from ticketdiet.training.recipe import Precision
 
-CPU_BATCH, GPU_BATCH = 250, 2000  # images a forward pass: what stays in caches, and what fills a GPU
+CPU_BATCH, GPU_BATCH = 250, 2000  # images per forward pass: what stays in caches, and what fills a GPU
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Share of images classified correctly, in [0, 1]."""
+        """Fraction of images classified correctly, in [0, 1]."""
         return float(self.correct.double().mean())
 
 
@@ -54,7 +54,7 @@ def evaluate(
         model: A classifier; its mode is left as it was.
         images: What to classify; moved to the model's device when they are elsewhere.
         weights: Weights to load into ``model`` first (they stay loaded), or None.
-        batch_size: Images a forward pass, which only affects speed and the last bits; default what suits the device.
+        batch_size: Images per forward pass, which only affects speed and the last bits; default what suits the device.
         precision: ``"float32"``, or ``"bfloat16"`` autocast.
 
     Returns:

@@ -91,7 +91,7 @@ class Trained:
 
 
 class DivergedAt(TrainingDiverged):
-    """``TrainingDiverged`` with the last good state, for who wants to look at it."""
+    """``TrainingDiverged`` with the last state before the loss was no longer finite."""
 
     state: TrainingState
 
@@ -185,9 +185,9 @@ def _check_health(engine: Engine, recipe: Recipe, capture: Capture) -> None:
 
 def _diverged(step: int, recipe: Recipe, capture: Capture) -> DivergedAt:
     error = DivergedAt(
-        f"the loss stopped being finite at step {step} (learning rate {learning_rate(recipe, step):g}).",
+        f"The loss stopped being finite at step {step} (learning rate {learning_rate(recipe, step):g}).",
         expected="a finite training loss; the update was not made",
-        way_out="a lower training.lr, some training.warmup_steps, or training.precision=float32",
+        way_out="give a lower training.lr, some training.warmup_steps, or training.precision=float32",
     )
     good = capture()
     error.state = TrainingState(step, good.weights, good.optimiser, good.observers)
@@ -197,9 +197,9 @@ def _diverged(step: int, recipe: Recipe, capture: Capture) -> DivergedAt:
 def _check_steps(start: int, stop: int, recipe: Recipe) -> None:
     if not 0 <= start <= stop <= recipe.steps:
         raise UserError(
-            f"a training from step {start} to step {stop}, of a recipe of {recipe.steps} steps.",
+            f"Got a training from step {start} to step {stop}, but the recipe has {recipe.steps} steps.",
             expected="0 <= start <= stop <= steps (k <= T)",
-            way_out="fewer pre-training steps, or more training.steps",
+            way_out="give fewer pre-training steps, or more training.steps",
         )
 
 
@@ -220,7 +220,7 @@ def _resume(engine: Engine, state: TrainingState, observers: Sequence[Observer])
     for kind, views in engine.optimiser_state.items():
         if kind not in state.optimiser:
             raise UserError(
-                f"the state to resume from lacks {kind!r} of the optimiser {engine.recipe.optimiser!r}.",
+                f"The state to resume from lacks {kind!r} of the optimiser {engine.recipe.optimiser!r}.",
                 expected="the state of a training with the same recipe",
                 way_out="resume with the recipe that the state was saved under, or start again",
             )

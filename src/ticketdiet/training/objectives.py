@@ -1,7 +1,7 @@
 """Objectives: what pre-training predicts, up to the rewinding point.
 
 Paul et al. 2022 (arXiv 2206.01278) ask what of the early phase matters, the images, the labels, or that they belong
-together. An objective is a class with one verb, ``batches``; one that predicts something else than the classes also
+together. An objective is a class with one verb, ``batches``; one that predicts something other than the classes also
 says which network does it, what it is evaluated on, and what of the trained weights becomes the rewinding point.
 
 Another package adds one with ``OBJECTIVES.register(name)`` or an entry point in the group ``ticketdiet.objectives``.
@@ -92,7 +92,7 @@ class Objective(Configurable):
 
 @OBJECTIVES.register("labels")
 class Labels(Objective):
-    """The classes, from augmented images: ordinary training."""
+    """The classes of augmented images, as in ordinary training."""
 
     predicts_labels = True
 
@@ -103,7 +103,7 @@ class Labels(Objective):
 
 @OBJECTIVES.register("rotation")
 class Rotation(Objective):
-    """By how many quarter turns an image was rotated (Gidaris et al. 2018): images and no labels.
+    """By how many quarter turns an image was rotated, without labels (Gidaris et al. 2018).
 
     The network gets a head of four outputs for it; the rewinding point has the body as trained and the head as
     initialised. See :mod:`ticketdiet.training.pretext`.
@@ -128,7 +128,7 @@ class Rotation(Objective):
 
 @OBJECTIVES.register("random_labels")
 class RandomLabels(Objective):
-    """Labels that were permuted over the whole training set: images and class counts as ever, and nothing to learn.
+    """Labels that were permuted over the whole training set: same images and class counts, nothing to learn.
 
     The control of Zhang et al. 2017 (arXiv 1611.03530). The permutation is drawn once per run, so that the wrong labels
     can be memorised; the rewinding point keeps the trained head.
@@ -172,6 +172,9 @@ def pretrain(
         pretraining: What is trained. Its model is trained in place, unless the objective needs another head.
         stop_step: k, the step of the rewinding point.
         observers: What else happens at a step.
+
+    Returns:
+        The rewinding point and the training that led to it.
 
     Raises:
         UserError: For steps out of range, or images or a network that the objective cannot be used with.

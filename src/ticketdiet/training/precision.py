@@ -21,7 +21,7 @@ from ticketdiet.training.observers import Capture, Observer
 from ticketdiet.training.recipe import Precision, Recipe
 
 Measure = Callable[[Precision, int], float]  # seconds of a training step of so many examples
-PROBE = 2  # examples of the first steps, which say how many examples there is time for
+PROBE = 2  # examples of the first steps, which say for how many examples there is time
 ROUNDS = 3
 STEPS_OF_A_MEASUREMENT = 3  # the first warms up
 MOST_TIMES_AS_LONG = {True: 4, False: 30, None: 30}  # bfloat16 over float32, by whether the CPU computes in bfloat16
@@ -57,7 +57,7 @@ def time_precisions(
         clock: Seconds since any moment.
 
     Returns:
-        None when steps in bfloat16 would take more than twice the budget.
+        The times; None when steps in bfloat16 would take more than twice the budget.
     """
     begun, size = clock(), min(PROBE, batch_size)
     found: dict[Precision, float] = {"float32": measure("float32", size) / size}
@@ -85,6 +85,9 @@ def step_timer(make_model: Callable[[], nn.Module], recipe: Recipe, shape: tuple
         recipe: How it is trained; precision and batch size are those asked for at a measurement.
         shape: Of one image: channels, height, width.
         classes: Number of classes.
+
+    Returns:
+        From a precision and a batch size to seconds per step, the fastest after the first.
     """
     model, seeds, generator = make_model(), RunSeeds.of(0, 0), torch_generator(0, "precision")
     # A rate this small keeps the loss finite, however long it is measured.

@@ -109,7 +109,7 @@ def rotated_images(images: Images, seed: int = 0) -> Images:
 
 
 def head_name(model: nn.Module) -> str:
-    """Name of the classifier head: the last Linear layer in the order of registration.
+    """Return the name of the classifier head: the last Linear layer in the order of registration.
 
     Raises:
         UserError: When the network has none.
@@ -117,9 +117,9 @@ def head_name(model: nn.Module) -> str:
     names: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not names or not names[-1]:
         raise UserError(
-            "the network has no linear layer inside it to swap for another head.",
+            "The network has no linear layer inside it that can be replaced by another head.",
             expected="a network that ends in an nn.Linear",
-            way_out="another model, or pre-training on labels",
+            way_out="use another model, or pre-train on labels",
         )
     return names[-1]
 
@@ -133,6 +133,9 @@ def with_head(model: nn.Module, num_classes: int, seed: int = 0) -> nn.Module:
         model: A network that ends in a Linear layer; it is left as it is.
         num_classes: Outputs of the new head; ``ROTATIONS`` for rotations.
         seed: Seed of the new head.
+
+    Returns:
+        The copy, on the device of ``model``.
 
     Raises:
         UserError: When there is no head to swap.
@@ -169,8 +172,8 @@ def pretext_weights(point: Weights, initial: Weights, head: str) -> dict[str, Te
     misfit = [name for name in body if name not in point or point[name].shape != initial[name].shape]
     if misfit or not own:
         raise UserError(
-            f"{misfit[0]!r} differs between the two networks." if misfit else f"no weights of a head {head!r}.",
-            expected="one network under two heads",
+            f"The tensor {misfit[0]!r} differs between the two networks." if misfit else f"There is no head {head!r}.",
+            expected="the same network with two different heads",
             way_out="make the second with with_head(model, ...), and name the head by head_name(model)",
         )
     return {name: (initial if name in own else point)[name].clone() for name in initial}
@@ -180,7 +183,7 @@ def _check_square(images: Images) -> None:
     shape = tuple(images.pixels.shape[1:])
     if len(shape) != 3 or shape[1] != shape[2]:
         raise DataError(
-            f"got images of shape {shape} to rotate.",
+            f"Got images of shape {shape} to rotate.",
             expected="square images (channels, side, side)",
             way_out="crop or pad the images before loading them, or pre-train on labels",
         )

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ticketdiet.core.errors import UserError
-from ticketdiet.core.options import Configurable
-from ticketdiet.core.registry import Registry
+from ticketdiet.core.options import Configurable, checked
 from ticketdiet.kernels.line import SparseKernels
+from ticketdiet.training.modes import Precision as Precision
 from ticketdiet.training.optimisers import OPTIMISERS, Optimiser
 
 if TYPE_CHECKING:
     from ticketdiet.training.losses import Loss
 
 C = TypeVar("C", bound=Configurable)
-Precision = Literal["float32", "bfloat16"]
 ScheduleKind = Literal["multistep", "cosine", "constant"]
-# Far beyond any training, so that a slip of the pen is refused.
+# Far beyond any training, so that a typing error is refused.
 MOST_STEPS = 10**9
 MOST_EXAMPLES = 10**6
 MOST_MILESTONES = 1000
@@ -42,56 +40,63 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(
-        default=62400, ge=1, le=MOST_STEPS, description="Steps of a whole training, pre-training included (T)."
+        default=62400,
+        ge=1,
+        le=MOST_STEPS,
+        description="Number of steps of a whole training (T), pre-training included.",
     )
-    batch_size: int = Field(default=128, ge=1, le=MOST_EXAMPLES, description="Examples per step.")
+    batch_size: int = Field(default=128, ge=1, le=MOST_EXAMPLES, description="Number of examples per step.")
     optimiser: str = Field(default="sgd", description="sgd, adamw, or a registered name.")
     optimiser_options: dict[str, Any] = Field(
         default_factory=dict, description="Options of the optimiser. adamw: betas (0.9, 0.999), eps (1e-8)."
     )
     lr: float = Field(default=0.1, gt=0, allow_inf_nan=False, description="Learning rate before any decay.")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd: its momentum.")
-    nesterov: bool = Field(default=False, description="sgd: Nesterov's form of momentum.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd: the momentum.")
+    nesterov: bool = Field(default=False, description="sgd: whether the momentum has Nesterov's form.")
     weight_decay: float = Field(
         default=1e-4,
         ge=0,
         allow_inf_nan=False,
-        description="On every parameter, BatchNorm and biases included: L2 for sgd, decoupled for adamw.",
+        description="Weight decay of every parameter, BatchNorm and biases included: L2 for sgd, decoupled for adamw.",
     )
     schedule: ScheduleKind = Field(default="multistep", description="How the learning rate falls.")
     milestones: tuple[Annotated[int | float, Field(gt=0, le=MOST_STEPS, allow_inf_nan=False)], ...] = Field(
         default=(0.5, 0.75),
         max_length=MOST_MILESTONES,
-        description="multistep: where lr is multiplied by gamma. Whole numbers are steps, numbers with a point are "
-        "fractions of the steps in (0, 1]: 1 is step 1, 1.0 the end.",
+        description="multistep: where lr is multiplied by gamma. A whole number is a step, and a number with a point "
+        "is a fraction of the steps in (0, 1]: 1 is step 1, and 1.0 is the end.",
     )
     gamma: float = Field(default=0.1, gt=0, le=1, description="multistep: the factor at each milestone.")
     warmup_steps: int = Field(
-        default=0, ge=0, le=MOST_STEPS, description="Steps over which lr rises linearly from lr / warmup_steps."
+        default=0,
+        ge=0,
+        le=MOST_STEPS,
+        description="Number of steps over which lr rises linearly from lr / warmup_steps.",
     )
     loss: str = Field(
         default="cross_entropy",
         description="What training minimises: cross_entropy, squared_error, focal, or a registered name. Evaluation "
-        "is in cross-entropy.",
+        "always uses cross-entropy.",
     )
     loss_options: dict[str, Any] = Field(
         default_factory=dict,
         description="Options of the loss. squared_error: weight (1), target (1); focal: gamma (2).",
     )
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="cross_entropy: label smoothing.")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="cross_entropy: the amount of label smoothing.")
     crop_padding: int = Field(
-        default=4, ge=0, le=MOST_PADDING, description="Zero padding of the random crop, in pixels; 0: no crop."
+        default=4, ge=0, le=MOST_PADDING, description="Zero padding before the random crop, in pixels; 0: no crop."
     )
-    flip: bool = Field(default=True, description="Random horizontal flips.")
+    flip: bool = Field(default=True, description="Whether images are flipped horizontally at random.")
     precision: Precision = Field(
         default="float32",
-        description="float32: float32 throughout; bfloat16: autocast with float32 weights, faster only where the "
-        "hardware computes in bfloat16.",
+        description="float32: float32 throughout; bfloat16: autocast with float32 weights, which is faster only where "
+        "the hardware computes in bfloat16.",
     )
     sparse_kernels: SparseKernels = Field(
         default="auto",
-        description="Kernels that only touch kept weights (CPU, float32): for layers of at most this density, "
-        "and for a built-in ResNet when all its convolutions together are; auto: 0.2, a ResNet 0.3; off: never.",
+        description="When kernels are used that only touch kept weights (CPU, float32). A density: for layers of at "
+        "most this density, and for a built-in ResNet when all its convolutions together have at most "
+        "this density; auto: 0.3 for a built-in ResNet and 0.2 for other layers; off: never.",
     )
 
     @field_validator("milestones")
@@ -109,13 +114,13 @@ class Recipe(BaseModel):
     @classmethod
     def _off_may_be_a_yaml_boolean(cls, chosen: object) -> object:
         if chosen is True:
-            raise ValueError("sparse_kernels is true, not auto, off or a density above 0 and at most 1")
+            raise ValueError("sparse_kernels is true; give auto, off, or a density above 0 and at most 1")
         return "off" if chosen is False else chosen
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs momentum above 0")
+            raise ValueError("nesterov has no effect with momentum 0; give a momentum above 0, or leave nesterov out")
         if self.schedule == "multistep" and self.steps >= _FEWEST_FOR_FRACTIONS:
             self._check_milestones()
         return self
@@ -132,14 +137,14 @@ class Recipe(BaseModel):
         return self
 
     def _optimiser_uses(self) -> frozenset[str]:
-        return _checked(OPTIMISERS, self.optimiser, self.optimiser_options).uses
+        return checked(OPTIMISERS, self.optimiser, self.optimiser_options).uses
 
     def _loss_uses(self) -> frozenset[str]:
         if self.loss == _USUAL_LOSS and not self.loss_options:
             return _KEYS_OF["loss"]  # reading a study of the usual loss must not import torch
         from ticketdiet.training.losses import LOSSES
 
-        return _checked(LOSSES, self.loss, self.loss_options).uses
+        return checked(LOSSES, self.loss, self.loss_options).uses
 
     def _check_milestones(self) -> None:
         by_step: dict[int, int | float] = {}
@@ -178,7 +183,7 @@ class Recipe(BaseModel):
         return {key: getattr(self, key) for key in keys}
 
     def identity(self) -> dict[str, object]:
-        """JSON-able fields that can change a number: milestones as steps, and only what schedule and parts use.
+        """Return the JSON-able fields that can change a number: milestones as steps, and only what is used.
 
         Options are written out with their defaults. SGD and cross-entropy are known by ``momentum`` and
         ``label_smoothing``, without a name.
@@ -199,13 +204,3 @@ class Recipe(BaseModel):
         if self.loss != _USUAL_LOSS:
             fields |= {"loss": self.loss, "loss_options": self.make_loss().options.model_dump(mode="json")}
         return fields
-
-
-def _checked(registry: Registry[type[C]], name: str, options: dict[str, Any]) -> type[C]:
-    """The class called ``name`` if it takes ``options``; errors in one line, as pydantic puts a path before them."""
-    try:
-        found = registry.get(name)
-        found.read_options(options, name)
-    except UserError as error:
-        raise ValueError(f"{error.came.rstrip('.')}; expected {error.expected}; {error.way_out}") from error
-    return found

@@ -1,0 +1,81 @@
+"""``ticketdiet run``: make what is missing of a study, and show what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ticketdiet.cli.options import (
+    DEFAULT_STORE,
+    Devices,
+    FiguresFolder,
+    LimitArms,
+    Settings,
+    StoreUrl,
+    StudyName,
+    open_study,
+    split_devices,
+)
+from ticketdiet.cli.output import save_figures, say_figures, say_what_is_left_out, warn_of_mixed_machines
+from ticketdiet.cli.stopping import resumable
+
+if TYPE_CHECKING:
+    from ticketdiet.reports.study import Study
+    from ticketdiet.studies.plan import Plan
+
+
+def run(
+    study: StudyName,
+    store: StoreUrl = DEFAULT_STORE,
+    settings: Settings = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many processes train. The default is one per core or per GPU.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads per process. By default the processes divide the cores.")
+    ] = None,
+    device: Devices = None,
+    limit_arms: LimitArms = None,
+    out: FiguresFolder = None,
+) -> None:
+    """Make what is missing of a study, in dependency order, and keep each result as soon as it is there."""
+    with resumable():
+        found = open_study(study, store, settings, limit_arms)
+        outcome = found.run(workers=workers, devices=split_devices(device), threads=threads)
+        if not outcome.made:
+            typer.echo(f"Nothing to do: all {outcome.kept} stages of {found.name} are in {found.store.url}.")
+        else:
+            typer.echo(f"Made {outcome.made} stages; {outcome.kept} were there already.")
+        plan = found.plan
+        # What prints tables takes long to import, so this comes only once the above is said.
+        _show_summary(found, plan, out or Path("figures") / found.name)
+        warn_of_mixed_machines(found, plan)
+
+
+def _show_summary(study: Study, plan: Plan, out: Path) -> None:
+    """Print the tables, where the results are, and the figures, which are drawn again only when they would differ."""
+    from rich.console import Console
+
+    from ticketdiet.reports.completeness import DRAWN
+    from ticketdiet.reports.drawn import record_figures, unchanged_figures, what_figures_show
+    from ticketdiet.reports.table import family_table, rich_summary
+
+    found, console = study.results(whole=DRAWN), Console()
+    say_what_is_left_out(study.name, found.state)
+    console.print(rich_summary(found.rows, title=f"{study.name}: test accuracy by density"))
+    if plan.study.children:
+        question = f"{study.name}: are the dense children connected?"
+        console.print(family_table(found.rows, title=question, batch_norm=plan.study.measure.batch_norm))
+    typer.echo(f"results: {study.store.url}")
+    shows = what_figures_show(plan, study.store)
+    unchanged = unchanged_figures(out, shows)
+    if unchanged is not None:
+        say_figures(unchanged)
+        return
+    from ticketdiet.reports.drawing import draw_figures
+
+    files = save_figures(draw_figures(found), out)
+    if found.state.is_complete:  # figures that leave something out are drawn again when it is there
+        record_figures(out, shows, files)

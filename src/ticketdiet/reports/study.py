@@ -1,0 +1,337 @@
+"""A study in Python: load it, run it, and read what the store holds of it.
+
+>>> study = td.load_study("quickstart", store="runs")  # doctest: +SKIP
+>>> study.run()  # doctest: +SKIP
+>>> study.rows().query("metric == 'accuracy'")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from ticketdiet.core.errors import NoStore, UnknownName, UserError
+from ticketdiet.core.values import Scores
+from ticketdiet.reports.progress import RunView
+from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.executors import Executor, choose_device
+from ticketdiet.studies.load import builtin_names, is_study, load_spec, only_arms
+from ticketdiet.studies.plan import Plan, plan_study
+from ticketdiet.studies.precision_advice import precision_advice
+from ticketdiet.studies.record import record_plan, recorded_plan, recorded_study
+from ticketdiet.studies.run import Outcome, RunObserver, run_plan
+from ticketdiet.studies.spec import StudySpec
+from ticketdiet.studies.stages.masked import MaskedTraining
+from ticketdiet.studies.stored_networks import build_initial
+from ticketdiet.tickets.rewinding import rewind
+
+if TYPE_CHECKING:  # what makes tables and figures takes a second to import, and a run needs none of it
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from ticketdiet.reports.diet_report import ChosenSubset
+    from ticketdiet.reports.families import FamilyResult
+    from ticketdiet.reports.reading import StudyResults
+
+DEFAULT_STORE = "runs"
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A study and the store of its results. Make one with :func:`load_study`.
+
+    Reading works while the study runs, elsewhere too: what is not finished is left out of the tables. Everything is
+    read from the store, which has recorded the study and the facts about its data, so that the data set itself is not
+    needed.
+
+    Attributes:
+        spec: What the study file says, overrides applied.
+        url: Where the results are: a folder, or any URL that fsspec knows.
+        arms: Names of the arms that are run and read; None for all.
+        recorded: The plan as the store knows it, for a study that was loaded from there; otherwise None.
+    """
+
+    spec: StudySpec
+    url: str
+    arms: tuple[str, ...] | None = None
+    recorded: Plan | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.spec.study
+
+    @property
+    def plan(self) -> Plan:
+        """All stages of the study, as it was run last on the store; as its data ask for when it was not run yet."""
+        return self._limited(self._recorded() or self.recorded or plan_study(self.spec))
+
+    def plan_on_data(self) -> Plan:
+        """Return the plan of the study on its data as they are now, which is what :meth:`run` makes.
+
+        Raises:
+            UserError: When the study does not fit its data, or these cannot be read.
+        """
+        return self._limited(plan_study(self.spec))
+
+    @cached_property
+    def store(self) -> ResultStore:
+        """The store of the results.
+
+        Raises:
+            NoStore: When there is none yet.
+        """
+        return ResultStore.open(self.url, create=False)
+
+    def run(
+        self,
+        *,
+        workers: int | None = None,
+        devices: Sequence[str] | str = "auto",
+        threads: int | None = None,
+        executor: Executor | None = None,
+        observer: RunObserver | None = None,
+    ) -> Outcome:
+        """Make what is missing of the study, and show how it goes.
+
+        Args:
+            workers: Processes; default one per core on the CPU, or one per GPU.
+            devices: torch devices, given to the workers in turn; ``"auto"`` for a GPU where there is one.
+            threads: Threads per worker; default its fraction of the cores.
+            executor: Where the work is done instead.
+            observer: Is told how it goes, instead of a progress bar.
+
+        Returns:
+            How many stages were made, and how many were there.
+
+        Raises:
+            UserError: When the study does not fit its data.
+            StagesFailed: When stages could not be made; all others were.
+        """
+        chosen = [choose_device(device) for device in ([devices] if isinstance(devices, str) else devices)]
+        whole = plan_study(self.spec)
+        plan, store = self._limited(whole), ResultStore.open(self.url)
+        if plan is not whole:  # the run records what it makes, which is only a part of the study
+            record_plan(store, whole)
+        advise = partial(precision_advice, device=chosen[0], workers=workers)
+        with RunView(advise=advise) if observer is None else nullcontext(observer) as watching:
+            return run_plan(
+                plan,
+                store,
+                of=self.spec,
+                executor=executor,
+                workers=workers,
+                devices=chosen,
+                threads=threads,
+                observer=watching,
+            )
+
+    def results(self, *, whole: Sequence[str] = ()) -> StudyResults:
+        """Return what the store holds of the study, and what is missing or damaged.
+
+        Args:
+            whole: Kinds of stage of which every byte is checked, for whoever goes on to read their arrays.
+        """
+        from ticketdiet.reports.reading import read_study
+
+        return read_study(self.plan, self.store, whole=whole)
+
+    def rows(self) -> pd.DataFrame:
+        """Read every measurement as tidy rows; see :func:`~ticketdiet.reports.reading.read_rows` for the columns."""
+        return self.results().rows
+
+    def scores(self, name: str, replicate: int = 0) -> Scores:
+        """Read a score.
+
+        Args:
+            name: Its name in the study.
+            replicate: Whose score it is, where the study has one per replicate.
+
+        Returns:
+            The matrix (models, n), high means hard.
+
+        Raises:
+            UnknownName: When the study has no such score.
+            UserError: When it is not finished yet.
+        """
+        from ticketdiet.reports.diet_report import read_scores
+
+        return read_scores(self.plan, self.store, name, replicate)
+
+    def subset(self, arm: str, replicate: int = 0) -> ChosenSubset:
+        """Read which examples the pre-training of an arm sees.
+
+        Args:
+            arm: Name of the arm.
+            replicate: From 0.
+
+        Returns:
+            The subset: ``indices`` is int64 (size,).
+
+        Raises:
+            UnknownName: When the study has no such arm.
+            UserError: For an arm without pre-training, or a subset that is not chosen yet.
+        """
+        from ticketdiet.reports.diet_report import read_subset
+
+        return read_subset(self.plan, self.store, arm, replicate)
+
+    def network(self, arm: str, replicate: int = 0, level: int | None = None) -> nn.Module:
+        """Load the network of an arm, trained: removed weights are 0.
+
+        Args:
+            arm: Name of the arm.
+            replicate: From 0.
+            level: From 0, which is dense; default the sparsest.
+
+        Returns:
+            The module on the CPU, in eval mode. Its mask is :meth:`mask`.
+
+        Raises:
+            UnknownName: When the study has no such arm.
+            UserError: When it has no such replicate or level, or the network is not trained yet.
+        """
+        stage = self._trained(arm, replicate, level)
+        model = build_initial(stage)
+        rewind(model, self.store.tensors(stage.address, "weights"))
+        return model.eval()
+
+    def mask(self, arm: str, replicate: int = 0, level: int | None = None) -> dict[str, Tensor]:
+        """Read the mask of the network of an arm: name -> uint8 tensor; arguments and errors as :meth:`network`."""
+        return self.store.tensors(self._trained(arm, replicate, level).address, "mask")
+
+    def point(self, arm: str, replicate: int = 0) -> dict[str, Tensor]:
+        """Read the weights at the rewinding point of an arm; arguments and errors as :meth:`network`."""
+        return self.store.tensors(self._trained(arm, replicate, 0).point, "weights")
+
+    def family(self, arm: str, replicate: int = 0) -> FamilyResult:
+        """Return the barriers among the dense children of an arm.
+
+        Args:
+            arm: Name of the arm.
+            replicate: From 0.
+
+        Raises:
+            UnknownName: When the study has no such arm.
+            UserError: When the study has no children, or the barriers are not measured yet.
+        """
+        self._check_arm(arm)
+        for family in self.results().families:
+            if (family.arm, family.replicate) == (arm, replicate):
+                return family
+        raise UserError(
+            f"The store {self.url} has no barriers of arm {arm!r}, replicate {replicate}.",
+            expected="a study with children that was run",
+            way_out=f"give children: 2 in {self.name}, and run it",
+        )
+
+    def figure_names(self) -> list[str]:
+        """Names of the figures that the results allow."""
+        from ticketdiet.reports.drawing import draw_figures
+
+        return [name for name, _ in draw_figures(self._drawable())]
+
+    def figure(self, name: str) -> Figure:
+        """Return a figure.
+
+        Args:
+            name: One of :meth:`figure_names`, for example ``"accuracy"``.
+
+        Raises:
+            UnknownName: When there is none of that name, or the results do not allow it.
+        """
+        from ticketdiet.reports.drawing import draw_figure
+
+        return draw_figure(self._drawable(), name)
+
+    def _drawable(self) -> StudyResults:
+        from ticketdiet.reports.completeness import DRAWN
+
+        return self.results(whole=DRAWN)
+
+    def _limited(self, whole: Plan) -> Plan:
+        return whole if self.arms is None else whole.only(self.arms)
+
+    def _recorded(self) -> Plan | None:
+        try:
+            return recorded_plan(self.store, self.spec)
+        except NoStore:
+            return None
+
+    def _check_arm(self, arm: str) -> None:
+        if arm not in self.spec.arms:
+            raise UnknownName.of("arm", arm, self.spec.arms)
+
+    def _trained(self, arm: str, replicate: int, level: int | None) -> MaskedTraining:
+        self._check_arm(arm)
+        found = {
+            use.level: stage
+            for stage in self.plan.of(MaskedTraining)
+            for use in stage.uses
+            if (use.arm, use.replicate, use.through) == (arm, replicate, False)
+        }
+        wanted = max(found, default=0) if level is None else level
+        if wanted not in found:
+            raise UserError(
+                f"The arm {arm!r} of {self.name} has no level {wanted} of replicate {replicate}.",
+                expected=f"a replicate below {self.spec.replicates}, and a level up to {max(found, default=0)}",
+                way_out="choose one of these, or raise replicates or pruning.levels and run the study",
+            )
+        return self._finished(found[wanted])
+
+    def _finished(self, stage: MaskedTraining) -> MaskedTraining:
+        from ticketdiet.reports.diet_report import require
+
+        require(self.plan, self.store, stage, f"The result {stage.label}")
+        return stage
+
+
+def load_study(
+    study: str | os.PathLike[str],
+    settings: Sequence[str] = (),
+    *,
+    store: str | os.PathLike[str] = DEFAULT_STORE,
+    arms: Sequence[str] | None = None,
+) -> Study:
+    """Return a study to plan, run and read.
+
+    Args:
+        study: Path of a YAML file, name of a built-in study, or name of a study that was run on ``store``.
+        settings: Overrides such as ``"training.steps=400"``.
+        store: Where the results are, or will be: a folder, or any URL that fsspec knows.
+        arms: Names of the arms to run and read; default all.
+
+    Raises:
+        StudyError: When the file or an override is not legal; every problem is listed with its path.
+        UnknownName: When ``study`` is none of the three, or has no such arm.
+        UserError: When ``settings`` would change a study that is read from the store.
+    """
+    name, url = os.fspath(study), os.fspath(store)
+    recorded = None
+    if is_study(name):
+        spec = load_spec(name, settings)
+    else:
+        recorded = _from_store(name, url)
+        spec = recorded.study
+        if settings:
+            raise UserError(
+                f"The study {name!r} comes from the store {url}, and {settings[0]!r} would change it.",
+                expected="no settings for a study as it was run",
+                way_out="name the study's file instead",
+            )
+    if arms is not None:
+        only_arms(spec, arms)
+    return Study(spec, url, None if arms is None else tuple(arms), recorded)
+
+
+def _from_store(name: str, url: str) -> Plan:
+    try:
+        return recorded_study(ResultStore.open(url, create=False), name)
+    except NoStore:
+        raise UnknownName.of("study", name, builtin_names()) from None

@@ -1,0 +1,144 @@
+"""Where stages are worked: a store to read from and write to, a device, and the images held there between stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ticketdiet.core.values import Images, ImageSplits
+from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.datasets import check_fingerprints, load_dataset
+from ticketdiet.studies.label_noise import SeenNoise
+from ticketdiet.studies.network import Network
+from ticketdiet.studies.schema import DatasetSpec
+from ticketdiet.studies.stage import Row, Stage, Training
+from ticketdiet.training.loop import DivergedAt, Trained, TrainingState, train
+from ticketdiet.training.observers import ProgressObserver, StateObserver
+
+Report = Callable[[Stage, int], None]
+
+
+def _say_nothing(stage: Stage, step: int) -> None:
+    del stage, step
+
+
+class Context:
+    """What working a stage needs.
+
+    Args:
+        store: Where inputs are read and results kept.
+        device: torch device to compute on.
+        save_every_seconds: How often the state of a running training is kept.
+        report: Told the steps done of the running stage.
+    """
+
+    def __init__(
+        self,
+        store: ResultStore,
+        device: str = "cpu",
+        *,
+        save_every_seconds: float = 30.0,
+        report: Report = _say_nothing,
+    ) -> None:
+        self.store, self.device, self.report = store, torch.device(device), report
+        self._save_every_seconds = save_every_seconds
+        self._images: tuple[DatasetSpec, ImageSplits] | None = None
+
+    def images(self, stage: Stage) -> ImageSplits:
+        """Return the images of the stage, on the device.
+
+        Raises:
+            DataError: When they are not those that were planned for.
+        """
+        if self._images is None or self._images[0] != stage.dataset:
+            self._images = (stage.dataset, _on_device(load_dataset(stage.dataset), self.device))
+        splits = self._images[1]
+        check_fingerprints(splits, stage.data, stage.dataset.name)
+        return splits
+
+    def train_images(self, stage: Stage, noise: SeenNoise | None) -> Images:
+        """Return the training images with the labels that the stage sees: as they came, or with its label noise."""
+        images = self.images(stage).train
+        if noise is None:
+            return images
+        noisy = noise.apply(images.labels.cpu().numpy(), images.num_classes, stage.path)
+        return replace(images, labels=torch.from_numpy(noisy.labels).to(images.labels.device))
+
+    def splits(self, stage: Stage, *, train: bool = True) -> dict[str, Images]:
+        """Return the images of the stage by the name of their split."""
+        named = self.images(stage).named()
+        return {name: images for name, images in named.items() if train or name != "train"}
+
+    def subset(self, address: str | None) -> np.ndarray | None:
+        """Return the indices of a stored subset, int64, or None for everything."""
+        if address is None:
+            return None
+        indices: np.ndarray = self.store.tensors(address, "subset")["indices"].numpy()
+        return indices
+
+    def weights(self, address: str) -> dict[str, Tensor]:
+        """Return the weights of a stored network."""
+        return self.store.tensors(address, "weights")
+
+    def mask(self, address: str) -> dict[str, Tensor]:
+        """Return the mask of a stored network."""
+        return self.store.tensors(address, "mask")
+
+    def build(self, network: Network, seed: int) -> nn.Module:
+        """Make a network at the initial weights of ``seed``, on the device."""
+        return network.build(seed).to(self.device)
+
+    def train(self, stage: Stage, training: Training) -> Trained:
+        """Train, from where a killed run of the stage left off if one did."""
+        address, start = stage.address, training.start_step
+
+        def save(state: TrainingState) -> None:
+            self.store.save_partial(address, state.to_tensors(), {"step": state.step})
+
+        watching = [
+            *training.observers,
+            StateObserver(save, self._save_every_seconds),
+            ProgressObserver(lambda step: self.report(stage, step - start)),
+        ]
+        partial = self.store.load_partial(address)
+        resume = TrainingState.from_tensors(partial.tensors, len(watching)) if partial else None
+        try:
+            return train(
+                training.model,
+                training.images,
+                training.recipe,
+                seeds=training.seeds,
+                start_step=start,
+                stop_step=training.stop_step,
+                mask=training.mask,
+                examples=training.examples,
+                observers=watching,
+                resume=resume,
+                batches=training.batches,
+            )
+        except DivergedAt as error:
+            save(error.state)
+            raise
+
+
+def rows_of(trained: Trained) -> tuple[Row, ...]:
+    """Return the measurements along a training, as rows."""
+    return tuple(asdict(row) for row in trained.trace)
+
+
+def training_facts(trained: Trained) -> Mapping[str, int | str | None]:
+    """Return what a training showed to the network, and what computed it."""
+    return {
+        "examples_seen": trained.examples_seen,
+        "unique_examples": trained.unique_examples,
+        "kernels": trained.kernels,
+    }
+
+
+def _on_device(splits: ImageSplits, device: torch.device) -> ImageSplits:
+    validation = splits.validation.to(device) if splits.validation is not None else None
+    return ImageSplits(splits.train.to(device), splits.test.to(device), validation, splits.name)

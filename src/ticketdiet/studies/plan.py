@@ -1,0 +1,148 @@
+"""From a checked study to its stages, in dependency order, with every address known before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import numpy as np
+
+from ticketdiet.data.cache import ImageFacts
+from ticketdiet.studies.limits import check_size
+from ticketdiet.studies.network import Cost
+from ticketdiet.studies.planning import Planning
+from ticketdiet.studies.schema import DatasetSpec
+from ticketdiet.studies.spec import Arm, StudySpec
+from ticketdiet.studies.stage import Stage
+from ticketdiet.studies.stages.barrier import BarrierStage
+from ticketdiet.studies.stages.level import Level
+from ticketdiet.studies.stages.masked import MaskedTraining
+from ticketdiet.studies.stages.metric import MetricStage
+from ticketdiet.studies.stages.score_model import check_score
+from ticketdiet.studies.stages.sparse_training import SparseTraining
+
+S = TypeVar("S", bound=Stage)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All stages of a study.
+
+    Attributes:
+        study: The study.
+        stages: Address -> stage, every stage after its inputs.
+        facts: What is known of each of its data sets, without the pixels.
+        warnings: What is legal and likely to mislead, one sentence or two each.
+        labels: Labels of the splits of data sets, int64 (n,), where a store has recorded them; else empty.
+    """
+
+    study: StudySpec
+    stages: Mapping[str, Stage]
+    facts: Mapping[DatasetSpec, ImageFacts] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    labels: Mapping[DatasetSpec, Mapping[str, np.ndarray]] = field(default_factory=dict)
+
+    def cost(self) -> Cost:
+        """What all stages take together."""
+        return sum((stage.cost for stage in self.stages.values()), Cost())
+
+    def of(self, kind: type[S]) -> list[S]:
+        """Return the stages of one kind, or of several that share a base, in the order of the plan."""
+        return [stage for stage in self.stages.values() if isinstance(stage, kind)]
+
+    def reached_from(self, addresses: Collection[str]) -> dict[str, Stage]:
+        """Return the stages at ``addresses`` and all that they consume, in the order of the plan."""
+        needed = set(addresses)
+        for address in reversed(list(self.stages)):
+            if address in needed:
+                needed |= set(self.stages[address].inputs.values())
+        return {address: stage for address, stage in self.stages.items() if address in needed}
+
+    def only(self, arms: Collection[str]) -> Plan:
+        """Return the plan of some arms: their stages, and what those consume.
+
+        Args:
+            arms: Names of arms of the study.
+        """
+        study = self.study
+        others = set(study.arms) - set(arms)
+        own = [a for a, stage in self.stages.items() if any(use.arm in arms for use in stage.uses)]
+        stages = {
+            address: replace(stage, uses=tuple(use for use in stage.uses if use.arm not in others) or stage.uses)
+            for address, stage in self.reached_from(own).items()
+        }
+        kept = study.model_copy(update={"arms": {name: arm for name, arm in study.arms.items() if name in arms}})
+        return replace(self, study=kept, stages=stages)
+
+
+def plan_study(study: StudySpec, facts: Mapping[DatasetSpec, ImageFacts] | None = None) -> Plan:
+    """List the stages of ``study``.
+
+    Args:
+        study: A checked study.
+        facts: Fingerprints, counts and shapes of data sets that are known already; others are asked for theirs.
+
+    Returns:
+        Stages by address; equal work of different arms is one stage.
+
+    Raises:
+        UserError: When the study would have too many stages, or does not fit the data or the model: a subset larger
+            than the data or smaller than a batch, an unknown model, score or subset, a name to ignore that matches
+            nothing. Scores that no arm uses are checked too.
+    """
+    check_size(study)
+    planning = Planning(study, facts or {}, _dense_families)
+    if study.scores:  # they see the study's labels, whatever an arm sees
+        planning.check_noise(study.label_noise)
+    for name in study.scores:
+        check_score(planning, name)
+    for arm in planning.arms.values():
+        _check_noise(planning, arm)
+        planning.network(arm.model).check_ignored(arm.pruning.ignore)
+        for replicate in range(study.replicates):
+            _plan_replicate(planning, arm, replicate)
+    return Plan(study, planning.stages, planning.known, tuple(planning.warnings))
+
+
+def _plan_replicate(planning: Planning, arm: Arm, replicate: int) -> None:
+    """Plan the mask search, the sparse trainings that it leads to, and the barriers around them."""
+    study, measure = planning.study, planning.study.measure
+    reported = _reported(planning, arm, replicate, arm.pruning.levels)
+    for number in measure.levels if study.children else ():
+        if number < len(reported):
+            BarrierStage.plan_family(planning, arm.name, number, reported[number])
+    for name in measure.metrics:
+        for number, network in enumerate(reported):
+            MetricStage.plan(planning, arm.name, number, network, name)
+    if measure.successive_levels:
+        for number in range(1, len(reported)):
+            BarrierStage.plan_successive(planning, arm.name, number, reported[number - 1], reported[number])
+
+
+def _reported(planning: Planning, arm: Arm, replicate: int, count: int) -> list[MaskedTraining]:
+    """Plan the trainings whose results are those of the arm, one per density, the dense one first."""
+    ticket = arm.ticket
+    levels = Level.plan(planning, arm, replicate, count if ticket.needs_search else 0)
+    reported: list[MaskedTraining] = []
+    for number in range(count + 1):
+        own = arm.search is not None or (ticket.is_control and number > 0)
+        found = SparseTraining.plan(planning, arm, replicate, number, levels) if own else levels[number]
+        reported.append(found)
+    return reported
+
+
+def _dense_families(planning: Planning, arm: Arm) -> list[Stage]:
+    dense = [_reported(planning, arm, replicate, 0)[0] for replicate in range(planning.study.replicates)]
+    return [BarrierStage.plan_family(planning, arm.name, 0, parent) for parent in dense]
+
+
+def _check_noise(planning: Planning, arm: Arm) -> None:
+    """Refuse given labels that do not fit the images of a phase that sees them."""
+    noise, pretrain, search = arm.label_noise, arm.pretrain, arm.search
+    if noise.where != "pretraining" or pretrain.dataset is None:
+        planning.check_noise(noise)
+    if noise.where != "training" and pretrain.dataset is not None:
+        planning.check_noise(noise, pretrain.dataset)
+    if search is not None and search.dataset is not None and noise.where in (search.phase, "both"):
+        planning.check_noise(noise, search.dataset)

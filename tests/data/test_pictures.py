@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from ticketdiet.core.errors import DataError
+from ticketdiet.data.pictures import PictureReader
+
+pytest.importorskip("PIL.Image")
+Encode = Callable[[np.ndarray], bytes]
+Draw = Callable[..., np.ndarray]
+
+
+def test_grey_pictures_keep_one_channel(as_png: Encode, draw: Draw) -> None:
+    pixels, reader = draw(3, 4, 5), PictureReader(3)
+    read = reader.read(((str(i), as_png(picture)) for i, picture in enumerate(pixels)), 3)
+    assert np.array_equal(reader.settle(read)[:, 0], pixels)
+
+
+def test_one_coloured_picture_in_any_split_keeps_three_channels(as_png: Encode, draw: Draw) -> None:
+    grey, coloured, reader = draw(4, 5), draw(4, 5, 3), PictureReader(2)
+    first = reader.read([("grey", as_png(grey))], 1)
+    reader.read([("coloured", as_png(coloured))], 1)
+    assert reader.settle(first).shape == (1, 3, 4, 5)
+    assert all(np.array_equal(channel, grey) for channel in reader.settle(first)[0])
+
+
+def test_the_sizes_of_all_splits_have_to_agree(as_png: Encode, draw: Draw) -> None:
+    reader = PictureReader(2)
+    reader.read([("one", as_png(draw(4, 5)))], 1)
+    with pytest.raises(DataError, match=r"at two has size 6x4 \(width x height\), but that at one has 5x4"):
+        reader.read([("two", as_png(draw(4, 6)))], 1)
+
+
+def test_progress_ends_with_the_total(as_png: Encode, draw: Draw) -> None:
+    told: list[tuple[int, int]] = []
+    reader = PictureReader(2, lambda done, total: told.append((done, total)))
+    reader.read([("a", as_png(draw(2, 2))), ("b", as_png(draw(2, 2)))], 2)
+    assert told == [(2, 2)]

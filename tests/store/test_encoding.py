@@ -1,0 +1,68 @@
+"""Tensors, documents and partial states as bytes: they come back as they were, or are refused in words."""
+
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ticketdiet.core.errors import UserError
+from ticketdiet.store import encoding
+from ticketdiet.store.encoding import (
+    Partial,
+    decode_document,
+    decode_partial,
+    decode_tensors,
+    encode_document,
+    encode_partial,
+    encode_tensors,
+)
+
+ADDRESS = "0123456789abcdef01234567"
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+def test_tensors_come_back_sorted_by_name_whatever_their_strides():
+    turned = torch.arange(6.0).reshape(2, 3).T
+    found = decode_tensors(encode_tensors({"b": turned, "a": turned[:1]}))
+    assert list(found) == ["a", "b"]
+    assert torch.equal(found["b"], turned)
+
+
+def test_a_tensor_that_is_not_dense_is_refused():
+    with pytest.raises(UserError, match=r"cannot be stored(.|\n)*dense tensors"):
+        encode_tensors({"w": torch.eye(2).to_sparse()})
+
+
+def test_documents_keep_numbers_that_are_not_finite():
+    first, second = decode_document(encode_document([math.inf, math.nan]))
+    assert first == math.inf
+    assert math.isnan(second)
+
+
+def test_a_document_nested_too_deeply_is_a_value_error():
+    with pytest.raises(ValueError, match="nested too deeply"):
+        decode_document(DEEP)
+
+
+def test_a_partial_state_comes_back_for_its_own_stage_only():
+    partial = Partial({"w": torch.ones(2, dtype=torch.bfloat16)}, {"step": 3})
+    data = encode_partial(partial, ADDRESS)
+    found = decode_partial(data, ADDRESS)
+    assert (found.document, found.tensors["w"].dtype) == ({"step": 3}, torch.bfloat16)
+    assert decode_partial(data, ADDRESS[::-1]) is None
+
+
+@given(st.binary(max_size=64) | st.just(b"\x40" + b"\0" * 7 + DEEP[:64]))
+def test_tensors_that_cannot_be_read_are_a_value_error_in_words(data):
+    with pytest.raises(ValueError, match="it contains no tensors"):
+        encoding.decode_tensors(data)
+
+
+def test_a_partial_state_nested_too_deeply_is_none(monkeypatch):
+    monkeypatch.setattr(json, "dumps", lambda document: DEEP.decode())
+    data = encode_partial(Partial({"w": torch.ones(2)}, None), ADDRESS)
+    monkeypatch.undo()
+    assert decode_partial(data, ADDRESS) is None

@@ -1,0 +1,89 @@
+"""What the store asks of a place holds for a local folder and for an object store alike."""
+
+import uuid
+
+import pytest
+
+from ticketdiet.store.manifest import MANIFEST
+from ticketdiet.store.opening import open_place
+from ticketdiet.store.place import Misplaced, sha256
+
+FILES = {"rows.json": b"[]", "weights.safetensors": b"abc"}
+
+
+@pytest.fixture(params=["folder", "memory"])
+def place(request, tmp_path):
+    place = open_place(tmp_path / "place" if request.param == "folder" else f"memory://{uuid.uuid4().hex}")
+    place.prepare()
+    return place
+
+
+def names(place, directory):
+    return [entry.name for entry in place.children(directory)]
+
+
+def test_a_file_is_read_as_it_was_written_last(place):
+    place.replace("a/b", b"one")
+    place.replace("a/b", b"two")
+    assert place.read("a/b") == b"two"
+    assert place.digest("a/b") == sha256(b"two")
+    assert place.size("a/b") == 3
+
+
+def test_a_file_larger_than_the_limit_is_not_returned(place):
+    place.replace("a/b", b"1234")
+    assert place.read("a/b", 4) == b"1234"
+    with pytest.raises(Misplaced, match="more than 3 bytes"):
+        place.read("a/b", 3)
+
+
+def test_only_the_first_of_two_creates_a_file(place):
+    assert place.create("leases/x.0", b"one")
+    assert not place.create("leases/x.0", b"two")
+    assert place.read("leases/x.0") == b"one"
+
+
+def test_touching_writes_a_file_that_is_missing(place):
+    place.touch("drivers/d.json", b"content")
+    assert place.read("drivers/d.json") == b"content"
+
+
+def test_children_are_sorted_and_none_where_there_is_no_directory(place):
+    for name in ("b", "a"):
+        place.replace(f"drivers/{name}", b"")
+    assert names(place, "drivers") == ["a", "b"]
+    assert names(place, "nowhere") == []
+    assert place.stats("nowhere") is None
+
+
+def test_a_published_directory_has_its_files_and_the_manifest_that_names_them(place):
+    sealed = {}
+    assert place.publish("results/01/x", FILES, lambda records: sealed.update(records) or b"manifest")
+    assert place.read(f"results/01/x/{MANIFEST}") == b"manifest"
+    for name, data in FILES.items():
+        assert place.read(f"results/01/x/{sealed[name].path}") == data
+        assert (sealed[name].bytes, sealed[name].sha256) == (len(data), sha256(data))
+    sizes = {name: stat.bytes for name, stat in place.stats("results/01/x").items()}
+    assert sizes == {MANIFEST: 8, **{sealed[name].path: len(data) for name, data in FILES.items()}}
+
+
+def test_a_directory_is_published_once(place):
+    assert place.publish("results/01/x", FILES, lambda records: b"first")
+    assert not place.publish("results/01/x", FILES, lambda records: b"second")
+    assert place.read(f"results/01/x/{MANIFEST}") == b"first"
+
+
+@pytest.mark.parametrize("verb", ["remove", "set_aside"])
+def test_a_directory_that_is_taken_away_can_be_published_again(place, verb):
+    place.publish("results/01/x", FILES, lambda records: b"first")
+    getattr(place, verb)("results/01/x")
+    assert place.stats("results/01/x") is None
+    getattr(place, verb)("results/01/x")
+    assert place.publish("results/01/x", FILES, lambda records: b"second")
+
+
+def test_nothing_is_left_in_the_temporary_folder(place):
+    place.publish("results/01/x", FILES, lambda records: b"manifest")
+    place.publish("results/01/x", FILES, lambda records: b"manifest")
+    place.remove("results/01/x")
+    assert names(place, "tmp") == []
