@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ticketdiet.studies import precision_advice as module
+from ticketdiet.studies import probing
 from ticketdiet.studies.precision_advice import in_words, precision_advice
 from ticketdiet.training.precision import StepTimes, time_precisions
 
@@ -27,7 +28,7 @@ def machine(monkeypatch):
 
             return measure
 
-        monkeypatch.setattr(module, "step_timer", step_timer)
+        monkeypatch.setattr(probing, "step_timer", step_timer)
         monkeypatch.setattr(module, "has_bfloat16", lambda: computes)
         return measured
 
@@ -120,7 +121,7 @@ def test_a_network_that_fails_when_it_is_measured_is_left_to_the_run(plan_tiny, 
         torch.randn(3)
         raise ValueError("no such layer")
 
-    monkeypatch.setattr(module, "step_timer", failing)
+    monkeypatch.setattr(probing, "step_timer", failing)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     assert advice(plan_tiny(*LONG)) == ""
     assert torch.equal(torch.get_rng_state(), before)

@@ -83,6 +83,7 @@ def _print(planned: Plan, left: dict[str, str], remaining: Cost) -> None:
     from ticketdiet.reports.table import whole_lines
     from ticketdiet.studies.executors import choose_device
     from ticketdiet.studies.precision_advice import precision_advice
+    from ticketdiet.studies.time_left import time_left
 
     table = new_table("kind", "arm", ">replicate", ">level", "address", "state", ">steps")
     for stage in planned.stages.values():
@@ -97,6 +98,8 @@ def _print(planned: Plan, left: dict[str, str], remaining: Cost) -> None:
         f"{len(planned.stages)} stages, {len(planned.stages) - len(left)} done, {len(left)} left: "
         f"{remaining.steps:,} steps, {remaining.examples:,} examples, {remaining.flops:.3g} floating-point operations."
     )
-    advice = precision_advice(planned, left, device=choose_device("auto"))
-    if advice:
-        typer.echo(advice, err=True)
+    device = choose_device("auto")
+    rest = time_left(planned, left, device=device)
+    for line in ("" if rest is None else rest.in_words(), precision_advice(planned, left, device=device)):
+        if line:
+            typer.echo(line, err=True)

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -29,6 +29,7 @@ from ticketdiet.studies.run import Outcome, RunObserver, run_plan
 from ticketdiet.studies.spec import StudySpec
 from ticketdiet.studies.stages.masked import MaskedTraining
 from ticketdiet.studies.stored_networks import build_initial
+from ticketdiet.studies.time_left import time_left
 from ticketdiet.tickets.rewinding import rewind
 
 if TYPE_CHECKING:  # what makes tables and figures takes a second to import, and a run needs none of it
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # what makes tables and figures takes a second to import, and
     from ticketdiet.reports.reading import StudyResults
 
 DEFAULT_STORE = "runs"
+SECONDS_NOT_WORTH_A_WORD = 60.0  # a run as short is over before one has read how long it takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +121,7 @@ class Study:
         plan, store = self._limited(whole), ResultStore.open(self.url)
         if plan is not whole:  # the run records what it makes, which is only a part of the study
             record_plan(store, whole)
-        advise = partial(precision_advice, device=chosen[0], workers=workers)
+        advise = partial(_forecast, device=chosen[0], workers=workers, threads=threads)
         with RunView(advise=advise) if observer is None else nullcontext(observer) as watching:
             return run_plan(
                 plan,
@@ -290,6 +292,13 @@ class Study:
 
         require(self.plan, self.store, stage, f"The result {stage.label}")
         return stage
+
+
+def _forecast(plan: Plan, left: Collection[str], *, device: str, workers: int | None, threads: int | None) -> str:
+    """Say how long a run takes here, and what the other precision would bring; empty when there is nothing to say."""
+    rest = time_left(plan, left, device=device, workers=workers, threads=threads)
+    time = "" if rest is None or rest.seconds < SECONDS_NOT_WORTH_A_WORD else rest.in_words()
+    return "\n".join(filter(None, (time, precision_advice(plan, left, device=device, workers=workers))))
 
 
 def load_study(

@@ -5,22 +5,16 @@ Precision is part of what a result is, so a study is never computed in another o
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-
-import torch
-from torch import nn
+from collections.abc import Collection
 
 from ticketdiet.core.cpu import has_bfloat16
-from ticketdiet.studies.machine import tune_allocator
-from ticketdiet.studies.network import Cost, Network
 from ticketdiet.studies.plan import Plan
+from ticketdiet.studies.probing import examples_like, most_work, quietly, step_timer_of, total_cost, trainings_left
 from ticketdiet.studies.run import default_workers, threads_per_worker
 from ticketdiet.studies.stage import TrainingStage
 from ticketdiet.studies.stages.pretrain import Pretrain
 from ticketdiet.studies.stages.score_model import ScoreModel
-from ticketdiet.training.precision import MOST_TIMES_AS_LONG, PROBE, Measure, StepTimes, step_timer, time_precisions
+from ticketdiet.training.precision import MOST_TIMES_AS_LONG, PROBE, Measure, StepTimes, time_precisions
 from ticketdiet.training.recipe import Precision, Recipe
 
 SECONDS_NOT_WORTH_A_WORD = 30.0
@@ -42,19 +36,18 @@ def precision_advice(plan: Plan, left: Collection[str], *, device: str, workers:
     Returns:
         One line for people, empty when there is nothing to say.
     """
-    stages = [plan.stages[address] for address in left]
-    trainings = [stage for stage in stages if isinstance(stage, TrainingStage) and stage.cost.steps]
+    trainings = trainings_left(plan, left)
     if device != "cpu" or not trainings:
         return ""
-    largest = _most_work(trainings)
+    largest = most_work(trainings)
     recipe, computes = largest.recipe, has_bfloat16()
     if recipe.precision == "float32" and computes is False:
         return ""
     processes = workers or default_workers(plan, [device])
-    work = _examples_like(largest, trainings) / processes
+    work = examples_like(largest, total_cost(trainings)) / processes
     try:
-        with _quietly(threads_per_worker(processes)):
-            return _advice(_step_timer(largest, recipe), recipe, work, computes, _key(plan, largest))
+        with quietly(threads_per_worker(processes)):
+            return _advice(step_timer_of(largest, recipe), recipe, work, computes, _key(plan, largest))
     except Exception:  # whatever a network of the user's raises: the run will say it
         return ""
 
@@ -103,30 +96,6 @@ def in_words(found: StepTimes | None, asked: Precision, computes_bfloat16: bool 
     )
 
 
-def _most_work(trainings: list[TrainingStage]) -> TrainingStage:
-    """One of the trainings of the network, batch and precision that take the most work together."""
-    work: dict[tuple[Network, int, Precision], int] = {}
-    kinds = [(stage.network, stage.recipe.batch_size, stage.recipe.precision) for stage in trainings]
-    for kind, stage in zip(kinds, trainings, strict=True):
-        work[kind] = work.get(kind, 0) + stage.cost.flops
-    return trainings[kinds.index(max(work, key=work.__getitem__))]
-
-
-def _examples_like(stage: TrainingStage, trainings: list[TrainingStage]) -> float:
-    """Examples of ``stage`` that take as long as all ``trainings`` together, by their floating-point operations."""
-    whole = sum((training.cost for training in trainings), Cost())
-    if not stage.cost.flops:
-        return whole.examples
-    return whole.flops / stage.cost.flops * stage.cost.examples
-
-
-def _step_timer(stage: TrainingStage, recipe: Recipe) -> Measure:
-    def make_model() -> nn.Module:
-        return stage.network.build(0)
-
-    return step_timer(make_model, recipe, stage.network.shape, stage.network.num_classes)
-
-
 def _key(plan: Plan, stage: TrainingStage) -> str:
     """Key of the study that holds the precision of ``stage``."""
     study, name = plan.study, stage.uses[0].arm
@@ -137,17 +106,3 @@ def _key(plan: Plan, stage: TrainingStage) -> str:
         own = {f"arms.{name}.pretrain.training": arm.pretrain.training} if isinstance(stage, Pretrain) else {}
         overrides = own | {f"arms.{name}.training": arm.training}
     return f"{next((path for path, changes in overrides.items() if 'precision' in changes), 'training')}.precision"
-
-
-@contextmanager
-def _quietly(threads: int) -> Iterator[None]:
-    """Compute with so many threads, as the run will, and leave no trace: no warning, and no number drawn."""
-    before = torch.get_num_threads()
-    tune_allocator()
-    torch.set_num_threads(threads)
-    try:
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        torch.set_num_threads(before)
