@@ -58,9 +58,7 @@ format: $(DEV) ## format, and repair what the linter can
 	$(BIN)/ruff format .
 
 bench: $(DEV) ## run the benchmarks; the machine should be quiet
-	$(BIN)/python benchmarks/train_speed.py
-	$(BIN)/python benchmarks/sparse_speed.py
-	$(BIN)/python benchmarks/study_speed.py
+	$(BIN)/python benchmarks/run_all.py
 
 reference: $(DEV) ## write the tables of docs/study.md from the schema
 	$(BIN)/python scripts/write_study_reference.py
