@@ -100,14 +100,14 @@ def compare(options: argparse.Namespace) -> None:
     print(machine.in_words(options.threads))
     found = {
         seed: {kernels: search_apart(options, kernels, seed) for kernels in ("auto", "off")}
-        for seed in range(options.replicates)
+        for seed in range(options.seed, options.seed + options.replicates)
     }
     ratios = [both["off"]["seconds"] / both["auto"]["seconds"] for both in found.values()]
-    for seed, both in found.items():
+    for ratio_of_all, (seed, both) in zip(ratios, found.items(), strict=True):
         auto, stock = both["auto"], both["off"]
         print(
             f"seed {seed}: {stock['seconds']:.0f} s by the stock kernels, {auto['seconds']:.0f} s by the sparse ones: "
-            f"{ratios[seed]:.2f}x (goal {GOAL}x); peak memory {stock['megabytes']:.0f} and {auto['megabytes']:.0f} MB"
+            f"{ratio_of_all:.2f}x (goal {GOAL}x); peak memory {stock['megabytes']:.0f} and {auto['megabytes']:.0f} MB"
         )
         print(f"  masks of level 1 are {'equal' if auto['masks'][1] == stock['masks'][1] else 'DIFFERENT'}")
         for level in (level for level in SHOWN if level <= options.levels):
