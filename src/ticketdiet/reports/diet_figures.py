@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,7 +24,6 @@ from ticketdiet.reports.images import labelled_images
 from ticketdiet.reports.reading import StudyResults
 from ticketdiet.reports.score_figures import image_sheet, rank_stability_figure, score_figure
 from ticketdiet.reports.sheet import sample_sheet
-from ticketdiet.reports.style import save_figure
 from ticketdiet.studies.datasets import can_be_shown
 from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.stages.pretrain import Pretrain
@@ -194,8 +191,3 @@ def subset_figures(subset: ChosenSubset, pixels: Images | None) -> dict[str, Fig
         title = f"{subset.arm}: some of each class"
         figures["sheet"].suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figures
-
-
-def save_all(figures: Mapping[str, Figure], folder: Path, prefix: str) -> list[Path]:
-    """Write figures as PNG and SVG under ``prefix_stem``; returns the paths."""
-    return [path for stem, figure in figures.items() for path in save_figure(figure, folder / f"{prefix}_{stem}")]

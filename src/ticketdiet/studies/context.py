@@ -75,10 +75,12 @@ class Context:
 
     def subset(self, address: str | None) -> np.ndarray | None:
         """Return the indices of a stored subset, int64, or None for everything."""
-        if address is None:
-            return None
-        indices: np.ndarray = self.store.tensors(address, "subset")["indices"].numpy()
-        return indices
+        return None if address is None else self.indices(address)
+
+    def indices(self, address: str) -> np.ndarray:
+        """Return the indices of a stored subset, int64."""
+        found: np.ndarray = self.store.tensors(address, "subset")["indices"].numpy()
+        return found
 
     def weights(self, address: str) -> dict[str, Tensor]:
         """Return the weights of a stored network."""

@@ -20,7 +20,7 @@ from ticketdiet.studies.network import Cost
 from ticketdiet.studies.plan import Plan, plan_study
 from ticketdiet.studies.record import known_facts, recorded_plan
 from ticketdiet.studies.run import RunObserver, run_plan
-from ticketdiet.studies.spec import Arm, StudySpec
+from ticketdiet.studies.spec import StudySpec
 from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.stages.barrier import BarrierStage
 from ticketdiet.studies.stages.masked import MaskedTraining
@@ -110,7 +110,7 @@ def find_rewinding_point(
     """
     chosen = choose_arm(study, arm)
     rule = rule or ConnectedWhen(study.measure.tolerance, tolerance=study.measure.tolerance)
-    steps = _most_steps(study.arm(chosen))
+    steps = study.arm(chosen).most_pretraining_steps
     ks = _checked(default_candidates(steps, max_k) if candidates is None else candidates, steps, max_k)
     probing = _Probing(study, store, chosen, rule, replicates)
     workers = workers or (_default_workers(probing, devices) if store.shared else 1)
@@ -267,7 +267,3 @@ def _default_workers(probing: _Probing, devices: Sequence[str]) -> int:
     if any(device.startswith("cuda") for device in devices):
         return min(len(devices), trainings)
     return max(1, min(cpu_count(), trainings))
-
-
-def _most_steps(arm: Arm) -> int:
-    return min(arm.training.steps, arm.pretraining.steps, arm.search_training.steps)

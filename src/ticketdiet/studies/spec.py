@@ -71,6 +71,11 @@ class Arm:
     ticket: TicketSpec
     search: SearchSpec | None
 
+    @property
+    def most_pretraining_steps(self) -> int:
+        """Largest k: no training of the arm is shorter."""
+        return min(self.training.steps, self.pretraining.steps, self.search_training.steps)
+
 
 class StudySpec(Part):
     """A whole study."""

@@ -199,7 +199,7 @@ def _steps(planning: Planning, arm: Arm) -> int:
     if arm.pretrain.passes is not None:
         size = SubsetRequest.of_pretraining(arm).size(planning)
         steps = arm.pretrain.passes * (size // arm.pretraining.batch_size)
-    most = min(arm.pretraining.steps, arm.training.steps, arm.search_training.steps)
+    most = arm.most_pretraining_steps
     if steps > most:
         raise StudyError(
             f"arms.{arm.name}.pretrain makes {steps} steps, but training has {most}.",

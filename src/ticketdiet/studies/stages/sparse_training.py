@@ -20,7 +20,6 @@ from ticketdiet.studies.stages.level import Level
 from ticketdiet.studies.stages.masked import MaskedTraining
 from ticketdiet.tickets.controls import INITIAL_WEIGHTS, Ticket, find_weights, shuffled_mask
 from ticketdiet.tickets.criteria import MASK_CRITERIA, MaskSubject, find_mask
-from ticketdiet.tickets.masks import dense_mask
 from ticketdiet.tickets.restarts import Restart
 from ticketdiet.tickets.rewinding import rewind
 
@@ -59,10 +58,9 @@ class SparseTraining(MaskedTraining):
         judged = self.point if self.level is None else self.level
         rewind(model, context.weights(judged))
         assert self.kept is not None
-        total = sum(kept.numel() for kept in dense_mask(model, self.ignore).values())
         subject = MaskSubject(
             model,
-            self.kept / total,
+            self.kept / self.network.count_prunable(self.ignore),
             seed=self._seed,
             images=context.train_images(self, self.label_noise),
             ignore=self.ignore,

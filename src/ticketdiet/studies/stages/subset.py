@@ -63,8 +63,7 @@ class Subset(ComputedStage):
         images = context.train_images(self, self.label_noise)  # with label noise where class counts depend on it
         labels = images.labels.cpu().numpy()
         if self.like is not None:
-            reference = context.store.tensors(self.like, "subset")["indices"].numpy()
-            indices = random_like(reference, labels, self.seed)
+            indices = random_like(context.indices(self.like), labels, self.seed)
         else:
             names = ("size", "balanced", "seed", "offset", "strata", "mix", "classes", "indices")
             options: dict[str, Any] = {name: getattr(self, name) for name in names}
