@@ -39,7 +39,10 @@ HEAVY = {
     "sklearn": {"data.digits", "scores.prototype"},
     "matplotlib": {"reports"},
     "pandas": {"reports", "scores.files", "cli.summary"},
-    "scipy": {"landscape", "reports.prediction", "reports.statistics", "scores.noise", "scores.stability"},
+    "scipy": {
+        *("landscape", "scores.noise", "scores.stability"),
+        *("reports.bootstrap", "reports.prediction", "reports.statistics"),
+    },
     "typer": {"cli"},
     "rich": {"cli", "reports.progress", "reports.table"},
     "yaml": {"studies.yaml_text"},

@@ -8,7 +8,6 @@ number needs more, or more varied, replicates than there are it is NaN, never 0,
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,19 +16,11 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.core.seeds import numpy_generator
+from ticketdiet.reports.bounds import EQUAL, UNBOUNDED, Bounds, bounds_of, check_confidence, check_sample
+from ticketdiet.reports.paired import sign_flip_test
 from ticketdiet.reports.rows import arm_order, final_rows
 
-Bounds = tuple[float, float]
-UNBOUNDED: Bounds = (-np.inf, np.inf)
-BOUNDS: dict[str, Bounds] = {
-    **dict.fromkeys(("accuracy", "error", "connected_fraction", "noise_auroc", "noise_precision"), (0.0, 1.0)),
-    **dict.fromkeys(("error_barrier", "gradient_cosine"), (-1.0, 1.0)),
-    "loss": (0.0, np.inf),
-}
 FEWEST_FOR_P = 3  # two replicates cannot get below p = 1/2
-MOST_ENUMERATED = 16  # replicates: 2^15 patterns of signs; of more as many are drawn
-EQUAL = 1e-9  # relative: values nearer than this differ by rounding alone
 
 
 @dataclass(frozen=True)
@@ -53,11 +44,6 @@ class Estimate:
     reason: str = ""
 
 
-def bounds_of(metric: str) -> Bounds:
-    """Return the least and the greatest value that a metric can have, infinite where it has no bound."""
-    return BOUNDS.get(metric.removesuffix("_recalibrated"), UNBOUNDED)
-
-
 def estimate(values: npt.ArrayLike, confidence: float = 0.95, *, bounds: Bounds = UNBOUNDED) -> Estimate:
     """Estimate a mean from independent values.
 
@@ -77,7 +63,8 @@ def estimate(values: npt.ArrayLike, confidence: float = 0.95, *, bounds: Bounds 
         UserError: When there is no value, one is outside ``bounds``, or for a confidence outside (0, 1).
     """
     sample = np.asarray(values, dtype=np.float64).ravel()
-    _check(sample, confidence, bounds)
+    check_confidence(confidence)
+    check_sample(sample, bounds)
     return _estimate(sample, confidence, bounds, scale=float(np.abs(sample).max()))
 
 
@@ -93,21 +80,6 @@ def _estimate(sample: np.ndarray, confidence: float, bounds: Bounds, scale: floa
     std = float(sample.std(ddof=1))
     reach = float(stdtrit(n - 1, (1 + confidence) / 2)) * std / float(np.sqrt(n))
     return Estimate(mean, std, n, max(mean - reach, bounds[0]), min(mean + reach, bounds[1]))
-
-
-def _check(sample: np.ndarray, confidence: float, bounds: Bounds) -> None:
-    if sample.size == 0:
-        raise UserError("There are no values.", expected="at least one replicate", way_out="run the study first")
-    if not 0 < confidence < 1:
-        raise UserError(f"Got confidence={confidence}.", expected="a number in (0, 1)", way_out="for example 0.95")
-    outside = sample[np.isfinite(sample)]
-    outside = outside[(outside < bounds[0] - EQUAL) | (outside > bounds[1] + EQUAL)]
-    if outside.size:
-        raise UserError(
-            f"Got the value {outside[0]:g}, which is outside [{bounds[0]:g}, {bounds[1]:g}].",
-            expected="values within the bounds",
-            way_out="give fractions, not percent, or other bounds",
-        )
 
 
 def summarise(
@@ -222,7 +194,8 @@ def _only_level(final: pd.DataFrame, level: int) -> pd.DataFrame:
 def _difference(values: np.ndarray, others: np.ndarray, bounds: Bounds, confidence: float) -> dict[str, object]:
     with np.errstate(invalid="ignore"):  # infinite losses
         differences, (least, most) = values - others, bounds
-    _check(differences, confidence, UNBOUNDED)
+    check_confidence(confidence)
+    check_sample(differences, UNBOUNDED)
     # A difference of two sums is rounded on the scale of the sums: equal differences do not come out equal to the bit.
     scale = float(max(np.abs(values).max(), np.abs(others).max()))
     found = _estimate(differences, confidence, (least - most, most - least), scale)
@@ -240,27 +213,3 @@ def _difference(values: np.ndarray, others: np.ndarray, bounds: Bounds, confiden
         "smallest_p": np.nan if too_few else 2.0 ** (1 - found.n),
         "reason": "; ".join(filter(None, (found.reason.replace("value", "difference"), too_few))),
     }
-
-
-def sign_flip_test(differences: npt.ArrayLike, *, scale: float | None = None, seed: int = 0) -> float:
-    """Return the two-sided p-value of the sign-flip test of a mean of 0 (Fisher 1935).
-
-    When an arm makes no difference, the sign of each paired difference is random. The p-value is the fraction of
-    all patterns of signs whose mean is at least as far from 0 as the one seen: exact, and at least 2^(1 - n) for n
-    differences. For more than 16 differences 2^15 patterns are drawn, and the one seen is counted with them.
-
-    Args:
-        differences: (n,), n at least 1.
-        scale: Size of the numbers that were subtracted, for what counts as equal; by default of the differences.
-        seed: Seed of the drawing.
-    """
-    sample = np.asarray(differences, dtype=np.float64).ravel()
-    slack = EQUAL * (float(np.abs(sample).max()) if scale is None else scale) * sample.size
-    seen = abs(sample.sum()) - slack
-    if sample.size <= MOST_ENUMERATED:
-        # The first sign may stay: changing all of them gives the same distance from 0.
-        signs = np.array([(1, *others) for others in itertools.product((1, -1), repeat=sample.size - 1)])
-        return float(np.mean(np.abs(signs @ sample) >= seen))
-    shape = (2 ** (MOST_ENUMERATED - 1), sample.size)
-    signs = numpy_generator(seed, "sign_flip").integers(0, 2, size=shape) * 2 - 1
-    return float((1 + np.sum(np.abs(signs @ sample) >= seen)) / (1 + len(signs)))

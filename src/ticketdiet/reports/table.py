@@ -16,9 +16,10 @@ from rich.text import Text
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.extras import import_extra
+from ticketdiet.reports.bounds import bounds_of
 from ticketdiet.reports.formats import Format
 from ticketdiet.reports.rows import FAMILY
-from ticketdiet.reports.statistics import bounds_of, estimate, summarise
+from ticketdiet.reports.statistics import estimate, summarise
 
 MOST_DENSITIES_ACROSS = 6  # in 80 columns
 
