@@ -27,7 +27,8 @@ FLOORS = {
     "landscape": 4,
     "studies": 5,
     "reports": 6,
-    "cli": 7,
+    "paper": 7,
+    "cli": 8,
 }
 SCIENCE = ("training", "scores", "tickets", "landscape")
 # Where heavy or rare libraries may be imported; anywhere else is a surprise for who has not installed them.
@@ -38,11 +39,8 @@ HEAVY = {
     "curvlinops": {"landscape.curvature"},
     "sklearn": {"data.digits", "scores.prototype"},
     "matplotlib": {"reports"},
-    "pandas": {"reports", "scores.files", "cli.summary"},
-    "scipy": {
-        *("landscape", "scores.noise", "scores.stability"),
-        *("reports.bootstrap", "reports.prediction", "reports.statistics"),
-    },
+    "pandas": {"reports", "paper", "scores.files", "cli.summary"},
+    "scipy": {"landscape", "paper", "reports", "scores.noise", "scores.stability"},
     "typer": {"cli"},
     "rich": {"cli", "reports.progress", "reports.table"},
     "yaml": {"studies.yaml_text"},

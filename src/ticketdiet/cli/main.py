@@ -17,6 +17,7 @@ from ticketdiet.cli.figure import figure
 from ticketdiet.cli.find_rewind import find_rewind
 from ticketdiet.cli.gc import gc
 from ticketdiet.cli.geometry import geometry
+from ticketdiet.cli.paper import paper
 from ticketdiet.cli.per_example import per_example
 from ticketdiet.cli.plan import plan
 from ticketdiet.cli.results import results
@@ -53,7 +54,7 @@ def _root(
     pass
 
 
-OF_A_STUDY = (run, plan, results, figure, compare, per_example, geometry, find_rewind)
+OF_A_STUDY = (run, plan, paper, results, figure, compare, per_example, geometry, find_rewind)
 OF_NETWORKS, OF_A_STORE = (barrier, curvature), (verify, gc)
 for command in (*OF_A_STUDY, *OF_NETWORKS, *OF_A_STORE):
     app.command(command.__name__.replace("_", "-"))(command)

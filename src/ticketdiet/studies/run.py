@@ -176,7 +176,7 @@ def _executor(
 
 @dataclass
 class _Scheduler:
-    """Keeps the executor busy with the stage that has the longest chain of work behind it."""
+    """Keeps the executor busy: replicate by replicate, with the stage that has the longest chain of work behind it."""
 
     plan: Plan
     store: ResultStore
@@ -210,12 +210,16 @@ class _Scheduler:
         """Start what is ready while there is room; return whether results of other runs were adopted."""
         adopted = False
         ready = [address for address in self.waiting if self._is_ready(address)]
-        for address in sorted(ready, key=self._behind.__getitem__, reverse=True):
+        for address in sorted(ready, key=self._urgency):
             if len(self.running) >= self.executor.capacity:
                 break
             if time.monotonic() >= self.elsewhere.get(address, 0.0):
                 adopted |= self._start(self.plan.stages[address])
         return adopted
+
+    def _urgency(self, address: str) -> tuple[int, int]:
+        """Earlier replicates come first, so that a run that is stopped has whole ones; then the longest chains."""
+        return min(use.replicate for use in self.plan.stages[address].uses), -self._behind[address]
 
     def _start(self, stage: Stage) -> bool:
         """Start a stage unless another run is at it; return whether its result is there already."""

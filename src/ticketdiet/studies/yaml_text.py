@@ -53,6 +53,11 @@ def parse_yaml(text: str, source: str) -> Any:
         raise refusal from None
 
 
+def write_yaml(content: Any) -> str:
+    """Return the YAML text of nested dicts, lists and plain values, in their order."""
+    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
+
+
 class _Refused(Exception):
     """A text that cannot be used: why, and where if that is known."""
 
