@@ -141,8 +141,8 @@ def _run(asked: Paper, replicates: range | None, workers: int | None, threads: i
 def _judge(asked: Paper, files: list[Path], out: Path) -> None:
     from ticketdiet.paper.session import judge_claims
 
-    found = asked.rows()
-    verdicts = judge_claims(asked.claims, asked.setting, found, files)
+    found = asked.rows(files)
+    verdicts = judge_claims(asked.claims, asked.setting, found)
     for verdict in verdicts:
         _print_verdict(verdict)
     _write(verdicts, found, out)

@@ -17,7 +17,6 @@ from ticketdiet.paper.running import PaperPlan, plan_claims
 from ticketdiet.paper.setting import Setting
 from ticketdiet.reports.completeness import DRAWN
 from ticketdiet.reports.reading import StudyResults, read_study
-from ticketdiet.reports.rows import COLUMNS
 from ticketdiet.reports.verdict import Verdict
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.plan import Plan
@@ -87,28 +86,25 @@ class Paper:
         except NoStore:
             return None
 
-    def rows(self) -> pd.DataFrame:
-        """Return the evidence that the store holds, of all claims together."""
+    def rows(self, files: Iterable[Path] = ()) -> pd.DataFrame:
+        """Return the evidence of all claims together: that of the store, and of files from other machines.
+
+        Args:
+            files: CSV files of rows; a replicate of an arm that the store has, or an earlier file, is not taken from
+                them.
+
+        Returns:
+            Tidy rows, as :func:`~ticketdiet.paper.evidence.evidence_rows` gives them.
+
+        Raises:
+            DataError: When a file cannot be read.
+        """
+        name = f"paper-{self.setting.name}"
         found = self.results(self.planned.together())
-        return pd.DataFrame(columns=list(COLUMNS)) if found is None else evidence_rows(found)
+        here = [] if found is None else [evidence_rows(found)]
+        return pooled([*here, *(read_rows_file(path) for path in files)], name)
 
 
-def judge_claims(
-    claims: Sequence[Claim], setting: Setting, rows: pd.DataFrame, files: Iterable[Path] = ()
-) -> list[Verdict]:
-    """Judge claims on the rows of a store, together with rows from other machines.
-
-    Args:
-        claims: Which claims.
-        setting: Network, data and scale.
-        rows: Tidy rows of the store.
-        files: CSV files of rows; a replicate of an arm that the store has, or an earlier file, is not taken from them.
-
-    Returns:
-        One verdict per claim.
-
-    Raises:
-        DataError: When a file cannot be read.
-    """
-    everything = pooled([rows, *(read_rows_file(path) for path in files)], f"paper-{setting.name}")
-    return [judge(claim, setting, everything) for claim in claims]
+def judge_claims(claims: Sequence[Claim], setting: Setting, rows: pd.DataFrame) -> list[Verdict]:
+    """Judge claims on the same rows, each by its rule."""
+    return [judge(claim, setting, rows) for claim in claims]
