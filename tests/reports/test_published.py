@@ -131,4 +131,4 @@ def test_the_accuracy_figure_draws_the_published_curve_in_the_colour_of_its_arm(
     ours, theirs = figure.axes[0].get_lines()[:2]
     assert theirs.get_label() == published.label == "published: all data, k = 200"
     assert theirs.get_color() == ours.get_color()
-    np.testing.assert_allclose(theirs.get_ydata(), 100 * published.means)
+    np.testing.assert_allclose(np.asarray(theirs.get_ydata(), dtype=float), 100 * published.means)
