@@ -44,7 +44,7 @@ HEAVY = {
         *("reports.bootstrap", "reports.prediction", "reports.statistics"),
     },
     "typer": {"cli"},
-    "rich": {"cli", "reports.progress", "reports.table"},
+    "rich": {"cli", "reports.comparison", "reports.progress", "reports.table"},
     "yaml": {"studies.yaml_text"},
     "fsspec": {"store"},
     "safetensors": {"store"},
