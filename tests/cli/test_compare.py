@@ -60,6 +60,8 @@ def test_an_arm_of_another_study_is_paired_by_replicate_and_a_note_says_what_the
     result = compare(folder, "all@4", "all@4", "--with", "again")
     assert result.exit_code == 0, result.output
     assert "tiny: all@4 minus all@4 of again" in result.stdout
+    assert "all@4 is above all@4 of again at 0 of 2" in " ".join(result.stdout.split())
+    assert "all@4 of again matches its dense networks" in " ".join(result.stdout.split())
     said = " ".join(result.stderr.split())
     assert "tiny has the seed 0 and again the seed 5, so that replicates of one number share neither" in said
     own, other = (td.load_study(name, store=folder / "runs") for name in ("tiny", "again"))

@@ -72,13 +72,15 @@ def compare(
         rows, arm=arm, baseline=baseline, metric=metric, split=split, level=level, at=at, others=others
     )
     if kind == "table" and out is None:
+        whose = "" if other is None else second.name
         said: tuple[str, ...] = ()
         if len(compared) > 1:
-            said = curve_sentences(
-                rows, arm=arm, baseline=baseline, metric=metric, split=split, margin=margin, others=others
-            )
-        title = f"{opened.name}: {arm} minus {baseline}" + (f" of {second.name}" if other is not None else "")
-        Console().print(comparison_table(compared, metric=metric, split=split, title=title, sentences=said))
+            chosen = {"arm": arm, "baseline": baseline, "metric": metric, "split": split, "other": whose}
+            said = curve_sentences(rows, others=others, margin=margin, **chosen)
+        title = f"{opened.name}: {arm} minus {baseline}" + f" of {whose}" * bool(whose)
+        Console().print(
+            comparison_table(compared, metric=metric, split=split, title=title, sentences=said, other=whose)
+        )
     else:
         print_or_write_rows(compared, kind, out)
     for found in results:

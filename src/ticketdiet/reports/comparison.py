@@ -23,6 +23,7 @@ def comparison_table(
     title: str = "",
     digits: int = 4,
     sentences: tuple[str, ...] = (),
+    other: str = "",
 ) -> Group:
     """Return the comparison of two arms as a table for the terminal: one line per level, and sentences below.
 
@@ -33,9 +34,10 @@ def comparison_table(
         title: Line above the table.
         digits: Digits after the point.
         sentences: What else to say below it, for example :func:`curve_sentences`.
+        other: Name of the study that has the baseline, if it is another one.
     """
     several = compared["p_value"].notna().sum() > 1
-    arm, baseline = str(compared["arm"].iloc[0]), str(compared["baseline"].iloc[0])
+    arm, baseline = str(compared["arm"].iloc[0]), _named(str(compared["baseline"].iloc[0]), other)
     table = Table(padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("level", justify="right", no_wrap=True)
     table.add_column("density", justify="right", no_wrap=True)
@@ -105,6 +107,7 @@ def curve_sentences(
     split: str = "test",
     margin: float = MARGIN,
     others: pd.DataFrame | None = None,
+    other: str = "",
 ) -> tuple[str, ...]:
     """Say in sentences how sparse each of two arms matches its dense networks, and the area between their curves.
 
@@ -116,28 +119,33 @@ def curve_sentences(
         split: Which split.
         margin: As in :func:`~ticketdiet.reports.curves.matching_density`.
         others: Tidy rows of the baseline, where it belongs to another study.
+        other: Name of that study.
 
     Returns:
         Sentences. Where a number cannot be given, one says why. Metrics that cannot match have no matching density.
     """
     found = []
     if metric.removesuffix("_recalibrated") in BETTER:
-        for name, source in ((arm, rows), (baseline, rows if others is None else others)):
+        for name, source, study in ((arm, rows, ""), (baseline, rows if others is None else others, other)):
             try:
                 matching = matching_density(source, arm=name, margin=margin, metric=metric, split=split)
-                found.append(_matching_sentence(matching))
+                found.append(_matching_sentence(matching, _named(name, study)))
             except UserError as error:
                 found.append(error.came)
     try:
         area = area_between(rows, arm=arm, baseline=baseline, metric=metric, split=split, others=others)
-        found.append(_area_sentence(area, arm, baseline))
+        found.append(_area_sentence(area, arm, _named(baseline, other)))
     except UserError as error:
         found.append(error.came)
     return tuple(found)
 
 
-def _matching_sentence(found: MatchingDensity) -> str:
-    start = f"{found.arm} matches its dense networks within {found.margin:g}"
+def _named(arm: str, study: str) -> str:
+    return f"{arm} of {study}" if study else arm
+
+
+def _matching_sentence(found: MatchingDensity, arm: str) -> str:
+    start = f"{arm} matches its dense networks within {found.margin:g}"
     if found.level == 0:
         text = f"{start} at no sparser density"
     else:
