@@ -53,7 +53,6 @@ def compare(
     """Compare two arms, paired by replicate: difference, interval, exact p-value and outcome at every density."""
     from rich.console import Console
 
-    from ticketdiet.core.errors import UnknownName
     from ticketdiet.reports.comparison import comparison_table, curve_sentences
     from ticketdiet.reports.pairing import pairing_note
     from ticketdiet.reports.statistics import compare as compare_arms
@@ -62,9 +61,8 @@ def compare(
     kind = choose_format(format, out)
     opened = open_study(study, store, settings)
     second = opened if other is None else open_study(other, store)
-    for name, where in ((arm, opened), (baseline, second)):
-        if name not in where.spec.arms:
-            raise UnknownName.of("arm", name, where.spec.arms)
+    _check_arm(opened, arm)
+    _check_arm(second, baseline)
     results = [_read(one) for one in ([opened] if other is None else [opened, second])]
     warn(pairing_note(opened.spec, second.spec))
     rows, others = results[0].rows, None if other is None else results[1].rows
@@ -73,18 +71,21 @@ def compare(
     )
     if kind == "table" and out is None:
         whose = "" if other is None else second.name
-        said: tuple[str, ...] = ()
-        if len(compared) > 1:
-            chosen = {"arm": arm, "baseline": baseline, "metric": metric, "split": split, "other": whose}
-            said = curve_sentences(rows, others=others, margin=margin, **chosen)
+        chosen = {"arm": arm, "baseline": baseline, "metric": metric, "split": split, "other": whose}
+        said = curve_sentences(rows, others=others, margin=margin, **chosen) if len(compared) > 1 else ()
         title = f"{opened.name}: {arm} minus {baseline}" + f" of {whose}" * bool(whose)
-        Console().print(
-            comparison_table(compared, metric=metric, split=split, title=title, sentences=said, other=whose)
-        )
+        table = comparison_table(compared, metric=metric, split=split, title=title, sentences=said, other=whose)
+        Console().print(table)
     else:
         print_or_write_rows(compared, kind, out)
     for found in results:
         end_with(found.state, strict)
+
+
+def _check_arm(study: Study, arm: str) -> None:
+    from ticketdiet.core.errors import check_known
+
+    check_known("arm", arm, study.spec.arms)
 
 
 def _read(study: Study) -> StudyResults:

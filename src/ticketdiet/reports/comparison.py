@@ -11,7 +11,6 @@ from rich.text import Text
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.reports.curves import BETTER, MARGIN, AreaBetween, MatchingDensity, area_between, matching_density
-from ticketdiet.reports.paired import PairedDifference
 from ticketdiet.reports.table import format_cell, format_density, titled
 
 
@@ -162,17 +161,12 @@ def _matching_sentence(found: MatchingDensity, arm: str) -> str:
     return f"{text}."
 
 
-def _area_sentence(area: AreaBetween, arm: str, baseline: str) -> str:
+def _area_sentence(area: AreaBetween, arm: str, baseline: str, digits: int = 4) -> str:
     ends = f"{format_density(area.densities[0])} to {format_density(area.densities[-1])}"
     found = area.difference
-    text = f"Averaged over the logarithm of density, {ends}, {arm} minus {baseline} is {_in_words(found)}"
-    conclusion = found.reason or f"{arm} is {found.outcome} {baseline}"
-    return f"{text}: {conclusion}."
-
-
-def _in_words(found: PairedDifference, digits: int = 4) -> str:
-    parts = [format_cell(found.mean, found.std, digits, sign="+")]
+    text = f"Averaged over the logarithm of density, {ends}, {arm} minus {baseline} is "
+    text += format_cell(found.mean, found.std, digits, sign="+")
     if not math.isnan(found.low):
-        parts.append(f"[{found.low:+.{digits}f}, {found.high:+.{digits}f}]")
-    text = f"{' '.join(parts)}, n = {found.n}"
-    return text if math.isnan(found.p_value) else f"{text}, p = {found.p_value:.3g}"
+        text += f" [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+    decided = f"n = {found.n}, p = {found.p_value:.3g}: {arm} is {found.outcome} {baseline}"
+    return f"{text}, {found.reason or decided}."
