@@ -42,7 +42,7 @@ HEAVY = {
     "pandas": {"reports", "paper", "scores.files", "cli.summary"},
     "scipy": {"landscape", "paper", "reports", "scores.noise", "scores.stability"},
     "typer": {"cli"},
-    "rich": {"cli", "reports.progress", "reports.table"},
+    "rich": {"cli", "reports.comparison", "reports.progress", "reports.table"},
     "yaml": {"studies.yaml_text"},
     "fsspec": {"store"},
     "safetensors": {"store"},

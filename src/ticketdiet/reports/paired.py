@@ -2,14 +2,15 @@
 
 Two methods look at the paired differences: the BCa bootstrap interval of their mean (Efron 1987) and the exact
 sign-flip test (Fisher 1935). A difference is declared only when both agree. The interval alone is too narrow for few
-replicates: of a nominal 95 % interval of three it is the range of the three, which holds the true mean at most three
-times in four. The test alone says nothing about the size. Comparisons that are looked at together are corrected by
-Holm's method (1979).
+replicates: of three, a nominal 95 % interval reaches at most from the smallest difference to the largest, which holds
+the true mean three times in four when the differences are symmetric. The test alone says nothing about the size.
+Comparisons that are looked at together are corrected by Holm's method (1979).
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,6 +100,30 @@ def paired_difference(
         differences = own - base
     # A difference of two sums is rounded on the scale of the sums: equal differences do not come out equal to the bit.
     return _describe(differences, float(max(np.abs(own).max(), np.abs(base).max())), confidence, p_value)
+
+
+def paired_differences(
+    samples: Sequence[tuple[ArrayLike, ArrayLike]], *, confidence: float = 0.95, bounds: Bounds = UNBOUNDED
+) -> list[PairedDifference]:
+    """Compare several pairs of arms, or two arms at several densities, and correct for their number by :func:`holm`.
+
+    Args:
+        samples: Values and others of each comparison, as :func:`paired_difference` takes them.
+        confidence: As there.
+        bounds: As there.
+
+    Returns:
+        One difference per comparison, in the same order, decided by its corrected p-value.
+
+    Raises:
+        UserError: As :func:`paired_difference`.
+    """
+    alone = [paired_difference(*sample, confidence=confidence, bounds=bounds) for sample in samples]
+    corrected = holm([one.p_value for one in alone])
+    return [
+        paired_difference(*sample, confidence=confidence, bounds=bounds, p_value=float(p))
+        for sample, p in zip(samples, corrected, strict=True)
+    ]
 
 
 def _describe(
