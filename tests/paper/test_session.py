@@ -6,7 +6,7 @@ from ticketdiet.paper.claims.catalog import CLAIMS, chosen_claims
 from ticketdiet.paper.contrasts import EXAMPLE_CORRELATION
 from ticketdiet.paper.overview import claim_costs
 from ticketdiet.paper.session import Paper, judge_claims
-from ticketdiet.reports.study import load_study
+from ticketdiet.reports.loading import load_study
 from ticketdiet.studies.run import RunObserver
 
 
