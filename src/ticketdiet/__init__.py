@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ticketdiet.studies.machine import tune_allocator
     from ticketdiet.studies.plan import plan_study
     from ticketdiet.studies.run import run_plan
+    from ticketdiet.tickets.compact import Compacted, compact
     from ticketdiet.tickets.masks import dense_mask, density
     from ticketdiet.tickets.pruning import prune
     from ticketdiet.tickets.rewinding import rewind
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Barrier",
+    "Compacted",
     "Evaluation",
     "ImageSplits",
     "Images",
@@ -55,6 +57,7 @@ __all__ = [
     "__version__",
     "build_model",
     "choose_subset",
+    "compact",
     "compare",
     "dense_mask",
     "density",
@@ -81,6 +84,7 @@ __all__ = [
 
 _HOMES = {
     "Barrier": "landscape.barrier",
+    "Compacted": "tickets.compact",
     "Evaluation": "training.evaluation",
     "ImageSplits": "core.values",
     "Images": "core.values",
@@ -94,6 +98,7 @@ _HOMES = {
     "TrainingRecorder": "scores.recorder",
     "build_model": "models.build",
     "choose_subset": "data.subsets",
+    "compact": "tickets.compact",
     "compare": "reports.statistics",
     "dense_mask": "tickets.masks",
     "density": "tickets.masks",
