@@ -45,7 +45,7 @@ HEAVY = {
     "rich": {"cli", "reports.comparison", "reports.progress", "reports.table"},
     "yaml": {"studies.yaml_text"},
     "fsspec": {"store"},
-    "safetensors": {"store"},
+    "safetensors": {"store", "tickets.portable_files"},
 }
 MOST_LINES_OF_A_FILE = 350
 MOST_LINES_OF_A_FUNCTION = 60

@@ -25,12 +25,17 @@ if TYPE_CHECKING:
     from ticketdiet.scores.driver import score_examples
     from ticketdiet.scores.recorder import TrainingRecorder
     from ticketdiet.store.results import ResultStore
+    from ticketdiet.studies.exported import stored_ticket
     from ticketdiet.studies.find_rewind import find_rewinding_point
     from ticketdiet.studies.machine import tune_allocator
     from ticketdiet.studies.plan import plan_study
     from ticketdiet.studies.run import run_plan
     from ticketdiet.tickets.compact import Compacted, compact
+    from ticketdiet.tickets.foreign import import_checkpoint
     from ticketdiet.tickets.masks import dense_mask, density
+    from ticketdiet.tickets.portable import PortableTicket
+    from ticketdiet.tickets.portable_files import load_ticket
+    from ticketdiet.tickets.portable_folder import export_ticket
     from ticketdiet.tickets.pruning import prune
     from ticketdiet.tickets.rewinding import rewind
     from ticketdiet.tickets.search import TicketSearch, find_ticket
@@ -46,6 +51,7 @@ __all__ = [
     "Evaluation",
     "ImageSplits",
     "Images",
+    "PortableTicket",
     "Recipe",
     "ResultStore",
     "RunSeeds",
@@ -63,10 +69,13 @@ __all__ = [
     "density",
     "estimate",
     "evaluate",
+    "export_ticket",
     "find_rewinding_point",
     "find_ticket",
+    "import_checkpoint",
     "load_images",
     "load_study",
+    "load_ticket",
     "measure_barrier",
     "plan_study",
     "predict_logits",
@@ -77,6 +86,7 @@ __all__ = [
     "run_plan",
     "score_examples",
     "score_names",
+    "stored_ticket",
     "summarise",
     "train",
     "tune_allocator",
@@ -88,6 +98,7 @@ _HOMES = {
     "Evaluation": "training.evaluation",
     "ImageSplits": "core.values",
     "Images": "core.values",
+    "PortableTicket": "tickets.portable",
     "Recipe": "training.recipe",
     "ResultStore": "store.results",
     "RunSeeds": "core.seeds",
@@ -104,10 +115,13 @@ _HOMES = {
     "density": "tickets.masks",
     "estimate": "reports.statistics",
     "evaluate": "training.evaluation",
+    "export_ticket": "tickets.portable_folder",
     "find_rewinding_point": "studies.find_rewind",
     "find_ticket": "tickets.search",
+    "import_checkpoint": "tickets.foreign",
     "load_images": "data.images",
     "load_study": "reports.loading",
+    "load_ticket": "tickets.portable_files",
     "measure_barrier": "landscape.measurement",
     "plan_study": "studies.plan",
     "predict_logits": "training.evaluation",
@@ -118,6 +132,7 @@ _HOMES = {
     "run_plan": "studies.run",
     "score_examples": "scores.driver",
     "score_names": "scores.catalog",
+    "stored_ticket": "studies.exported",
     "summarise": "reports.statistics",
     "train": "training.loop",
     "tune_allocator": "studies.machine",

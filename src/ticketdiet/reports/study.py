@@ -235,18 +235,18 @@ class Study:
             UnknownName: When the study has no such arm.
             UserError: When it has no such replicate or level, or the network is not trained yet.
         """
-        stage = self._trained(arm, replicate, level)
+        stage = self.trained(arm, replicate, level)
         model = build_initial(stage)
         rewind(model, self.store.tensors(stage.address, "weights"))
         return model.eval()
 
     def mask(self, arm: str, replicate: int = 0, level: int | None = None) -> dict[str, Tensor]:
         """Read the mask of the network of an arm: name -> uint8 tensor; arguments and errors as :meth:`network`."""
-        return self.store.tensors(self._trained(arm, replicate, level).address, "mask")
+        return self.store.tensors(self.trained(arm, replicate, level).address, "mask")
 
     def point(self, arm: str, replicate: int = 0) -> dict[str, Tensor]:
         """Read the weights at the rewinding point of an arm; arguments and errors as :meth:`network`."""
-        return self.store.tensors(self._trained(arm, replicate, 0).point, "weights")
+        return self.store.tensors(self.trained(arm, replicate, 0).point, "weights")
 
     def family(self, arm: str, replicate: int = 0) -> FamilyResult:
         """Return the barriers among the dense children of an arm.
@@ -306,7 +306,8 @@ class Study:
         if arm not in self.spec.arms:
             raise UnknownName.of("arm", arm, self.spec.arms)
 
-    def _trained(self, arm: str, replicate: int, level: int | None) -> MaskedTraining:
+    def trained(self, arm: str, replicate: int = 0, level: int | None = None) -> MaskedTraining:
+        """Return the stage that trained the network of an arm; arguments and errors as :meth:`network`."""
         self._check_arm(arm)
         found = {
             use.level: stage
