@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from ticketdiet.tickets.compact import compact
 from ticketdiet.tickets.criteria import prunable_shapes, random_mask
 from ticketdiet.tickets.masks import apply_mask, count_kept, dense_mask
 
-NETWORKS = {
+NETWORKS: dict[str, Any] = {
     "resnet8": {"width": 4, "image_size": 8},
     "resnet14": {"width": 3, "image_size": 7},
     "vgg16": {"width": 2, "image_size": 8},
@@ -133,17 +134,18 @@ def test_the_constant_of_a_unit_without_inputs_moves_into_the_next_bias():
 
 def test_constant_channels_that_a_padded_convolution_reads_become_one_that_is_exact_at_the_border():
     model = build_model("vgg16", num_classes=2, in_channels=1, image_size=4, width=4).to(torch.float64).eval()
-    norm = model.get_submodule("features.1")
     with torch.no_grad():
-        norm.weight.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
-        norm.bias.copy_(torch.tensor([0.0, 2.0, 0.5, -1.0]))
+        model.get_parameter("features.1.weight").copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+        model.get_parameter("features.1.bias").copy_(torch.tensor([0.0, 2.0, 0.5, -1.0]))
     found = compact(model)
     assert found.channels == {"features.0": (4, 2)}  # the live one, and the carrier of what 2.0 and 0.5 gave
     images = torch.randn(2, 1, 4, 4, dtype=torch.float64)
     with torch.no_grad():
-        layers = slice(0, 5)  # to the end of the second convolution with its BatchNorm and ReLU
-        before, after = model.get_submodule("features")[layers], found.module.get_submodule("features")[layers]
-        torch.testing.assert_close(after(images), before(images))
+        before, after = images, images
+        for place in range(5):  # to the end of the second convolution with its BatchNorm and ReLU
+            before = model.get_submodule(f"features.{place}")(before)
+            after = found.module.get_submodule(f"features.{place}")(after)
+        torch.testing.assert_close(after, before)
 
 
 def test_the_channels_of_a_residual_sum_go_only_when_every_part_of_the_sum_is_dead():
@@ -153,8 +155,8 @@ def test_the_channels_of_a_residual_sum_go_only_when_every_part_of_the_sum_is_de
         twin = copy.deepcopy(model)
         with torch.no_grad():
             for norm in norms:
-                twin.get_submodule(norm).weight[2] = 0
-                twin.get_submodule(norm).bias[2] = -0.1
+                twin.get_parameter(f"{norm}.weight")[2] = 0
+                twin.get_parameter(f"{norm}.bias")[2] = -0.1
         return compact(twin)
 
     assert "conv" not in kill("bn", "blocks.0.bn2").channels  # the second block still writes channel 2

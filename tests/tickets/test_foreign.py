@@ -1,6 +1,7 @@
 """Files in the formats of open_lth and lth_diet are made by hand here, and their networks are computed by hand."""
 
 import datetime
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from ticketdiet.tickets.portable_files import load_ticket
 from ticketdiet.tickets.portable_folder import export_ticket
 
 GENERATOR = torch.Generator().manual_seed(5)
-VGG_PLAN = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512]
+VGG_PLAN: list[Any] = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512]
 
 
 def draw(*shape):
@@ -70,7 +71,7 @@ def vgg_of_theirs(width=2, classes=5):
     state, inputs = {}, 3
     for place, spec in enumerate(VGG_PLAN):
         if spec != "M":
-            outputs = int(spec) * width // 64
+            outputs = spec * width // 64
             state[f"layers.{place}.conv.weight"] = draw(outputs, inputs, 3, 3)
             state[f"layers.{place}.conv.bias"] = draw(outputs)
             state |= norm(f"layers.{place}.bn", outputs)
@@ -103,7 +104,7 @@ def run_lenet(state, x):
     return F.linear(out, state["fc.weight"], state["fc.bias"])
 
 
-FAMILIES = {
+FAMILIES: dict[str, Any] = {
     "resnet8": (resnet_of_theirs, run_resnet, (2, 3, 8, 8)),
     "vgg16": (vgg_of_theirs, run_vgg, (2, 3, 32, 32)),
     "lenet_300_100": (lenet_of_theirs, run_lenet, (2, 1, 6, 6)),

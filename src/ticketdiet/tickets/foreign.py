@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +17,10 @@ import torch
 from torch import Tensor
 
 from ticketdiet.core.errors import DataError, check_known
-from ticketdiet.core.reading import open_regular
 from ticketdiet.tickets.foreign_names import foreign_layout
 from ticketdiet.tickets.masks import count_kept, density
 from ticketdiet.tickets.portable import PortableTicket, TicketFacts, assemble
+from ticketdiet.tickets.torch_files import load_plain
 
 Origin = Literal["open_lth", "lth_diet"]
 REPOSITORIES = {"open_lth": "facebookresearch/open_lth", "lth_diet": "mansheej/lth_diet"}
@@ -60,7 +59,7 @@ def import_checkpoint(
     """
     check_known("origin", origin, get_args(Origin))
     file = _find_weights(Path(path), origin)
-    weights, inner = _split(_read(file), str(file))
+    weights, inner = _split(load_plain(file), str(file))
     layout = foreign_layout(weights, image_size, str(file))
     found = {layout.names[name]: value for name, value in weights.items() if name in layout.names}
     for name, target in layout.shifts.items():
@@ -68,7 +67,7 @@ def import_checkpoint(
             found[target] = found[target] - weights[name]
     mask_file = Path(mask) if mask is not None else file.parent / MASKS[origin]
     if mask is not None or mask_file.exists():
-        inner = {_unwrapped(name): value for name, value in _tensors(_read(mask_file), str(mask_file)).items()}
+        inner = {_unwrapped(name): value for name, value in _tensors(load_plain(mask_file), str(mask_file)).items()}
     kept = {target: torch.ones(found[target].shape, dtype=torch.uint8) for target in layout.prunable}
     for name, value in inner.items():
         kept[_named(name, layout.names, kept, str(mask_file))] = (value != 0).to(torch.uint8)
@@ -102,25 +101,6 @@ def _find_weights(path: Path, origin: str) -> Path:
         expected=f"a file {wanted} in it",
         way_out="name the folder of one level, as in level_3/main, or the file itself",
     )
-
-
-def _read(file: Path) -> object:
-    try:
-        open_regular(file).close()  # reading a pipe or a device would wait
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise DataError(
-            f"{file} holds other objects than tensors and plain values, or is damaged.",
-            expected="a state_dict, which is loaded without running any code",
-            way_out="where you trust the file, load it yourself and save its state_dict alone with torch.save",
-        ) from None
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise DataError(
-            f"{file} cannot be read: {reason}.",
-            expected="a file that torch.save wrote",
-            way_out="check the path, and that the copy is complete",
-        ) from None
 
 
 def _split(loaded: object, source: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -181,7 +181,7 @@ def assemble(
             expected="make= only for a network of your own",
             way_out="leave make out",
         )
-    module = _build_empty(facts.network, source)
+    module = _build_empty(facts.network)
     _check_tensors(module, facts, weights, source)
     put_tensors(module, weights)
     if facts.compacted:
@@ -189,17 +189,10 @@ def assemble(
     return PortableTicket(module, dict(mask), facts)
 
 
-def _build_empty(network: NetworkFacts, source: str) -> nn.Module:
+def _build_empty(network: NetworkFacts) -> nn.Module:
     """Build a network of this package without memory for its tensors: a file may ask for any size."""
-    try:
-        with torch.device("meta"):
-            return build_model(network.name, initialisation="module", **network.sizes()).eval()
-    except RuntimeError as error:
-        raise DataError(
-            f"The network {network.name!r} in {source} cannot be built: {str(error).splitlines()[0]}",
-            expected="a network of a size that can be computed",
-            way_out="export the ticket again",
-        ) from None
+    with torch.device("meta"):
+        return build_model(network.name, initialisation="module", **network.sizes()).eval()
 
 
 def _build_own(network: NetworkFacts, make: Callable[..., nn.Module] | None) -> nn.Module:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from ticketdiet.core.errors import DataError
 from ticketdiet.core.reading import open_regular
 from ticketdiet.core.writing import writing
 from ticketdiet.tickets.portable import PortableTicket, assemble, read_facts
+from ticketdiet.tickets.torch_files import load_plain
 
 SAFETENSORS, TORCH = "ticket.safetensors", "ticket.pt"
 _FACTS, _WEIGHTS, _MASK = "ticketdiet", "weights.", "mask."
@@ -79,7 +79,9 @@ def load_ticket(path: str | os.PathLike[str], *, make: Callable[..., nn.Module] 
     try:
         open_regular(file).close()  # reading a pipe or a device would wait
         weights, mask, facts = _read_torch(file) if ending == ".pt" else _read_safetensors(file)
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+    except DataError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise DataError(
             f"{file} cannot be read as a ticket: {_reason(error)}.",
             expected="a file that `ticketdiet export --to safetensors` or `--to torch` wrote",
@@ -101,7 +103,7 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]:
-    found = torch.load(file, map_location="cpu", weights_only=True)
+    found = load_plain(file)
     if not isinstance(found, dict):
         raise ValueError(f"it holds a {type(found).__name__}")
     parts = [found["weights"], found["mask"]]
@@ -140,8 +142,6 @@ def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, pickle.UnpicklingError):
-        return "it holds other objects than tensors and plain values, or is damaged"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'it is damaged'}"
