@@ -1,7 +1,8 @@
 """Measure what removing dead channels brings: parameters and time of a forward pass of ResNet-20 by density.
 
 The masks come from a short search on digits (magnitude, half of the kept weights a level). Inputs are 32x32, on one
-thread. Run it with ``python benchmarks/compact_speed.py [steps of a level]``.
+thread, and times are those of the processor, so that other processes disturb them less.
+Run it with ``python benchmarks/compact_speed.py [steps of a level]``.
 """
 
 from __future__ import annotations
@@ -52,14 +53,14 @@ def search(steps: int) -> td.TicketSearch:
 
 
 def times(modules: list[nn.Module], inputs: Tensor) -> list[float]:
-    """Return the shortest forward pass of each module in milliseconds; they take turns, so that they see one machine."""
+    """Return the shortest forward pass of each module in milliseconds; they take turns on the machine."""
     found: list[list[float]] = [[] for _ in modules]
     with torch.inference_mode():
         for _ in range(REPEATS):
             for module, seconds in zip(modules, found, strict=True):
-                start = time.perf_counter()
+                start = time.process_time()
                 module(inputs)
-                seconds.append(time.perf_counter() - start)
+                seconds.append(time.process_time() - start)
     return [1000 * min(seconds) for seconds in found]
 
 

@@ -4,21 +4,25 @@ import json
 import os
 import pickle
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from ticketdiet.core.errors import DataError, UnknownName, UserError
+from ticketdiet.core.values import Images
 from ticketdiet.models.build import build_model
 from ticketdiet.tickets.card import escaped, model_card
 from ticketdiet.tickets.compact import compact
 from ticketdiet.tickets.criteria import prunable_shapes, random_mask
 from ticketdiet.tickets.masks import apply_mask, count_kept, dense_mask, density
-from ticketdiet.tickets.portable import DataFacts, NetworkFacts, PortableTicket, TicketFacts
+from ticketdiet.tickets.portable import DataFacts, NetworkFacts, PortableTicket, TicketFacts, portable_ticket
 from ticketdiet.tickets.portable_files import load_ticket, save_ticket
 from ticketdiet.tickets.portable_folder import export_ticket
 
@@ -54,6 +58,24 @@ def compacted(sparse):
 def logits(ticket):
     with torch.no_grad():
         return ticket.module(INPUTS)
+
+
+def test_a_network_trained_without_a_store_becomes_a_ticket(tmp_path):
+    module = build_model("resnet8", num_classes=3, in_channels=1, image_size=8, width=4, seed=3)
+    images = Images(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 2]), ("a", "b", "c"), (0.5,), (0.25,))
+    mask = random_mask(prunable_shapes(module), 0.1, 1)
+    network = NetworkFacts(name="resnet8", num_classes=3, in_channels=1, image_size=8, width=4)
+    ticket = portable_ticket(module, mask, network, images=images, metrics={"test": {"accuracy": 0.5}})
+    export_ticket(tmp_path, ticket)
+    found = load_ticket(tmp_path)
+    assert module.training
+    module.load_state_dict(apply_mask(module.state_dict(), mask))
+    with torch.no_grad():
+        assert torch.equal(logits(found), module.eval()(INPUTS))
+    assert (found.facts.density, found.facts.kept) == (density(mask), count_kept(mask))
+    assert (found.facts.data.mean, found.facts.data.class_names) == ((0.5,), ("a", "b", "c"))
+    with pytest.raises(UserError, match="matches no weight"):
+        portable_ticket(module, {"no.weight": torch.ones(1)}, network)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -211,6 +233,29 @@ def test_a_cut_file_is_refused(tmp_path, sparse):
         (tmp_path / f"t{ending}").write_bytes(whole[: len(whole) // 2])
         with pytest.raises(DataError, match="cannot be read"):
             load_ticket(tmp_path / f"t{ending}")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The bytes of a small ticket in each format, and a place for changed ones."""
+    module = own(3, 1, 8).eval()
+    ticket = ticket_of(module, dense_mask(module), name="nets:make", width=None)
+    folder = tmp_path_factory.mktemp("written")
+    for ending in ENDINGS:
+        save_ticket(folder / f"t{ending}", ticket)
+    return folder, {ending: (folder / f"t{ending}").read_bytes() for ending in ENDINGS}
+
+
+@settings(max_examples=80)
+@given(st.sampled_from(ENDINGS), st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=4))
+def test_changed_bytes_give_a_ticket_or_a_refusal_and_nothing_else(written, ending, place, new):
+    folder, files = written
+    content = bytearray(files[ending])
+    start = int(place * len(content))
+    content[start : start + len(new)] = new
+    (folder / f"changed{ending}").write_bytes(content)
+    with suppress(UserError):
+        assert load_ticket(folder / f"changed{ending}", make=own).module is not None
 
 
 def test_missing_files_pipes_and_other_endings_are_refused_without_waiting(tmp_path):

@@ -6,7 +6,8 @@ come from anybody.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ticketdiet.core.errors import DataError, UserError, shown
-from ticketdiet.core.values import Mask, Weights
+from ticketdiet.core.values import Images, Mask, Weights
 from ticketdiet.models.build import build_model, is_own_module
 from ticketdiet.models.own import call_factory
-from ticketdiet.tickets.masks import apply_mask, check_mask, count_kept
+from ticketdiet.tickets.masks import apply_mask, check_mask, count_kept, density
 from ticketdiet.tickets.resizing import put_tensors
 
 MOST = 10**6
@@ -113,6 +114,49 @@ class PortableTicket:
     def weights(self) -> Weights:
         """The ``state_dict``, detached."""
         return {name: value.detach() for name, value in self.module.state_dict().items()}
+
+
+def portable_ticket(
+    module: nn.Module,
+    mask: Mask,
+    network: NetworkFacts,
+    *,
+    images: Images | None = None,
+    metrics: Mapping[str, Mapping[str, float]] | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> PortableTicket:
+    """Make a ticket of a network that was trained without a store, for example by ``find_ticket``.
+
+    Args:
+        module: The trained network; it is copied.
+        mask: Prunable name -> tensor of 0 and 1; removed weights are set to 0 in the copy.
+        network: Which network it is, so that it can be built again.
+        images: Training images, for classes and normalisation.
+        metrics: Split -> metric -> value.
+        training: How it was trained, JSON-able, for people.
+
+    Returns:
+        The ticket, which ``export_ticket`` writes.
+
+    Raises:
+        UserError: For a mask that does not fit.
+    """
+    check_mask(module.state_dict(), mask)
+    own = copy.deepcopy(module).eval()
+    own.load_state_dict(apply_mask(module.state_dict(), mask))
+    data = DataFacts()
+    if images is not None:
+        found = {"train": images.fingerprint}
+        data = DataFacts(class_names=images.class_names, mean=images.mean, std=images.std, fingerprints=found)
+    facts = TicketFacts(
+        network=network,
+        density=density(mask),
+        kept=count_kept(mask),
+        data=data,
+        metrics={split: dict(values) for split, values in (metrics or {}).items()},
+        training=dict(training or {}),
+    )
+    return PortableTicket(own, dict(mask), facts)
 
 
 def read_facts(values: object, source: str) -> TicketFacts:
