@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ticketdiet.core.errors import DataError, UnknownName
+from ticketdiet.core.errors import DataError, UnknownName, UserError
 from ticketdiet.models.build import build_model
 from ticketdiet.tickets.foreign import import_checkpoint
 from ticketdiet.tickets.foreign_names import foreign_layout
@@ -243,6 +243,9 @@ def test_masks_of_other_networks_missing_files_and_other_origins_are_refused(tmp
     torch.save({"fc2.weight": torch.ones(2).int()}, tmp_path / "other.pth")
     with pytest.raises(DataError, match=r"mask 'fc2\.weight' in .*other\.pth belongs to no prunable layer"):
         import_checkpoint(tmp_path, mask=tmp_path / "other.pth")
+    torch.save({"fc.weight": torch.full((5, 16), 0.5)}, tmp_path / "soft.pth")
+    with pytest.raises(UserError, match="other values than 0 and 1"):
+        import_checkpoint(tmp_path, mask=tmp_path / "soft.pth")
     with pytest.raises(DataError, match=r"no\.pth cannot be read: No such file"):
         import_checkpoint(tmp_path, mask=tmp_path / "no.pth")
     with pytest.raises(DataError, match="holds no weights of lth_diet"):

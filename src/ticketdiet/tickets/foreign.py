@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from ticketdiet.core.errors import DataError, check_known
+from ticketdiet.core.reading import open_regular
 from ticketdiet.tickets.foreign_names import foreign_layout
-from ticketdiet.tickets.masks import count_kept, density
+from ticketdiet.tickets.masks import check_mask, count_kept, density
 from ticketdiet.tickets.portable import PortableTicket, TicketFacts, assemble
 from ticketdiet.tickets.torch_files import load_plain
 
@@ -56,6 +57,7 @@ def import_checkpoint(
     Raises:
         UnknownName: For another origin.
         DataError: When a file is missing or holds something else, or no network of this package fits.
+        UserError: When the mask has other shapes than the weights, or other values than 0 and 1.
     """
     check_known("origin", origin, get_args(Origin))
     file = _find_weights(Path(path), origin)
@@ -70,7 +72,9 @@ def import_checkpoint(
         inner = {_unwrapped(name): value for name, value in _tensors(load_plain(mask_file), str(mask_file)).items()}
     kept = {target: torch.ones(found[target].shape, dtype=torch.uint8) for target in layout.prunable}
     for name, value in inner.items():
-        kept[_named(name, layout.names, kept, str(mask_file))] = (value != 0).to(torch.uint8)
+        target = _named(name, layout.names, kept, str(mask_file if mask_file.exists() else file))
+        check_mask(found, {target: value})
+        kept[target] = value.to(torch.uint8)
     facts = TicketFacts(
         network=layout.network,
         density=density(kept),
@@ -78,11 +82,16 @@ def import_checkpoint(
         origin={
             "imported_from": REPOSITORIES[origin],
             "file": file.name,
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+            "sha256": _digest(file),
             "mask": mask_file.name if mask_file.exists() else "inside the file" if inner else "none",
         },
     )
     return assemble(facts, found, kept, str(file))
+
+
+def _digest(file: Path) -> str:
+    with open_regular(file) as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _find_weights(path: Path, origin: str) -> Path:
