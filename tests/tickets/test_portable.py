@@ -226,6 +226,23 @@ def test_damaged_files_are_refused(tmp_path, ending, content):
         load_ticket(tmp_path / f"t{ending}")
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [
+        [torch.zeros(1)],
+        {"w": 1.0},
+        {1: torch.zeros(1)},
+        {"w": torch.zeros(2, 2).to_sparse()},
+        {"w": torch.zeros(2, device="meta")},
+    ],
+)
+def test_a_torch_file_of_other_things_than_plain_tensors_by_name_is_refused(tmp_path, sparse, weights):
+    facts = sparse.facts.model_dump(mode="json")
+    torch.save({"weights": weights, "mask": {}, "facts": facts}, tmp_path / "t.pt")
+    with pytest.raises(DataError, match="plain tensors by name"):
+        load_ticket(tmp_path / "t.pt")
+
+
 def test_a_cut_file_is_refused(tmp_path, sparse):
     for ending in ENDINGS:
         save_ticket(tmp_path / f"t{ending}", sparse)
@@ -246,7 +263,7 @@ def written(tmp_path_factory):
     return folder, {ending: (folder / f"t{ending}").read_bytes() for ending in ENDINGS}
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(st.sampled_from(ENDINGS), st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=4))
 def test_changed_bytes_give_a_ticket_or_a_refusal_and_nothing_else(written, ending, place, new):
     folder, files = written

@@ -77,7 +77,7 @@ class TicketFacts(_Part):
         format: Version of these facts.
         network: Which network.
         compacted: Whether channels were removed, so that the network is smaller than its name says.
-        density: Fraction of the prunable weights that are kept, in (0, 1]; before channels were removed.
+        density: Fraction of the prunable weights that are kept, in [0, 1]; before channels were removed.
         kept: How many weights that is.
         data: Which images.
         metrics: Split -> metric -> value, at the end of training.

@@ -108,9 +108,16 @@ def _read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]:
         raise ValueError(f"it holds a {type(found).__name__}")
     parts = [found["weights"], found["mask"]]
     for part in parts:
-        if not isinstance(part, dict) or not all(isinstance(value, Tensor) for value in part.values()):
-            raise ValueError("its weights or its mask are no dictionary of tensors")
+        if not isinstance(part, dict) or not all(map(_is_plain, part.items())):
+            raise ValueError("its weights or its mask are no dictionary of plain tensors by name")
     return {**parts[0]}, {**parts[1]}, found["facts"]
+
+
+def _is_plain(entry: tuple[object, object]) -> bool:
+    name, value = entry
+    if not isinstance(name, str) or not isinstance(value, Tensor):
+        return False
+    return value.layout is torch.strided and not value.is_quantized and value.device.type == "cpu"
 
 
 def _find(path: Path) -> Path:
