@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from ticketdiet.landscape.barrier import Barrier
     from ticketdiet.landscape.measurement import measure_barrier
     from ticketdiet.models.build import build_model
+    from ticketdiet.reports.loading import load_study
     from ticketdiet.reports.reading import read_rows, read_study
     from ticketdiet.reports.statistics import compare, estimate, summarise
-    from ticketdiet.reports.study import Study, load_study
+    from ticketdiet.reports.study import Study
     from ticketdiet.scores.catalog import score_names
     from ticketdiet.scores.driver import score_examples
     from ticketdiet.scores.recorder import TrainingRecorder
@@ -101,7 +102,7 @@ _HOMES = {
     "find_rewinding_point": "studies.find_rewind",
     "find_ticket": "tickets.search",
     "load_images": "data.images",
-    "load_study": "reports.study",
+    "load_study": "reports.loading",
     "measure_barrier": "landscape.measurement",
     "plan_study": "studies.plan",
     "predict_logits": "training.evaluation",

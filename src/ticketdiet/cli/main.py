@@ -11,6 +11,7 @@ from ticketdiet import __version__
 from ticketdiet.cli import border
 from ticketdiet.cli.barrier import barrier
 from ticketdiet.cli.compare import compare
+from ticketdiet.cli.cost import cost
 from ticketdiet.cli.curvature import curvature
 from ticketdiet.cli.data import data_app
 from ticketdiet.cli.figure import figure
@@ -53,7 +54,7 @@ def _root(
     pass
 
 
-OF_A_STUDY = (run, plan, results, figure, compare, per_example, geometry, find_rewind)
+OF_A_STUDY = (run, plan, results, cost, figure, compare, per_example, geometry, find_rewind)
 OF_NETWORKS, OF_A_STORE = (barrier, curvature), (verify, gc)
 for command in (*OF_A_STUDY, *OF_NETWORKS, *OF_A_STORE):
     app.command(command.__name__.replace("_", "-"))(command)

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,10 +20,9 @@ from ticketdiet.core.values import Scores
 from ticketdiet.reports.progress import RunView
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.executors import Executor, choose_device
-from ticketdiet.studies.load import builtin_names, is_study, load_spec, only_arms
 from ticketdiet.studies.plan import Plan, plan_study
 from ticketdiet.studies.precision_advice import precision_advice
-from ticketdiet.studies.record import record_plan, recorded_plan, recorded_study
+from ticketdiet.studies.record import record_plan, recorded_plan
 from ticketdiet.studies.run import Outcome, RunObserver, run_plan
 from ticketdiet.studies.spec import StudySpec
 from ticketdiet.studies.stages.masked import MaskedTraining
@@ -36,17 +34,17 @@ if TYPE_CHECKING:  # what makes tables and figures takes a second to import, and
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from ticketdiet.reports.accounting import Accounting
     from ticketdiet.reports.diet_report import ChosenSubset
     from ticketdiet.reports.families import FamilyResult
     from ticketdiet.reports.reading import StudyResults
 
-DEFAULT_STORE = "runs"
 SECONDS_NOT_WORTH_A_WORD = 60.0  # a run as short is over before one has read how long it takes
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A study and the store of its results. Make one with :func:`load_study`.
+    """A study and the store of its results. Make one with :func:`~ticketdiet.reports.loading.load_study`.
 
     Reading works while the study runs, elsewhere too: what is not finished is left out of the tables. Everything is
     read from the store, which has recorded the study and the facts about its data, so that the data set itself is not
@@ -147,6 +145,23 @@ class Study:
     def rows(self) -> pd.DataFrame:
         """Read every measurement as tidy rows; see :func:`~ticketdiet.reports.reading.read_rows` for the columns."""
         return self.results().rows
+
+    def cost(self, level: int | None = None) -> Accounting:
+        """Count what every arm takes, phase by phase, and what its diet saved; nothing needs to have run.
+
+        Args:
+            level: Count what leads to the networks of this level alone; by default, of all levels.
+
+        Returns:
+            Rows by arm, replicate and phase; ``saved`` compares them with a baseline arm.
+
+        Raises:
+            NoStore: When there is no store yet.
+            UserError: When no arm has such a level.
+        """
+        from ticketdiet.reports.accounting import account
+
+        return account(self.plan, self.store, level=level)
 
     def scores(self, name: str, replicate: int = 0) -> Scores:
         """Read a score.
@@ -299,48 +314,3 @@ def _forecast(plan: Plan, left: Collection[str], *, device: str, workers: int | 
     rest = time_left(plan, left, device=device, workers=workers, threads=threads)
     time = "" if rest is None or rest.seconds < SECONDS_NOT_WORTH_A_WORD else rest.in_words()
     return "\n".join(filter(None, (time, precision_advice(plan, left, device=device, workers=workers))))
-
-
-def load_study(
-    study: str | os.PathLike[str],
-    settings: Sequence[str] = (),
-    *,
-    store: str | os.PathLike[str] = DEFAULT_STORE,
-    arms: Sequence[str] | None = None,
-) -> Study:
-    """Return a study to plan, run and read.
-
-    Args:
-        study: Path of a YAML file, name of a built-in study, or name of a study that was run on ``store``.
-        settings: Overrides such as ``"training.steps=400"``.
-        store: Where the results are, or will be: a folder, or any URL that fsspec knows.
-        arms: Names of the arms to run and read; default all.
-
-    Raises:
-        StudyError: When the file or an override is not legal; every problem is listed with its path.
-        UnknownName: When ``study`` is none of the three, or has no such arm.
-        UserError: When ``settings`` would change a study that is read from the store.
-    """
-    name, url = os.fspath(study), os.fspath(store)
-    recorded = None
-    if is_study(name):
-        spec = load_spec(name, settings)
-    else:
-        recorded = _from_store(name, url)
-        spec = recorded.study
-        if settings:
-            raise UserError(
-                f"The study {name!r} comes from the store {url}, and {settings[0]!r} would change it.",
-                expected="no settings for a study as it was run",
-                way_out="name the study's file instead",
-            )
-    if arms is not None:
-        only_arms(spec, arms)
-    return Study(spec, url, None if arms is None else tuple(arms), recorded)
-
-
-def _from_store(name: str, url: str) -> Plan:
-    try:
-        return recorded_study(ResultStore.open(url, create=False), name)
-    except NoStore:
-        raise UnknownName.of("study", name, builtin_names()) from None
