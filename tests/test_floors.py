@@ -36,6 +36,7 @@ HEAVY = {
     "pyarrow": {"data.parquet", "reports.table"},
     "PIL": {"data.pictures"},
     "curvlinops": {"landscape.curvature"},
+    "pynvml": {"studies.energy"},
     "sklearn": {"data.digits", "scores.prototype"},
     "matplotlib": {"reports"},
     "pandas": {"reports", "scores.files", "cli.summary"},

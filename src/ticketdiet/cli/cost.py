@@ -110,8 +110,8 @@ def _print_saved(saved: pd.DataFrame) -> None:
     table = new_table("arm", "scope", *(f">{HEADINGS[SHOWN.index(name)]}" for name in known))
     last = None
     for (arm, scope), own in saved.groupby(["arm", "scope"], sort=False):
-        lines = own.set_index("quantity")
-        cells = [_saved_cell(name, lines.at[name, "saved"], lines.at[name, "ratio"]) for name in known]
+        lines = {row["quantity"]: row for row in own.to_dict("records")}
+        cells = [_saved_cell(name, lines[name]["saved"], lines[name]["ratio"]) for name in known]
         table.add_row("" if arm == last else str(arm), str(scope), *cells)
         last = arm
     typer.echo(f"\nsaved beside {saved['baseline'].iloc[0]}, in brackets the ratio of the arm to it")
