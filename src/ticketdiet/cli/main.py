@@ -23,6 +23,7 @@ from ticketdiet.cli.plan import plan
 from ticketdiet.cli.results import results
 from ticketdiet.cli.run import run
 from ticketdiet.cli.scores import scores_app
+from ticketdiet.cli.status import status
 from ticketdiet.cli.stopping import StoppableGroup
 from ticketdiet.cli.studies import studies_app
 from ticketdiet.cli.subset import subset_app
@@ -54,7 +55,7 @@ def _root(
     pass
 
 
-OF_A_STUDY = (run, plan, results, cost, figure, compare, per_example, geometry, find_rewind)
+OF_A_STUDY = (run, status, plan, results, cost, figure, compare, per_example, geometry, find_rewind)
 OF_NETWORKS, OF_A_STORE = (barrier, curvature), (verify, gc)
 for command in (*OF_A_STUDY, *OF_NETWORKS, *OF_A_STORE):
     app.command(command.__name__.replace("_", "-"))(command)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # what makes tables and figures takes a second to import, and
     from ticketdiet.reports.diet_report import ChosenSubset
     from ticketdiet.reports.families import FamilyResult
     from ticketdiet.reports.reading import StudyResults
+    from ticketdiet.reports.status import StudyStatus
 
 SECONDS_NOT_WORTH_A_WORD = 60.0  # a run as short is over before one has read how long it takes
 
@@ -131,6 +132,22 @@ class Study:
                 threads=threads,
                 observer=watching,
             )
+
+    def status(self) -> StudyStatus:
+        """Return how the study stands: what is done, what runs and where, what failed, and how long the rest takes.
+
+        The store alone is read, also while others work on it. A notebook shows the value as tables.
+
+        Returns:
+            The status; of a store that does not exist yet, with every stage left.
+        """
+        from ticketdiet.reports.status import StatusReader
+
+        try:
+            store = self.store
+        except NoStore:
+            return StatusReader(self.plan, self.url).read(None)
+        return StatusReader(self.plan, self.url).read(store)
 
     def results(self, *, whole: Sequence[str] = ()) -> StudyResults:
         """Return what the store holds of the study, and what is missing or damaged.
