@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ticketdiet.reports.reading import read_rows
 from ticketdiet.reports.status import ArmCurve, CurvePoint, StageProblem, StatusReader
 from ticketdiet.reports.status_text import headline, pace_line, since_text, sparkline
 from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.work import perform
 
 PART = ("arms={all@4: {pretrain: {steps: 4}}}",)
 DIVERGING = "arms.all@4.training={lr: 1.0e+30, precision: float32}"
@@ -116,16 +118,13 @@ def test_a_failed_stage_is_shown_until_it_is_tried_again(plan_tiny, store, run_t
 def test_a_stage_that_is_made_at_the_second_try_leaves_no_failure(plan_tiny, store, run_tiny, monkeypatch):
     plan, tries = plan_tiny(), []
 
-    def perform(context, stage):
+    def fail_first(context, stage):
         tries.append(stage.address)
         if len(tries) == 1:
             raise RuntimeError("a wire came loose")
-        return original(context, stage)
+        return perform(context, stage)
 
-    from ticketdiet.studies import executors
-
-    original = executors.perform
-    monkeypatch.setattr(executors, "perform", perform)
+    monkeypatch.setattr("ticketdiet.studies.executors.perform", fail_first)
     with pytest.raises(RuntimeError, match="a wire"):
         run_tiny(plan, store)
     assert store.failed.read()[tries[0]].message == "RuntimeError: a wire came loose"
@@ -154,8 +153,6 @@ def test_what_was_seen_once_is_not_read_again(plan, store, monkeypatch):
 
 
 def test_a_notebook_shows_tables_in_which_everything_is_escaped(plan, store):
-    from dataclasses import replace
-
     problem = StageProblem("<script>", "0" * 24, "a & b")
     curve = ArmCurve("<b>arm</b>", (CurvePoint(0, 1.0, 0.5, 2), CurvePoint(1, math.nan, math.nan, 0)))
     html = replace(read(plan, store), study="<i>x", failed=(problem,), curves=(curve,))._repr_html_()

@@ -10,8 +10,12 @@ from ticketdiet.store.failed import MOST_CHARACTERS, FailedStage, FailedStages
 from ticketdiet.store.opening import open_place
 from ticketdiet.store.results import ResultStore
 
-IDENTITY = {"kind": "level", "version": 1, "spec": {"number": 0}, "inputs": {}}
-ADDRESS = address_of(**IDENTITY)
+
+def identity():
+    return {"kind": "level", "version": 1, "spec": {"number": 0}, "inputs": {}}
+
+
+ADDRESS = address_of(**identity())
 OTHER = "0" * 24
 
 
@@ -61,7 +65,7 @@ def test_gc_removes_failures_that_nothing_needs_and_those_of_stages_that_are_the
     store.failed.write(failure(OTHER))
     store.collect({ADDRESS}, dry_run=False)
     assert set(store.failed.read()) == {ADDRESS}
-    store.write(ADDRESS, **IDENTITY, documents={"rows": []})
+    store.write(ADDRESS, **identity(), documents={"rows": []})
     found = store.collect({ADDRESS}, dry_run=False)
     assert found.leftovers == (f"failed/{ADDRESS}.json",)
     assert store.failed.read() == {}

@@ -18,6 +18,7 @@ from ticketdiet.core.errors import NoStore
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
     from ticketdiet.reports.status import StudyStatus
     from ticketdiet.reports.study import Study
@@ -114,7 +115,15 @@ def _show(status: StudyStatus, format: str) -> None:
     if format == "json":
         typer.echo(json.dumps(_finite(asdict(status) | {"is_complete": status.is_complete}), allow_nan=False))
         return
-    Console(markup=False, emoji=False, highlight=False, soft_wrap=not _is_terminal()).print(_drawn(status))
+    if _is_terminal():
+        Console(markup=False, emoji=False, highlight=False).print(_drawn(status))
+        return
+    from ticketdiet.reports.table import whole_lines
+
+    for line in _lines(status):
+        typer.echo(line)
+    for table in _tables(status):
+        typer.echo(whole_lines(table), nl=False)
 
 
 def _finite(value: Any) -> Any:
@@ -127,18 +136,29 @@ def _finite(value: Any) -> Any:
 
 
 def _drawn(status: StudyStatus) -> Group:
-    """Lines and tables; names come from users and are never markup."""
     from rich.console import Group
+    from rich.text import Text
+
+    return Group(*map(Text, _lines(status)), *_tables(status))
+
+
+def _lines(status: StudyStatus) -> list[str]:
+    from ticketdiet.reports.status_text import headline, pace_line
+
+    return [line for line in (headline(status), pace_line(status)) if line]
+
+
+def _tables(status: StudyStatus) -> list[Table]:
+    """What runs, what went wrong, and accuracies; names come from users and are never markup."""
     from rich.text import Text
 
     from ticketdiet.reports import status_text as words
 
-    lines = [Text(line) for line in (words.headline(status), words.pace_line(status)) if line]
+    now = time.time()
     running = new_table("running", "by", "for", ">done")
     for one in status.running:
-        running.add_row(
-            *map(Text, (one.label, one.driver, words.since_text(one.since, time.time()))), words.progress_of(one)
-        )
+        cells = (one.label, one.driver, words.since_text(one.since, now), words.progress_of(one))
+        running.add_row(*map(Text, cells))
     problems = new_table("failed or damaged", "message")
     for problem in (*status.failed, *status.damaged):
         problems.add_row(Text(f"{problem.label} ({problem.address})"), Text(problem.message))
@@ -146,5 +166,4 @@ def _drawn(status: StudyStatus) -> Group:
     for curve in status.curves:
         cells = (curve.arm, words.curve_of(curve, status), words.finished_networks(curve), words.sparsest(curve))
         curves.add_row(*map(Text, cells))
-    tables = [table for table in (running, problems, curves) if table.row_count]
-    return Group(*lines, *tables)
+    return [table for table in (running, problems, curves) if table.row_count]

@@ -44,8 +44,8 @@ def describe_run(
     return {
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "machine": describe_machine(device=device, threads=threads),
-        "started": started.astimezone(UTC).isoformat(timespec="seconds"),
-        "finished": finished.isoformat(timespec="seconds"),
+        "started": started.astimezone(UTC).isoformat(timespec="milliseconds"),
+        "finished": finished.isoformat(timespec="milliseconds"),
         "seconds": round((finished - started).total_seconds(), 3),
         **({"energy": dict(energy)} if energy else {}),
     }
