@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -20,6 +20,8 @@ from ticketdiet.core.values import Scores
 from ticketdiet.reports.progress import RunView
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.executors import Executor, choose_device
+from ticketdiet.studies.loggers.base import Logger
+from ticketdiet.studies.loggers.observer import LoggingObserver
 from ticketdiet.studies.plan import Plan, plan_study
 from ticketdiet.studies.precision_advice import precision_advice
 from ticketdiet.studies.record import record_plan, recorded_plan
@@ -98,6 +100,7 @@ class Study:
         threads: int | None = None,
         executor: Executor | None = None,
         observer: RunObserver | None = None,
+        loggers: Sequence[Logger] = (),
     ) -> Outcome:
         """Make what is missing of the study, and show how it goes.
 
@@ -107,6 +110,7 @@ class Study:
             threads: Threads per worker; default its fraction of the cores.
             executor: Where the work is done instead.
             observer: Is told how it goes, instead of a progress bar.
+            loggers: Are told the numbers of every stage that this run makes; they are closed at the end.
 
         Returns:
             How many stages were made, and how many were there.
@@ -121,7 +125,10 @@ class Study:
         if plan is not whole:  # the run records what it makes, which is only a part of the study
             record_plan(store, whole)
         advise = partial(_forecast, device=chosen[0], workers=workers, threads=threads)
-        with RunView(advise=advise) if observer is None else nullcontext(observer) as watching:
+        with (
+            RunView(advise=advise) if observer is None else nullcontext(observer) as watching,
+            closing(LoggingObserver(watching, store, loggers)) as logging,
+        ):
             return run_plan(
                 plan,
                 store,
@@ -130,7 +137,7 @@ class Study:
                 workers=workers,
                 devices=chosen,
                 threads=threads,
-                observer=watching,
+                observer=logging if loggers else watching,
             )
 
     def status(self) -> StudyStatus:
