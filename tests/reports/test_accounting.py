@@ -145,8 +145,9 @@ def test_one_level_takes_what_leads_to_it(plan, store):
         account(plan, store, level=9)
 
 
-def test_before_anything_ran_the_work_is_known_and_what_it_took_is_not(plan, tmp_path):
-    empty = account(plan, ResultStore.open(tmp_path / "empty"))
+@pytest.mark.parametrize("exists", [True, False])
+def test_before_anything_ran_the_work_is_known_and_what_it_took_is_not(plan, tmp_path, exists):
+    empty = account(plan, ResultStore.open(tmp_path / "empty") if exists else None)
     assert (empty.total.steps, empty.total.done) == (plan.cost().steps, 0)
     assert math.isnan(empty.total.seconds)
     assert math.isnan(empty.total.flops_kept)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.reports.completeness import study_state
+from ticketdiet.reports.completeness import StudyState, study_state
 from ticketdiet.reports.phases import SCOPES, needs_of
 from ticketdiet.reports.savings import default_baseline, savings
 from ticketdiet.reports.stage_costs import StageCosts
@@ -108,7 +108,7 @@ class Accounting:
         return pd.concat([self.rows, _frame(ends)], ignore_index=True)
 
 
-def account(plan: Plan, store: ResultStore, *, level: int | None = None) -> Accounting:
+def account(plan: Plan, store: ResultStore | None, *, level: int | None = None) -> Accounting:
     """Count what every arm of a study takes, in full, whoever shares it.
 
     Steps, examples and dense operations come from the plan, so that they are known before anything has run. The rest is
@@ -116,7 +116,8 @@ def account(plan: Plan, store: ResultStore, *, level: int | None = None) -> Acco
 
     Args:
         plan: The stages of the study.
-        store: Where their results are; those that are missing or damaged count as not done.
+        store: Where their results are; those that are missing or damaged count as not done. None when there is no
+            store yet.
         level: Count what leads to the network of this level alone; by default all levels. See
             :func:`~ticketdiet.reports.phases.needs_of` for what each phase is.
 
@@ -127,7 +128,8 @@ def account(plan: Plan, store: ResultStore, *, level: int | None = None) -> Acco
         UserError: When no arm has such a level.
     """
     needs = needs_of(plan, level)
-    costs = StageCosts(plan, store, study_state(plan, store))
+    state = StudyState(plan.stages, tuple(plan.stages), {}) if store is None else study_state(plan, store)
+    costs = StageCosts(plan, store, state)
     users = Counter(stage.address for need in needs for stage in need.stages)
     rows, scopes = [], []
     for need in needs:

@@ -80,11 +80,11 @@ class StageCosts:
 
     Args:
         plan: The stages of the study.
-        store: Where their results are.
+        store: Where their results are; None when there is no store yet.
         state: Which of them can be used.
     """
 
-    def __init__(self, plan: Plan, store: ResultStore, state: StudyState) -> None:
+    def __init__(self, plan: Plan, store: ResultStore | None, state: StudyState) -> None:
         self._plan, self._store, self._state = plan, store, state
         self._costs: dict[str, StageCost] = {}
         self._shown: dict[tuple[Any, ...], np.ndarray] = {}
@@ -115,7 +115,7 @@ class StageCosts:
 
     def _read(self, stage: Stage) -> StageCost:
         cost, done = stage.cost, stage.address in self._state.sound
-        took: Mapping[str, Any] = self._store.manifest(stage.address).provenance if done else {}
+        took: Mapping[str, Any] = self._store.manifest(stage.address).provenance if self._store and done else {}
         kept, seconds, energy = self._flops_kept(stage), _number(took.get("seconds")), energy_of(took)
         return StageCost(done, cost.steps, cost.examples, cost.flops, kept, seconds, energy.joules, energy.is_estimated)
 
@@ -133,7 +133,7 @@ class StageCosts:
             return math.nan
 
     def _facts(self, stage: Stage) -> Mapping[str, Any]:
-        if stage.address not in self._state.sound:
+        if self._store is None or stage.address not in self._state.sound:
             return {}
         try:
             facts: Mapping[str, Any] = self._store.document(stage.address, "facts")
@@ -166,6 +166,8 @@ class StageCosts:
         key = (order, start, stop, size, subset, count)
         if key not in self._shown:
             examples = np.arange(count) if subset is None else self._subset(subset)
+            if examples is None:
+                return None
             self._shown[key] = shown_examples(order, examples, size, start, stop)
         found = self._shown[key]
         recorded = self._facts(stage).get("unique_examples", len(found))
@@ -174,7 +176,9 @@ class StageCosts:
     def _count(self, stage: Stage) -> int:
         return self._plan.facts[stage.dataset].splits["train"].count
 
-    def _subset(self, address: str) -> np.ndarray:
+    def _subset(self, address: str) -> np.ndarray | None:
+        if self._store is None or address not in self._state.sound:
+            return None
         indices: np.ndarray = self._store.tensors(address, "subset")["indices"].numpy()
         return indices
 

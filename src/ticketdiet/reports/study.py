@@ -150,11 +150,7 @@ class Study:
         """
         from ticketdiet.reports.status import StatusReader
 
-        try:
-            store = self.store
-        except NoStore:
-            return StatusReader(self.plan, self.url).read(None)
-        return StatusReader(self.plan, self.url).read(store)
+        return StatusReader(self.plan, self.url).read(self._store_if_any())
 
     def results(self, *, whole: Sequence[str] = ()) -> StudyResults:
         """Return what the store holds of the study, and what is missing or damaged.
@@ -180,12 +176,11 @@ class Study:
             Rows by arm, replicate and phase; ``saved`` compares them with a baseline arm.
 
         Raises:
-            NoStore: When there is no store yet.
             UserError: When no arm has such a level.
         """
         from ticketdiet.reports.accounting import account
 
-        return account(self.plan, self.store, level=level)
+        return account(self.plan, self._store_if_any(), level=level)
 
     def scores(self, name: str, replicate: int = 0) -> Scores:
         """Read a score.
@@ -299,11 +294,15 @@ class Study:
     def _limited(self, whole: Plan) -> Plan:
         return whole if self.arms is None else whole.only(self.arms)
 
-    def _recorded(self) -> Plan | None:
+    def _store_if_any(self) -> ResultStore | None:
         try:
-            return recorded_plan(self.store, self.spec)
+            return self.store
         except NoStore:
             return None
+
+    def _recorded(self) -> Plan | None:
+        store = self._store_if_any()
+        return None if store is None else recorded_plan(store, self.spec)
 
     def _check_arm(self, arm: str) -> None:
         if arm not in self.spec.arms:
