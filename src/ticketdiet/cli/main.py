@@ -11,6 +11,7 @@ from ticketdiet import __version__
 from ticketdiet.cli import border
 from ticketdiet.cli.barrier import barrier
 from ticketdiet.cli.compare import compare
+from ticketdiet.cli.cost import cost
 from ticketdiet.cli.curvature import curvature
 from ticketdiet.cli.data import data_app
 from ticketdiet.cli.export import export
@@ -25,6 +26,7 @@ from ticketdiet.cli.plan import plan
 from ticketdiet.cli.results import results
 from ticketdiet.cli.run import run
 from ticketdiet.cli.scores import scores_app
+from ticketdiet.cli.status import status
 from ticketdiet.cli.stopping import StoppableGroup
 from ticketdiet.cli.studies import studies_app
 from ticketdiet.cli.subset import subset_app
@@ -56,7 +58,7 @@ def _root(
     pass
 
 
-OF_A_STUDY = (run, plan, paper, results, figure, compare, per_example, geometry, find_rewind)
+OF_A_STUDY = (run, status, plan, paper, results, cost, figure, compare, per_example, geometry, find_rewind)
 OF_NETWORKS, OF_A_STORE = (barrier, curvature, export), (verify, gc)
 for command in (*OF_A_STUDY, *OF_NETWORKS, *OF_A_STORE):
     app.command(command.__name__.replace("_", "-"))(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -131,9 +132,11 @@ def _print_plan(asked: Paper, workers: int | None, threads: int | None) -> None:
 def _run(asked: Paper, replicates: range | None, workers: int | None, threads: int | None, devices: list[str]) -> None:
     from ticketdiet.reports.progress import RunView
     from ticketdiet.studies.executors import choose_device
+    from ticketdiet.studies.forecast import forecast
 
     chosen = [choose_device(name) for name in devices]
-    with RunView() as view:
+    advise = partial(forecast, device=chosen[0], workers=workers, threads=threads)
+    with RunView(advise=advise) as view:
         outcome = asked.run(replicates, workers=workers, devices=chosen, threads=threads, observer=view)
     typer.echo(f"Made {outcome.made} stages; {outcome.kept} were there already.")
 

@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -17,28 +17,30 @@ from torch import Tensor, nn
 
 from ticketdiet.core.errors import NoStore, UnknownName, UserError
 from ticketdiet.core.values import Scores
+from ticketdiet.reports.completeness import DRAWN
 from ticketdiet.reports.progress import RunView
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.executors import Executor, choose_device
+from ticketdiet.studies.forecast import forecast
+from ticketdiet.studies.loggers.base import Logger
+from ticketdiet.studies.loggers.observer import LoggingObserver
 from ticketdiet.studies.plan import Plan, plan_study
-from ticketdiet.studies.precision_advice import precision_advice
 from ticketdiet.studies.record import record_plan, recorded_plan
 from ticketdiet.studies.run import Outcome, RunObserver, run_plan
 from ticketdiet.studies.spec import StudySpec
 from ticketdiet.studies.stages.masked import MaskedTraining
 from ticketdiet.studies.stored_networks import build_initial
-from ticketdiet.studies.time_left import time_left
 from ticketdiet.tickets.rewinding import rewind
 
 if TYPE_CHECKING:  # what makes tables and figures takes a second to import, and a run needs none of it
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from ticketdiet.reports.accounting import Accounting
     from ticketdiet.reports.diet_report import ChosenSubset
     from ticketdiet.reports.families import FamilyResult
     from ticketdiet.reports.reading import StudyResults
-
-SECONDS_NOT_WORTH_A_WORD = 60.0  # a run as short is over before one has read how long it takes
+    from ticketdiet.reports.status import StudyStatus
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,7 @@ class Study:
         threads: int | None = None,
         executor: Executor | None = None,
         observer: RunObserver | None = None,
+        loggers: Sequence[Logger] = (),
     ) -> Outcome:
         """Make what is missing of the study, and show how it goes.
 
@@ -105,6 +108,7 @@ class Study:
             threads: Threads per worker; default its fraction of the cores.
             executor: Where the work is done instead.
             observer: Is told how it goes, instead of a progress bar.
+            loggers: Are told the numbers of every stage that this run makes; they are closed at the end.
 
         Returns:
             How many stages were made, and how many were there.
@@ -118,8 +122,11 @@ class Study:
         plan, store = self._limited(whole), ResultStore.open(self.url)
         if plan is not whole:  # the run records what it makes, which is only a part of the study
             record_plan(store, whole)
-        advise = partial(_forecast, device=chosen[0], workers=workers, threads=threads)
-        with RunView(advise=advise) if observer is None else nullcontext(observer) as watching:
+        advise = partial(forecast, device=chosen[0], workers=workers, threads=threads)
+        with (
+            RunView(advise=advise) if observer is None else nullcontext(observer) as watching,
+            closing(LoggingObserver(watching, store, loggers)) as logging,
+        ):
             return run_plan(
                 plan,
                 store,
@@ -128,8 +135,14 @@ class Study:
                 workers=workers,
                 devices=chosen,
                 threads=threads,
-                observer=watching,
+                observer=logging if loggers else watching,
             )
+
+    def status(self) -> StudyStatus:
+        """Return what is done, what runs and where, what failed, and how long the rest takes; notebooks show tables."""
+        from ticketdiet.reports.status import StatusReader
+
+        return StatusReader(self.plan, self.url).read(self._store_if_any())
 
     def results(self, *, whole: Sequence[str] = ()) -> StudyResults:
         """Return what the store holds of the study, and what is missing or damaged.
@@ -183,6 +196,22 @@ class Study:
         return compare(
             self.rows(), arm=arm, baseline=baseline, at=at, level=level, metric=metric, split=split, others=others
         )
+
+    def cost(self, level: int | None = None) -> Accounting:
+        """Count what every arm takes, phase by phase, and what its diet saved; nothing needs to have run.
+
+        Args:
+            level: Count what leads to the networks of this level alone; by default, of all levels.
+
+        Returns:
+            Rows by arm, replicate and phase; ``saved`` compares them with a baseline arm.
+
+        Raises:
+            UserError: When no arm has such a level.
+        """
+        from ticketdiet.reports.accounting import account
+
+        return account(self.plan, self._store_if_any(), level=level)
 
     def scores(self, name: str, replicate: int = 0) -> Scores:
         """Read a score.
@@ -259,21 +288,17 @@ class Study:
             UnknownName: When the study has no such arm.
             UserError: When the study has no children, or the barriers are not measured yet.
         """
+        from ticketdiet.reports.families import find_family
+
         self._check_arm(arm)
-        for family in self.results().families:
-            if (family.arm, family.replicate) == (arm, replicate):
-                return family
-        raise UserError(
-            f"The store {self.url} has no barriers of arm {arm!r}, replicate {replicate}.",
-            expected="a study with children that was run",
-            way_out=f"give children: 2 in {self.name}, and run it",
-        )
+        found = self.results()
+        return find_family(found.plan, found.store, arm, replicate)
 
     def figure_names(self) -> list[str]:
         """Names of the figures that the results allow."""
         from ticketdiet.reports.drawing import draw_figures
 
-        return [name for name, _ in draw_figures(self._drawable())]
+        return [name for name, _ in draw_figures(self.results(whole=DRAWN))]
 
     def figure(self, name: str) -> Figure:
         """Return a figure.
@@ -286,21 +311,20 @@ class Study:
         """
         from ticketdiet.reports.drawing import draw_figure
 
-        return draw_figure(self._drawable(), name)
-
-    def _drawable(self) -> StudyResults:
-        from ticketdiet.reports.completeness import DRAWN
-
-        return self.results(whole=DRAWN)
+        return draw_figure(self.results(whole=DRAWN), name)
 
     def _limited(self, whole: Plan) -> Plan:
         return whole if self.arms is None else whole.only(self.arms)
 
-    def _recorded(self) -> Plan | None:
+    def _store_if_any(self) -> ResultStore | None:
         try:
-            return recorded_plan(self.store, self.spec)
+            return self.store
         except NoStore:
             return None
+
+    def _recorded(self) -> Plan | None:
+        store = self._store_if_any()
+        return None if store is None else recorded_plan(store, self.spec)
 
     def _check_arm(self, arm: str) -> None:
         if arm not in self.spec.arms:
@@ -308,13 +332,10 @@ class Study:
 
     def trained(self, arm: str, replicate: int = 0, level: int | None = None) -> MaskedTraining:
         """Return the stage that trained the network of an arm; arguments and errors as :meth:`network`."""
+        from ticketdiet.reports.diet_report import require
+
         self._check_arm(arm)
-        found = {
-            use.level: stage
-            for stage in self.plan.of(MaskedTraining)
-            for use in stage.uses
-            if (use.arm, use.replicate, use.through) == (arm, replicate, False)
-        }
+        found = self.plan.reported(arm, replicate)
         wanted = max(found, default=0) if level is None else level
         if wanted not in found:
             raise UserError(
@@ -322,17 +343,5 @@ class Study:
                 expected=f"a replicate below {self.spec.replicates}, and a level up to {max(found, default=0)}",
                 way_out="choose one of these, or raise replicates or pruning.levels and run the study",
             )
-        return self._finished(found[wanted])
-
-    def _finished(self, stage: MaskedTraining) -> MaskedTraining:
-        from ticketdiet.reports.diet_report import require
-
-        require(self.plan, self.store, stage, f"The result {stage.label}")
-        return stage
-
-
-def _forecast(plan: Plan, left: Collection[str], *, device: str, workers: int | None, threads: int | None) -> str:
-    """Say how long a run takes here, and what the other precision would bring; empty when there is nothing to say."""
-    rest = time_left(plan, left, device=device, workers=workers, threads=threads)
-    time = "" if rest is None or rest.seconds < SECONDS_NOT_WORTH_A_WORD else rest.in_words()
-    return "\n".join(filter(None, (time, precision_advice(plan, left, device=device, workers=workers))))
+        require(self.plan, self.store, found[wanted], f"The result {found[wanted].label}")
+        return found[wanted]

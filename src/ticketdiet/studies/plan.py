@@ -51,6 +51,16 @@ class Plan:
         """Return the stages of one kind, or of several that share a base, in the order of the plan."""
         return [stage for stage in self.stages.values() if isinstance(stage, kind)]
 
+    def reported(self, arm: str, replicate: int) -> dict[int, MaskedTraining]:
+        """Return level -> the training of the network that an arm reports there, in one replicate."""
+        who = (arm, replicate, False)
+        return {
+            use.level: stage
+            for stage in self.of(MaskedTraining)
+            for use in stage.uses
+            if (use.arm, use.replicate, use.through) == who
+        }
+
     def reached_from(self, addresses: Collection[str]) -> dict[str, Stage]:
         """Return the stages at ``addresses`` and all that they consume, in the order of the plan."""
         needed = set(addresses)

@@ -6,16 +6,19 @@ another run holds one, and adopts the result when it is there.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import torch
 
 from ticketdiet.core.errors import DamagedResult, StagesFailed, StoreError, TicketDietError, UserError
 from ticketdiet.store.drivers import Driver
+from ticketdiet.store.failed import FailedStage
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
 from ticketdiet.studies.executors import Executor, InProcess, Processes
@@ -194,6 +197,7 @@ class _Scheduler:
 
     def run(self) -> None:
         self._behind = _work_behind(self.plan)
+        self._failed_before = set(self.store.failed.read())
         while self.waiting or self.running:
             if self._start_ready():
                 continue  # what was adopted may have made other stages ready
@@ -239,6 +243,8 @@ class _Scheduler:
         if status.state == "damaged":
             self.observer.set_aside(stage, status.reason)
             self.store.discard(address)
+        if address in self._failed_before:
+            self.store.failed.remove(address)
         self.observer.started(stage)
         self.running[self.executor.submit(stage)] = stage
         return False
@@ -268,11 +274,20 @@ class _Scheduler:
             self.observer.finished(stage, future.result())
         elif isinstance(error, DamagedResult) and self._queue_again(stage):
             return
-        elif isinstance(error, StoreError) or not isinstance(error, TicketDietError):
+        elif isinstance(error, StoreError):
             raise error
         else:
+            self._record_failure(stage, error)
+            if not isinstance(error, TicketDietError):
+                raise error
             self.failed[stage.address] = error
             self.observer.failed(stage, error)
+
+    def _record_failure(self, stage: Stage, error: BaseException) -> None:
+        message = str(error) if isinstance(error, TicketDietError) else f"{type(error).__name__}: {error}"
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        with contextlib.suppress(StoreError):  # it must not hide the error itself
+            self.store.failed.write(FailedStage(stage.address, message, time))
 
     def _queue_again(self, stage: Stage) -> bool:
         """Queue a stage whose inputs could not be read, behind those that are damaged; False after several tries."""
