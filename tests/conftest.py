@@ -63,6 +63,20 @@ def tiny_text():
 
 
 @pytest.fixture(scope="session")
+def tiny_file():
+    """Writes the study of all tests, with some settings, to ``tiny.yaml`` in a folder; returns the path."""
+    from ticketdiet.studies.load import parse_study
+    from ticketdiet.studies.yaml_text import write_yaml
+
+    def write(folder, *settings):
+        path = folder / "tiny.yaml"
+        path.write_text(write_yaml(parse_study(TINY, settings).model_dump(mode="json", exclude_unset=True)))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def plan_tiny():
     """Plans the study of all tests with some settings."""
     from ticketdiet.studies.load import parse_study

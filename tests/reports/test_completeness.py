@@ -18,23 +18,16 @@ from ticketdiet.reports.completeness import DRAWN, SoundResults, study_state
 from ticketdiet.reports.geometry_report import geometry_rows
 from ticketdiet.reports.reading import read_rows, read_study
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.plan import plan_study
 
-STUDY = """
-study: tiny
-dataset: {name: digits, limit: 96}
-model: {name: resnet8, width: 8}
-training: {steps: 6, batch_size: 16, lr: 0.05, crop_padding: 1, flip: false, precision: float32}
-pruning: {fraction: 0.5, levels: 1}
-replicates: 3
-children: 2
-scores:
-  el2n: {models: 1, steps: 2}
-arms:
-  none@0: {}
-  easiest@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 32, score: el2n}}}
-"""
+SETTINGS = (
+    "model.width=8",
+    "training.steps=6",
+    "pruning.levels=1",
+    "replicates=3",
+    "children=2",
+    "scores.el2n={models: 1, steps: 2}",
+    "arms={none@0: {}, easiest@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 32, score: el2n}}}}",
+)
 PAIRS = ("parent-child1", "parent-child2", "child1-child2")
 
 
@@ -62,12 +55,12 @@ def invented(stage, generator):
 
 
 @pytest.fixture(scope="module")
-def plan():
-    return plan_study(parse_study(STUDY))
+def plan(plan_tiny):
+    return plan_tiny(*SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, plan):
+def whole(tmp_path_factory, plan, tiny_file):
     folder = tmp_path_factory.mktemp("whole")
     store, generator = ResultStore.open(folder / "runs"), torch.Generator().manual_seed(0)
     for address, stage in plan.stages.items():
@@ -76,7 +69,7 @@ def whole(tmp_path_factory, plan):
         inputs = dict(stage.inputs)
         about = {"kind": stage.kind, "version": stage.version, "spec": stage.identity, "inputs": inputs}
         store.write(address, **about, tensors=tensors, documents=documents)
-    (folder / "tiny.yaml").write_text(STUDY)
+    tiny_file(folder, *SETTINGS)
     return folder
 
 

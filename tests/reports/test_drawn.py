@@ -7,21 +7,13 @@ from ticketdiet.core.errors import DamagedResult, UserError
 from ticketdiet.reports import drawn
 from ticketdiet.reports.drawn import RECORD, record_figures, unchanged_figures, what_figures_show
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.plan import plan_study
 
-STUDY = """
-study: drawn
-dataset: {name: digits, limit: 96}
-model: {name: resnet8, width: 2}
-training: {steps: 4, batch_size: 16}
-pruning: {levels: 0}
-arms: {none@0: {}}
-"""
+SETTINGS = ("pruning.levels=0", "scores={}", "arms={none@0: {}}")
 
 
-def plan(*settings):
-    return plan_study(parse_study(STUDY, settings))
+@pytest.fixture
+def plan(plan_tiny):
+    return lambda *settings: plan_tiny(*SETTINGS, *settings)
 
 
 def fill(folder, plan, value=0.5):
@@ -116,7 +108,7 @@ def test_a_record_that_cannot_be_written_is_a_users_error(shown, tmp_path):
         record_figures(tmp_path / "file", "this", shown)
 
 
-def test_what_figures_show_changes_with_study_results_and_code_and_with_nothing_else(tmp_path, monkeypatch):
+def test_what_figures_show_changes_with_study_results_and_code_and_with_nothing_else(plan, tmp_path, monkeypatch):
     one = what_figures_show(plan(), fill(tmp_path / "one", plan()))
     assert what_figures_show(plan(), fill(tmp_path / "same", plan())) == one
     others = [
@@ -130,6 +122,6 @@ def test_what_figures_show_changes_with_study_results_and_code_and_with_nothing_
     assert len({one, *others}) == 6
 
 
-def test_an_unfinished_study_shows_nothing_that_could_be_known_again(tmp_path):
+def test_an_unfinished_study_shows_nothing_that_could_be_known_again(plan, tmp_path):
     with pytest.raises(DamagedResult):
         what_figures_show(plan(), ResultStore.open(tmp_path / "empty"))

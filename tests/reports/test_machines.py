@@ -5,26 +5,14 @@ from ticketdiet.core.errors import UserError
 from ticketdiet.reports.machines import Arithmetic, choose_columns, mixed_machines
 from ticketdiet.reports.reading import read_rows
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.plan import plan_study
 
-STUDY = """
-study: imaginary
-dataset: {name: digits, limit: 96}
-model: {name: resnet8, width: 4}
-training: {steps: 12, batch_size: 16, crop_padding: 1, flip: false}
-pruning: {fraction: 0.5, levels: 1}
-children: 2
-arms:
-  none@0: {}
-  all@4: {pretrain: {steps: 4}}
-"""
+SETTINGS = ("pruning.levels=1", "children=2", "scores={}", "arms={none@0: {}, all@4: {pretrain: {steps: 4}}}")
 ROWS = [{"step": 12, "metric": "accuracy", "split": "test", "value": 0.5}]
 
 
 @pytest.fixture(scope="module")
-def plan():
-    return plan_study(parse_study(STUDY))
+def plan(plan_tiny):
+    return plan_tiny(*SETTINGS)
 
 
 @pytest.fixture
@@ -107,7 +95,7 @@ def test_a_study_of_one_machine_or_of_none_yet_warns_of_nothing(plan, store):
 def test_a_study_of_two_machines_says_which_with_how_many_results_of_which_arms(plan, store, other, says):
     keep(plan, store, {("level", "all@4"): made_on(**other)})
     first, usual, found, barriers = mixed_machines(plan, store).splitlines()
-    assert first.startswith("the results of imaginary were made with different kernels, threads")
+    assert first.startswith("the results of tiny were made with different kernels, threads")
     assert usual == f"  {len(plan.stages) - 2} results (none@0, all@4): cpu, AVX512, 1 thread, torch 2.14.1+cpu"
     assert found == f"  2 results (all@4): {says}"
     assert barriers.endswith("made differently: 1 (all@4 · replicate 0 · level 0)")
