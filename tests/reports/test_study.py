@@ -18,26 +18,17 @@ from ticketdiet.reports.progress import RunView
 from ticketdiet.store.results import ResultStore
 from ticketdiet.training.evaluation import evaluate
 
-STUDY = """
-study: facade
-dataset: {name: digits, limit: 96}
-model: {name: resnet8, width: 4}
-training: {steps: 12, batch_size: 16, lr: 0.05, crop_padding: 1, flip: false, precision: float32}
-pruning: {fraction: 0.5, levels: 2}
-children: 2
-scores:
-  el2n: {models: 2, steps: 4}
-arms:
-  none@0: {}
-  easy@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 32, score: el2n}}}
-"""
+SETTINGS = (
+    "children=2",
+    "scores.el2n.steps=4",
+    "arms={none@0: {}, easy@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 32, score: el2n}}}}",
+)
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory, tiny_file):
     folder = tmp_path_factory.mktemp("facade")
-    (folder / "facade.yaml").write_text(STUDY)
-    loaded = td.load_study(folder / "facade.yaml", store=folder / "runs")
+    loaded = td.load_study(tiny_file(folder, *SETTINGS), store=folder / "runs")
     loaded.run(workers=1, threads=1)
     return loaded
 
@@ -67,7 +58,7 @@ def test_rows_are_those_of_the_plan_and_the_store(study, store):
 def test_the_plan_that_was_recorded_is_the_plan_of_the_data(study):
     again = td.plan_study(study.spec)
     assert list(study.plan.stages) == list(again.stages) == list(study.plan_on_data().stages)
-    recorded = td.load_study("facade", store=study.url)
+    recorded = td.load_study("tiny", store=study.url)
     assert list(recorded.plan.stages) == list(again.stages)
     assert recorded.spec == study.spec
 
@@ -147,11 +138,11 @@ def test_names_that_lead_to_no_study_and_places_without_a_store_are_refused(tmp_
 
 
 def test_some_arms_of_a_study_have_their_own_rows_and_plan(study):
-    some = td.load_study("facade", store=study.url, arms=["easy@2"])
+    some = td.load_study("tiny", store=study.url, arms=["easy@2"])
     assert set(some.rows()["arm"]) == {"easy@2"}
     assert set(some.plan.stages) < set(study.plan.stages)
     assert some.run(workers=1, threads=1).made == 0
-    assert list(td.load_study("facade", store=study.url).plan.stages) == list(study.plan.stages)
+    assert list(td.load_study("tiny", store=study.url).plan.stages) == list(study.plan.stages)
 
 
 @pytest.fixture
@@ -168,20 +159,19 @@ def spirals(monkeypatch):
 
 def test_a_registered_figure_is_named_drawn_and_drawn_by_the_command(study, spirals, tmp_path):
     assert {"accuracy", "spirals", "spirals_wide"} <= set(study.figure_names())
-    assert study.figure("spirals").texts[0].get_text() == f"facade: {len(study.rows())} rows"
+    assert study.figure("spirals").texts[0].get_text() == f"tiny: {len(study.rows())} rows"
     assert study.figure("spirals_wide").get_figwidth() == 2
-    arguments = ["figure", "facade", "--store", study.url, "--out", str(tmp_path), "--name", "spirals"]
+    arguments = ["figure", "tiny", "--store", study.url, "--out", str(tmp_path), "--name", "spirals"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["spirals.png", "spirals.svg"]
 
 
-def test_a_run_shows_how_it_goes_where_there_is_no_terminal(tmp_path, monkeypatch):
+def test_a_run_shows_how_it_goes_where_there_is_no_terminal(tmp_path, tiny_file, monkeypatch):
     monkeypatch.setattr("ticketdiet.reports.progress.SECONDS_BETWEEN_LINES", 0.0)
     console = Console(file=io.StringIO(), force_terminal=False, record=True, width=100)
     monkeypatch.setattr("ticketdiet.reports.study.RunView", lambda **options: RunView(console, **options))
-    (tmp_path / "s.yaml").write_text(STUDY)
-    small = ["pruning.levels=0", "children=0", "scores.el2n.models=1"]
-    made = td.load_study(tmp_path / "s.yaml", small, store=tmp_path / "runs").run(workers=1, threads=1)
+    path = tiny_file(tmp_path, *SETTINGS, "pruning.levels=0", "children=0", "scores.el2n.models=1")
+    made = td.load_study(path, store=tmp_path / "runs").run(workers=1, threads=1)
     said = console.export_text()
-    assert f"facade: {made.made} of {made.made} stages to do" in said
+    assert f"tiny: {made.made} of {made.made} stages to do" in said
     assert f"{made.made} of {made.made} stages, 100 %" in said

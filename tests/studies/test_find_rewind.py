@@ -20,23 +20,19 @@ from ticketdiet.studies.record import study_digest, study_records
 from ticketdiet.studies.stored_networks import load_network
 
 STEPS, LEVELS = 10, 3
-STUDY = f"""
-study: tiny
-dataset: {{name: digits, limit: 96}}
-model: {{name: resnet8, width: 4}}
-training: {{steps: {STEPS}, batch_size: 16, lr: 0.05, crop_padding: 1, flip: false, precision: float32}}
-pruning: {{fraction: 0.5, levels: {LEVELS}}}
-arms:
-  none@0: {{}}
-  all@4: {{pretrain: {{steps: 4}}}}
-"""
+SETTINGS = (
+    f"training.steps={STEPS}",
+    f"pruning.levels={LEVELS}",
+    "scores={}",
+    "arms={none@0: {}, all@4: {pretrain: {steps: 4}}}",
+)
 ONE: dict[str, Any] = {"workers": 1, "threads": 1}
 ALWAYS, NEVER = ConnectedWhen(max_barrier=1e9), ConnectedWhen(max_barrier=-1e9)
 
 
 @pytest.fixture(scope="module")
-def study():
-    return parse_study(STUDY)
+def study(tiny_text):
+    return parse_study(tiny_text, SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +96,17 @@ def test_when_every_candidate_is_connected_the_smallest_is_the_answer(searched, 
     assert found.answer.candidates == (0, 2)
 
 
-def test_probes_share_the_trainings_of_the_studys_own_arms_even_behind_a_score_of_barriers(tmp_path, run_tiny):
-    text = STUDY.replace(f"levels: {LEVELS}", "levels: 1") + (
-        "  easy@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 32, score: far}}}\n"
-        "scores:\n  far: {kind: barrier, arm: none@0}\nchildren: 2\nreplicates: 2\n"
+def test_probes_share_the_trainings_of_the_studys_own_arms_even_behind_a_score_of_barriers(
+    tiny_text, tmp_path, run_tiny
+):
+    more = (
+        "pruning.levels=1",
+        "children=2",
+        "replicates=2",
+        "scores={far: {kind: barrier, arm: none@0}}",
+        "arms.easy@2={pretrain: {steps: 2, subset: {kind: easiest, size: 32, score: far}}}",
     )
-    study, store = parse_study(text), ResultStore.open(tmp_path / "store")
+    study, store = parse_study(tiny_text, [*SETTINGS, *more]), ResultStore.open(tmp_path / "store")
     run_tiny(plan_study(study), store)
     found = find_rewinding_point(study, store, arm="easy@2", rule=ALWAYS, candidates=(2,), **ONE)
     assert (found.k, found.made) == (2, 0)

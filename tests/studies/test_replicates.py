@@ -13,42 +13,35 @@ from ticketdiet.reports.drawing import draw_figures
 from ticketdiet.reports.per_example_report import example_rows, first_rows, group_rows
 from ticketdiet.reports.reading import read_rows, read_study
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.plan import plan_study
 from ticketdiet.training.batch_norm import recalibrated
 from ticketdiet.training.batches import ImageBatches
 from ticketdiet.training.evaluation import evaluate
 from ticketdiet.training.recipe import Recipe
 
 EXAMPLES = 96
-STUDY = f"""
-study: own
-dataset: {{name: digits, limit: {EXAMPLES}}}
-model: {{name: resnet8, width: 4}}
-training: {{steps: 10, batch_size: 14, lr: 0.05, crop_padding: 1, flip: false, precision: float32}}
-pruning: {{fraction: 0.5, levels: 0}}
-replicates: 2
-children: 2
-measure: {{gradient_agreement: true}}
-label_noise: {{fraction: 0.5, per_replicate: true}}
-scores:
-  el2n: {{models: 2, steps: 4, per_replicate: true}}
-  shared: {{models: 1, steps: 4, labels: clean}}
-arms:
-  none@0: {{training: {{precision: bfloat16}}}}
-  all@8: {{pretrain: {{steps: 8}}}}
-  easy@4: {{pretrain: {{steps: 4, subset: {{kind: easiest, size: 32, score: el2n}}}}}}
-  even@4: {{pretrain: {{steps: 4, subset: {{kind: easiest, size: 40, score: shared, balanced: true}}}}}}
-  three@4:
-    pretrain: {{steps: 4, subset: {{kind: random, size: 20, classes: [1, 2, 3], balanced: true}}}}
-  like@4: {{pretrain: {{steps: 4, subset: {{kind: random, like: easy@4}}}}}}
-"""
+SETTINGS = (
+    f"dataset.limit={EXAMPLES}",
+    "training.steps=10",
+    "training.batch_size=14",
+    "pruning.levels=0",
+    "replicates=2",
+    "children=2",
+    "measure={gradient_agreement: true}",
+    "label_noise={fraction: 0.5, per_replicate: true}",
+    "scores.el2n={models: 2, steps: 4, per_replicate: true}",
+    "scores.shared={models: 1, steps: 4, labels: clean}",
+    "arms={none@0: {training: {precision: bfloat16}}, all@8: {pretrain: {steps: 8}}}",
+    "arms.easy@4={pretrain: {steps: 4, subset: {kind: easiest, size: 32, score: el2n}}}",
+    "arms.even@4={pretrain: {steps: 4, subset: {kind: easiest, size: 40, score: shared, balanced: true}}}",
+    "arms.three@4={pretrain: {steps: 4, subset: {kind: random, size: 20, classes: [1, 2, 3], balanced: true}}}",
+    "arms.like@4={pretrain: {steps: 4, subset: {kind: random, like: easy@4}}}",
+)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, run_tiny):
+def finished(tmp_path_factory, plan_tiny, run_tiny):
     store = ResultStore.open(tmp_path_factory.mktemp("own") / "store")
-    plan = plan_study(parse_study(STUDY))
+    plan = plan_tiny(*SETTINGS)
     run_tiny(plan, store)
     return plan, store, load_images("digits", limit=EXAMPLES).train
 
