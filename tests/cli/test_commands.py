@@ -15,16 +15,12 @@ from ticketdiet.cli.main import app
 from ticketdiet.core.errors import TicketDietError
 from ticketdiet.store.results import ResultStore
 
-TINY = """
-study: tiny
-dataset: {name: digits, limit: 96}
-model: {name: resnet8, width: 4}
-training: {steps: 6, batch_size: 16, lr: 0.05, crop_padding: 1, flip: false, precision: float32}
-pruning: {fraction: 0.5, levels: 1}
-arms:
-  none@0: {}
-  all@2: {pretrain: {steps: 2}}
-"""
+SETTINGS = (
+    "training.steps=6",
+    "pruning.levels=1",
+    "scores={}",
+    "arms={none@0: {}, all@2: {pretrain: {steps: 2}}}",
+)
 
 NETWORK_THAT_SAYS_WHEN_IT_TRAINS = """
 import torch
@@ -45,12 +41,10 @@ def make(num_classes, in_channels, image_size):
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
+def done(tmp_path_factory, tiny_file):
     folder = tmp_path_factory.mktemp("cli")
-    (folder / "tiny.yaml").write_text(TINY)
-    result = command(
-        "run", folder / "tiny.yaml", "--store", folder / "runs", "--out", folder / "figures", "--workers", 1
-    )
+    study = tiny_file(folder, *SETTINGS)
+    result = command("run", study, "--store", folder / "runs", "--out", folder / "figures", "--workers", 1)
     return folder, result
 
 
@@ -130,14 +124,13 @@ def test_a_plan_is_never_cut_and_fits_a_hundred_columns(done):
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_sigterm_ends_a_run_like_ctrl_c(tmp_path, number, workers):
+def test_sigterm_ends_a_run_like_ctrl_c(tmp_path, tiny_file, number, workers):
     (tmp_path / "says.py").write_text(NETWORK_THAT_SAYS_WHEN_IT_TRAINS)
-    long = TINY.replace("steps: 6,", "steps: 1000000,").replace("resnet8, width: 4", '"says:make"')
-    (tmp_path / "long.yaml").write_text(long)
+    tiny_file(tmp_path, *SETTINGS, "training.steps=1000000", "model={name: 'says:make'}")
     # A shell starts what runs in the background without Ctrl-C, and processes inherit that.
     ctrl_c = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     script = f"{ctrl_c}; from ticketdiet.cli import main; main()"
-    arguments = [sys.executable, "-c", script, "run", "long.yaml", "--workers", str(workers), "--device", "cpu"]
+    arguments = [sys.executable, "-c", script, "run", "tiny.yaml", "--workers", str(workers), "--device", "cpu"]
     with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         try:
             assert run.stdout is not None
@@ -236,9 +229,9 @@ def test_arms_can_be_limited(done):
     assert {stage["arm"] for stage in json.loads(plan.output)["stages"]} == {"all@2"}
 
 
-def test_a_run_of_some_arms_records_the_whole_study(tmp_path, monkeypatch):
+def test_a_run_of_some_arms_records_the_whole_study(tmp_path, tiny_file, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    tiny_file(tmp_path, *SETTINGS)
     ran = command("run", "tiny.yaml", "--limit-arms", "all@2", "--workers", 1, "--threads", 1, "--out", "figures")
     assert "Made 3 stages" in ran.stdout
     read = command("results", "tiny", "--format", "csv")

@@ -28,31 +28,24 @@ from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import load_spec
 from ticketdiet.studies.plan import Plan, plan_study
 
-TINY = """
-study: tiny
-dataset: {name: digits, limit: 96}
-model: {name: resnet8, width: 4}
-training: {steps: 6, batch_size: 16, lr: 0.05, crop_padding: 1, flip: false, precision: float32}
-pruning: {levels: 0}
-scores:
-  el2n: {models: 3, steps: 2}
-  single: {models: 1, steps: 2}
-  unused: {kind: loss, steps: 2}
-arms:
-  none@0: {}
-  all@2: {pretrain: {steps: 2}}
-  random@2: {pretrain: {steps: 2, subset: {kind: random, size: 32}}}
-  easiest@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 20, score: el2n}}}
-  passes: {pretrain: {passes: 1, dataset: {name: digits, limit: 40, seed: 3}, subset: {kind: random, size: 17}}}
-  zeros@2: {pretrain: {steps: 2, subset: {kind: hardest, size: 16, score: single}}}
-"""
+SETTINGS = (
+    "training.steps=6",
+    "pruning.levels=0",
+    "scores={el2n: {models: 3, steps: 2}, single: {models: 1, steps: 2}, unused: {kind: loss, steps: 2}}",
+    "arms={none@0: {}, all@2: {pretrain: {steps: 2}}}",
+    "arms.random@2={pretrain: {steps: 2, subset: {kind: random, size: 32}}}",
+    "arms.easiest@2={pretrain: {steps: 2, subset: {kind: easiest, size: 20, score: el2n}}}",
+    "arms.passes={pretrain: {passes: 1, dataset: {name: digits, limit: 40, seed: 3}}}",
+    "arms.passes.pretrain.subset={kind: random, size: 17}",
+    "arms.zeros@2={pretrain: {steps: 2, subset: {kind: hardest, size: 16, score: single}}}",
+)
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(tmp_path_factory, tiny_file):
     folder = tmp_path_factory.mktemp("diets")
-    (folder / "tiny.yaml").write_text(TINY)
-    result = command("run", folder / "tiny.yaml", "--store", folder / "runs", "--out", folder / "own", "--workers", 1)
+    study = tiny_file(folder, *SETTINGS)
+    result = command("run", study, "--store", folder / "runs", "--out", folder / "own", "--workers", 1)
     assert result.exit_code == 0, result.output
     return folder
 
@@ -84,9 +77,7 @@ def test_a_score_is_shown_with_its_distribution_classes_stability_and_figures(ti
 
 
 def test_an_exported_score_says_when_it_was_permuted(tiny):
-    study = tiny / "permuted.yaml"
-    study.write_text(TINY.replace("single: {models: 1, steps: 2}", "single: {models: 1, steps: 2, permuted: true}"))
-    where = ("--store", tiny / "runs")
+    study, where = tiny / "tiny.yaml", ("--store", tiny / "runs", "--set", "scores.single.permuted=true")
     assert command("run", study, *where, "--out", tiny / "own", "--workers", 1).exit_code == 0
     for name in ("single", "el2n"):
         assert command("scores", "export", study, name, *where, "--out", tiny / f"{name}.npz").exit_code == 0

@@ -10,14 +10,13 @@ from typer.testing import CliRunner
 from ticketdiet.cli.main import app
 from ticketdiet.reports.drawn import RECORD
 
-TINY = """
-study: tiny
-dataset: {name: digits, limit: 96}
-model: {name: resnet8, width: 2}
-training: {steps: 4, batch_size: 16, lr: 0.05, crop_padding: 1, flip: false, precision: float32}
-pruning: {fraction: 0.5, levels: 1}
-arms: {none@0: {}, all@2: {pretrain: {steps: 2}}}
-"""
+SETTINGS = (
+    "model.width=2",
+    "training.steps=4",
+    "pruning.levels=1",
+    "scores={}",
+    "arms={none@0: {}, all@2: {pretrain: {steps: 2}}}",
+)
 WITHOUT = """
 import importlib.abc, sys
 
@@ -43,9 +42,9 @@ def one_small_figure():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, one_small_figure):
+def finished(tmp_path_factory, tiny_file, one_small_figure):
     folder = tmp_path_factory.mktemp("finished")
-    (folder / "tiny.yaml").write_text(TINY)
+    tiny_file(folder, *SETTINGS)
     run(folder)
     return folder
 

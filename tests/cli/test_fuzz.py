@@ -5,6 +5,7 @@ Whatever is tried, nothing outside of the test's own folder is written: there th
 
 import errno
 import os
+import shutil
 import stat
 import sys
 import warnings
@@ -15,18 +16,14 @@ import pytest
 
 from ticketdiet.cli.main import main
 
-STUDY = """
-study: broken
-dataset: {name: digits, limit: 96}
-model: {name: resnet8, width: 2}
-training: {steps: 4, batch_size: 16, lr: 0.05, crop_padding: 1, flip: false, precision: float32}
-pruning: {fraction: 0.5, levels: 1}
-children: 2
-scores: {luck: {kind: random}}
-arms:
-  none@0: {}
-  lucky@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 32, score: luck}}}
-"""
+SETTINGS = (
+    "model.width=2",
+    "training.steps=4",
+    "pruning.levels=1",
+    "children=2",
+    "scores={luck: {kind: random}}",
+    "arms={none@0: {}, lucky@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 32, score: luck}}}}",
+)
 LONG = "x" * 5000
 PLACES = {
     "too long": LONG,
@@ -143,12 +140,12 @@ def paired(first, second, *, every):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, tiny_file):
     """A folder with a finished study, and with everything that is in the way of reading and writing."""
     folder = tmp_path_factory.mktemp("place")
-    (folder / "study.yaml").write_text(STUDY)
+    study = tiny_file(folder, *SETTINGS)
     (folder / "file").write_text("x")
-    (folder / "secret.yaml").write_text(STUDY)
+    shutil.copyfile(study, folder / "secret.yaml")
     (folder / "folder").mkdir()
     (folder / "folder.csv").mkdir()
     os.mkfifo(folder / "pipe.csv")
@@ -158,7 +155,7 @@ def place(tmp_path_factory):
     (folder / "locked").chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(sys, "argv", ["ticketdiet", "run", "study.yaml", "--workers", "1"])
+        patch.setattr(sys, "argv", ["ticketdiet", "run", "tiny.yaml", "--workers", "1"])
         with pytest.raises(SystemExit) as ended:
             main()
     assert ended.value.code == 0
@@ -218,22 +215,22 @@ def test_a_place_instead_of_the_study(call, command, what):
 )
 def test_a_place_for_rows(call, command, what):
     arms = ("none@0", "lucky@2") if command == "compare" else ()
-    keeps_the_law(call, command, "study.yaml", *arms, "--out", PLACES[what])
+    keeps_the_law(call, command, "tiny.yaml", *arms, "--out", PLACES[what])
 
 
 @pytest.mark.parametrize(("command", "what"), paired(["run", "figure"], PLACES, every=EVERY))
 def test_a_place_for_figures(call, command, what):
-    keeps_the_law(call, command, "study.yaml", "--out", PLACES[what])
+    keeps_the_law(call, command, "tiny.yaml", "--out", PLACES[what])
 
 
 @pytest.mark.parametrize("what", PLACES)
 def test_a_place_for_a_score(call, what):
-    keeps_the_law(call, "scores", "export", "study.yaml", "luck", "--out", PLACES[what])
+    keeps_the_law(call, "scores", "export", "tiny.yaml", "luck", "--out", PLACES[what])
 
 
 @pytest.mark.parametrize(
     ("command", "what"),
-    paired(["scores show study.yaml luck", "subset show study.yaml lucky@2", "data show digits"], PLACES, every=EVERY),
+    paired(["scores show tiny.yaml luck", "subset show tiny.yaml lucky@2", "data show digits"], PLACES, every=EVERY),
 )
 def test_a_place_for_pictures(call, command, what):
     keeps_the_law(call, *command.split(), "--out", PLACES[what])
@@ -242,7 +239,7 @@ def test_a_place_for_pictures(call, command, what):
 @pytest.mark.parametrize(("option", "what"), paired(["--json", "--per-example", "--out"], PLACES, every=EVERY))
 def test_a_place_for_a_barrier(call, place, what, option):
     address = a_network(place)
-    keeps_the_law(call, "barrier", address, address, "--study", "study.yaml", "--alphas", "2", option, PLACES[what])
+    keeps_the_law(call, "barrier", address, address, "--study", "tiny.yaml", "--alphas", "2", option, PLACES[what])
 
 
 @pytest.mark.parametrize("what", PLACES)
@@ -258,13 +255,13 @@ def test_a_place_for_the_store(call, command, where, monkeypatch):
     from ticketdiet.studies.run import Outcome
 
     monkeypatch.setattr("ticketdiet.reports.study.run_plan", lambda *_, **__: Outcome(0, 0))  # the place is prepared
-    study = [] if command == "verify" else ["study.yaml"]
+    study = [] if command == "verify" else ["tiny.yaml"]
     keeps_the_law(call, command, *study, "--store", where)
 
 
 @pytest.mark.parametrize("where", [LONG, "", "PLACE/file", "nope://x", "a\udce9b"])
 def test_a_place_for_the_store_in_the_environment(call, place, where):
-    keeps_the_law(call, "results", "study.yaml", TICKETDIET_STORE=where.replace("PLACE", str(place)))
+    keeps_the_law(call, "results", "tiny.yaml", TICKETDIET_STORE=where.replace("PLACE", str(place)))
 
 
 @pytest.mark.parametrize("what", PLACES)
@@ -290,21 +287,21 @@ def test_a_source_of_data(call, kind, source):
         [
             "data show digits --limit",
             "data show digits --resolution",
-            "scores show study.yaml luck --size",
-            "subset show study.yaml lucky@2 --replicate",
-            "scores show study.yaml luck --replicate",
-            "compare study.yaml none@0 lucky@2 --level",
-            "compare study.yaml none@0 lucky@2 --at",
-            "compare study.yaml none@0 lucky@2 --margin",
-            "per-example study.yaml --by quantile --quantiles",
-            "per-example study.yaml --by class --tolerance",
-            "find-rewind study.yaml --arm nope --max-barrier",
-            "find-rewind study.yaml --arm nope --min-fraction",
-            "find-rewind study.yaml --arm nope --tolerance",
-            "find-rewind study.yaml --arm nope --replicates",
-            "find-rewind study.yaml --arm nope --max-k",
-            "find-rewind study.yaml --arm nope --workers",
-            "run study.yaml --workers",
+            "scores show tiny.yaml luck --size",
+            "subset show tiny.yaml lucky@2 --replicate",
+            "scores show tiny.yaml luck --replicate",
+            "compare tiny.yaml none@0 lucky@2 --level",
+            "compare tiny.yaml none@0 lucky@2 --at",
+            "compare tiny.yaml none@0 lucky@2 --margin",
+            "per-example tiny.yaml --by quantile --quantiles",
+            "per-example tiny.yaml --by class --tolerance",
+            "find-rewind tiny.yaml --arm nope --max-barrier",
+            "find-rewind tiny.yaml --arm nope --min-fraction",
+            "find-rewind tiny.yaml --arm nope --tolerance",
+            "find-rewind tiny.yaml --arm nope --replicates",
+            "find-rewind tiny.yaml --arm nope --max-k",
+            "find-rewind tiny.yaml --arm nope --workers",
+            "run tiny.yaml --workers",
         ],
         NUMBERS,
         every=EVERY,
@@ -321,7 +318,7 @@ def test_a_number_for_a_barrier(call, place, option, number):
     if option == "--alphas" and number == "1e9":
         pytest.skip("is one of the lists")
     data = (
-        ("--dataset", "digits") if option in ("--limit", "--resolution") else ("--study", "study.yaml", "--alphas", "2")
+        ("--dataset", "digits") if option in ("--limit", "--resolution") else ("--study", "tiny.yaml", "--alphas", "2")
     )
     keeps_the_law(call, "barrier", a_network(place), a_network(place), *data, option, number)
 
@@ -329,14 +326,14 @@ def test_a_number_for_a_barrier(call, place, option, number):
 @pytest.mark.parametrize(("option", "number"), paired(["--examples", "--top", "--seed"], NUMBERS, every=EVERY))
 def test_a_number_for_curvature(call, place, option, number):
     few = () if option == "--examples" else ("--examples", "16")
-    keeps_the_law(call, "curvature", a_network(place), "--study", "study.yaml", "--top", "0", *few, option, number)
+    keeps_the_law(call, "curvature", a_network(place), "--study", "tiny.yaml", "--top", "0", *few, option, number)
 
 
 @pytest.mark.parametrize("given", LISTS)
 def test_a_list_of_numbers(call, place, given):
-    arguments = ("--study", "study.yaml", "--alphas", given)
+    arguments = ("--study", "tiny.yaml", "--alphas", given)
     keeps_the_law(call, "barrier", a_network(place), a_network(place), *arguments)
-    assert keeps_the_law(call, "find-rewind", "study.yaml", "--arm", "nope", "--candidates", given) == 2
+    assert keeps_the_law(call, "find-rewind", "tiny.yaml", "--arm", "nope", "--candidates", given) == 2
 
 
 @pytest.mark.parametrize(
@@ -345,44 +342,44 @@ def test_a_list_of_numbers(call, place, given):
         [
             "barrier",
             "curvature --dataset digits",
-            "barrier ADDRESS --study study.yaml",
+            "barrier ADDRESS --study tiny.yaml",
             "barrier ADDRESS ADDRESS --dataset",
             "barrier ADDRESS ADDRESS --study",
-            "barrier ADDRESS ADDRESS --study study.yaml --split",
-            "barrier ADDRESS ADDRESS --study study.yaml --align",
+            "barrier ADDRESS ADDRESS --study tiny.yaml --split",
+            "barrier ADDRESS ADDRESS --study tiny.yaml --align",
             "export",
-            "export study.yaml",
+            "export tiny.yaml",
             "export ADDRESS --out ticket --to",
             "import --from open_lth --out ticket",
-            "barrier ADDRESS ADDRESS --study study.yaml --device",
-            "run study.yaml --device",
-            "run study.yaml --limit-arms",
-            "plan study.yaml --format",
-            "plan study.yaml --set",
-            "plan study.yaml --set description=1 --set",
-            "results study.yaml --limit-arms",
-            "results study.yaml --format",
-            "results study.yaml --columns",
-            "compare study.yaml",
-            "compare study.yaml none@0 lucky@2 --metric",
-            "compare study.yaml none@0 lucky@2 --split",
-            "compare study.yaml none@0 lucky@2 --with",
-            "scores show study.yaml luck --set scores.luck.kind=",
-            "scores show study.yaml",
-            "scores export study.yaml luck --out x.csv --store",
-            "subset show study.yaml",
-            "per-example study.yaml --split",
-            "per-example study.yaml --by",
-            "per-example study.yaml --by quantile --score",
-            "find-rewind study.yaml --arm",
+            "barrier ADDRESS ADDRESS --study tiny.yaml --device",
+            "run tiny.yaml --device",
+            "run tiny.yaml --limit-arms",
+            "plan tiny.yaml --format",
+            "plan tiny.yaml --set",
+            "plan tiny.yaml --set description=1 --set",
+            "results tiny.yaml --limit-arms",
+            "results tiny.yaml --format",
+            "results tiny.yaml --columns",
+            "compare tiny.yaml",
+            "compare tiny.yaml none@0 lucky@2 --metric",
+            "compare tiny.yaml none@0 lucky@2 --split",
+            "compare tiny.yaml none@0 lucky@2 --with",
+            "scores show tiny.yaml luck --set scores.luck.kind=",
+            "scores show tiny.yaml",
+            "scores export tiny.yaml luck --out x.csv --store",
+            "subset show tiny.yaml",
+            "per-example tiny.yaml --split",
+            "per-example tiny.yaml --by",
+            "per-example tiny.yaml --by quantile --score",
+            "find-rewind tiny.yaml --arm",
             "studies show",
             "studies --store",
             "studies",
-            "figure study.yaml --name",
+            "figure tiny.yaml --name",
             "data",
             "scores",
             "verify",
-            "gc study.yaml",
+            "gc tiny.yaml",
             "",
             "--version",
             "--help",
@@ -412,7 +409,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(call, monkeypatch):
 
     monkeypatch.setattr("ticketdiet.reports.study.plan_study", fails)
     with pytest.raises(ZeroDivisionError):
-        call("plan", "study.yaml")
+        call("plan", "tiny.yaml")
 
 
 def test_a_missing_file_of_the_program_keeps_its_traceback(call, monkeypatch):
@@ -423,4 +420,4 @@ def test_a_missing_file_of_the_program_keeps_its_traceback(call, monkeypatch):
 
     monkeypatch.setattr("ticketdiet.reports.study.plan_study", fails)
     with pytest.raises(FileNotFoundError):
-        call("plan", "study.yaml")
+        call("plan", "tiny.yaml")

@@ -20,29 +20,23 @@ from ticketdiet.studies.plan import plan_study
 from ticketdiet.studies.run import run_plan
 
 EXAMPLES = 96
-TINY = f"""
-study: tiny
-dataset: {{name: digits, limit: {EXAMPLES}}}
-model: {{name: resnet8, width: 4}}
-training: {{steps: 6, batch_size: 16, lr: 0.05, crop_padding: 1, flip: false, precision: float32}}
-pruning: {{fraction: 0.5, levels: 1}}
-children: 2
-replicates: 2
-scores:
-  el2n: {{kind: el2n, models: 2, steps: 3}}
-arms:
-  none@0: {{}}
-  easy@2: {{pretrain: {{steps: 2, subset: {{kind: easiest, size: 32, score: el2n}}}}}}
-"""
+SETTINGS = (
+    f"dataset.limit={EXAMPLES}",
+    "training.steps=6",
+    "pruning.levels=1",
+    "children=2",
+    "replicates=2",
+    "scores.el2n.steps=3",
+    "arms={none@0: {}, easy@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 32, score: el2n}}}}",
+)
 
 
 class Workshop:
     """A finished tiny study, and the command line beside it."""
 
-    def __init__(self, folder):
-        self.folder = folder
-        (folder / "tiny.yaml").write_text(TINY)
-        self.plan = plan_study(load_spec(str(folder / "tiny.yaml")))
+    def __init__(self, study):
+        self.folder = folder = study.parent
+        self.plan = plan_study(load_spec(str(study)))
         self.store = ResultStore.open(folder / "runs")
         run_plan(self.plan, self.store, workers=1)
 
@@ -71,11 +65,11 @@ class Workshop:
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
+def work(tmp_path_factory, tiny_file):
     # One thread: two wait for each other where other tests run at the same time.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ticketdiet.studies.run.cpu_count", lambda: 1)
-        yield Workshop(tmp_path_factory.mktemp("landscape"))
+        yield Workshop(tiny_file(tmp_path_factory.mktemp("landscape"), *SETTINGS))
 
 
 @pytest.fixture

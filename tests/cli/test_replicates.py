@@ -10,27 +10,22 @@ from ticketdiet.cli.main import app
 from ticketdiet.core.errors import UserError
 from ticketdiet.scores.files import load_scores
 
-TINY = """
-study: tiny
-dataset: {name: digits, limit: 96}
-model: {name: resnet8, width: 4}
-training: {steps: 6, batch_size: 16, lr: 0.05, crop_padding: 1, flip: false, precision: float32}
-pruning: {levels: 0}
-replicates: 2
-scores:
-  own: {models: 2, steps: 2, per_replicate: true}
-  shared: {models: 2, steps: 2, batch_norm: eval}
-arms:
-  own@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 20, score: own}}}
-  shared@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 20, score: shared}}}
-"""
+SETTINGS = (
+    "training.steps=6",
+    "pruning.levels=0",
+    "replicates=2",
+    "scores.own={models: 2, steps: 2, per_replicate: true}",
+    "scores.shared={models: 2, steps: 2, batch_norm: eval}",
+    "arms={own@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 20, score: own}}}}",
+    "arms.shared@2={pretrain: {steps: 2, subset: {kind: easiest, size: 20, score: shared}}}",
+)
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(tmp_path_factory, tiny_file):
     folder = tmp_path_factory.mktemp("replicates")
-    (folder / "tiny.yaml").write_text(TINY)
-    ran = command("run", folder / "tiny.yaml", "--store", folder / "runs", "--out", folder / "own", "--workers", 1)
+    study = tiny_file(folder, *SETTINGS)
+    ran = command("run", study, "--store", folder / "runs", "--out", folder / "own", "--workers", 1)
     assert ran.exit_code == 0, ran.output
     return folder, ran
 

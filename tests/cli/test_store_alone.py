@@ -13,20 +13,15 @@ from typer.testing import CliRunner
 from ticketdiet.cli.main import app
 from ticketdiet.studies.datasets import dataset_facts
 
-STUDY = """
-study: moved
-dataset: {{name: "npz:{data}"}}
-model: {{name: resnet8, width: 4}}
-training: {{steps: 6, batch_size: 16, lr: 0.05, crop_padding: 1, flip: false, precision: float32}}
-pruning: {{fraction: 0.5, levels: 1}}
-children: 2
-replicates: 2
-scores:
-  el2n: {{models: 2, steps: 2}}
-arms:
-  none@0: {{}}
-  easy@2: {{pretrain: {{steps: 2, subset: {{kind: easiest, size: 32, score: el2n}}}}}}
-"""
+SETTINGS = (
+    "study=moved",
+    "training.steps=6",
+    "pruning.levels=1",
+    "children=2",
+    "replicates=2",
+    "scores.el2n.steps=2",
+    "arms={none@0: {}, easy@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 32, score: el2n}}}}",
+)
 ROWS = {
     "results": ("results", "STUDY", "--format", "csv"),
     "results as a table": ("results", "STUDY", "--columns", "arm,level,metric,value"),
@@ -60,7 +55,7 @@ def text_of(arguments, study, store):
 
 
 @pytest.fixture(scope="module")
-def moved(tmp_path_factory):
+def moved(tmp_path_factory, tiny_file):
     """Path of the study, place of the store after the move, and what was printed before it."""
     here, away = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("away")
     rng = np.random.default_rng(0)
@@ -69,8 +64,7 @@ def moved(tmp_path_factory):
     np.savez(
         here / "data.npz", x_train=images, y_train=labels, x_test=images[:40], y_test=labels[:40], class_names=names
     )
-    study = away / "moved.yaml"
-    study.write_text(STUDY.format(data=here / "data.npz"))
+    study = tiny_file(away, *SETTINGS, f"dataset={{name: 'npz:{here / 'data.npz'}'}}")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         patch.setenv("TICKETDIET_CACHE", str(here / "cache"))
@@ -171,19 +165,14 @@ def test_what_would_train_says_that_the_data_are_missing(named):
         assert "data.npz" in str(result.exception)
 
 
-def test_garbage_of_a_study_that_is_not_named_goes_with_its_record_and_its_search(moved, tmp_path, monkeypatch):
+def test_garbage_of_a_study_that_is_not_named_goes_with_its_record_and_its_search(
+    moved, tmp_path, tiny_file, monkeypatch
+):
     _, store, _ = moved
     monkeypatch.chdir(tmp_path)
     shutil.copytree(store, tmp_path / "runs")
-    other = tmp_path / "other.yaml"
-    other.write_text("""
-study: other
-dataset: {name: digits, limit: 64}
-model: {name: resnet8, width: 2}
-training: {steps: 2, batch_size: 16, precision: float32}
-pruning: {levels: 0}
-arms: {none@0: {}}
-""")
+    small = ("model.width=2", "training.steps=2", "pruning.levels=0", "scores={}", "arms={none@0: {}}")
+    other = tiny_file(tmp_path, "study=other", *small)
     command("run", other, "--workers", "1", "--threads", "1")
     asked = CliRunner().invoke(app, ["gc", "other"], input="n\n")
     assert asked.exit_code == 1
