@@ -27,7 +27,8 @@ FLOORS = {
     "landscape": 4,
     "studies": 5,
     "reports": 6,
-    "cli": 7,
+    "page": 7,
+    "cli": 8,
 }
 SCIENCE = ("training", "scores", "tickets", "landscape")
 # Where heavy or rare libraries may be imported; anywhere else is a surprise for who has not installed them.
@@ -37,7 +38,8 @@ HEAVY = {
     "PIL": {"data.pictures"},
     "curvlinops": {"landscape.curvature"},
     "sklearn": {"data.digits", "scores.prototype"},
-    "matplotlib": {"reports"},
+    "matplotlib": {"reports", "page.figures"},
+    "jinja2": {"page.render"},
     "pandas": {"reports", "scores.files", "cli.summary"},
     "scipy": {"landscape", "reports.prediction", "reports.statistics", "scores.noise", "scores.stability"},
     "typer": {"cli"},

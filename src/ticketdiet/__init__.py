@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ticketdiet.landscape.barrier import Barrier
     from ticketdiet.landscape.measurement import measure_barrier
     from ticketdiet.models.build import build_model
+    from ticketdiet.page.report import write_report
     from ticketdiet.reports.reading import read_rows, read_study
     from ticketdiet.reports.statistics import compare, estimate, summarise
     from ticketdiet.reports.study import Study, load_study
@@ -76,6 +77,7 @@ __all__ = [
     "summarise",
     "train",
     "tune_allocator",
+    "write_report",
 ]
 
 _HOMES = {
@@ -115,6 +117,7 @@ _HOMES = {
     "summarise": "reports.statistics",
     "train": "training.loop",
     "tune_allocator": "studies.machine",
+    "write_report": "page.report",
 }
 
 

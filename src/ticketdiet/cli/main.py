@@ -19,6 +19,7 @@ from ticketdiet.cli.gc import gc
 from ticketdiet.cli.geometry import geometry
 from ticketdiet.cli.per_example import per_example
 from ticketdiet.cli.plan import plan
+from ticketdiet.cli.report import report
 from ticketdiet.cli.results import results
 from ticketdiet.cli.run import run
 from ticketdiet.cli.scores import scores_app
@@ -53,7 +54,7 @@ def _root(
     pass
 
 
-OF_A_STUDY = (run, plan, results, figure, compare, per_example, geometry, find_rewind)
+OF_A_STUDY = (run, plan, results, report, figure, compare, per_example, geometry, find_rewind)
 OF_NETWORKS, OF_A_STORE = (barrier, curvature), (verify, gc)
 for command in (*OF_A_STUDY, *OF_NETWORKS, *OF_A_STORE):
     app.command(command.__name__.replace("_", "-"))(command)

@@ -1,4 +1,4 @@
-"""The one place that parses YAML: study files, and the values of ``--set``.
+"""The one place that reads and writes YAML: study files, and the values of ``--set``.
 
 Plain YAML 1.1 as PyYAML reads it, but bounded: what a text may expand to is limited before anything is made of it, so
 that no text takes long or ends in a traceback. Only mappings, lists, strings, numbers, booleans and null are known;
@@ -194,3 +194,8 @@ def string_problem(text: str) -> str:
 def _shown_tag(tag: str) -> str:
     """Write a tag as people do."""
     return tag.replace(_TAG, "!!", 1)
+
+
+def write_yaml(value: Any) -> str:
+    """Write nested dicts and lists as YAML, in their order; :func:`parse_yaml` gives the same value back."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100, default_flow_style=False)

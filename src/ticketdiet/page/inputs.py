@@ -1,0 +1,68 @@
+"""What the page is made from: the results of a study, and what is known besides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ticketdiet.core.errors import check_known
+from ticketdiet.reports.reading import StudyResults
+from ticketdiet.reports.verdict import Verdict
+
+
+class Curve(Protocol):
+    """A published curve of accuracy against density, to be drawn beside the study's own."""
+
+    @property
+    def label(self) -> str:
+        """What to call it, for example ``"published, all, k = 200"``."""
+
+    @property
+    def source(self) -> str:
+        """Where it was published."""
+
+    @property
+    def densities(self) -> Sequence[float]:
+        """In (0, 1]."""
+
+    @property
+    def means(self) -> Sequence[float]:
+        """Mean accuracy at each density, in [0, 1]."""
+
+    @property
+    def stds(self) -> Sequence[float]:
+        """Spread at each density as it was published, in [0, 1]; NaN where there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class StudyInput:
+    """One study of the page.
+
+    Attributes:
+        results: What the store holds of it, with the arrays that figures need.
+        anchor: What links in the page call it.
+        verdicts: On claims that it covers; empty for none.
+        curves: Published curves to draw beside its own.
+        baseline: Arm that the others are compared with; default the first.
+    """
+
+    results: StudyResults
+    anchor: str
+    verdicts: Sequence[Verdict] = ()
+    curves: Sequence[Curve] = ()
+    baseline: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.baseline is not None:
+            check_known("arm", self.baseline, self.arms)
+
+    @property
+    def arms(self) -> list[str]:
+        """Names of the arms, in the order of the study."""
+        return list(self.results.plan.study.arms)
+
+    @property
+    def compared_with(self) -> str:
+        """Arm that the others are compared with."""
+        return self.baseline or self.arms[0]
