@@ -1,7 +1,9 @@
 """A small study with two replicates and children, run once, and a reader of the pages that are made of it."""
 
+import importlib.util
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +68,19 @@ def read_page():
         return page
 
     return read
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Chromium; tests that ask for it are skipped where it is not installed."""
+    spec = importlib.util.spec_from_file_location("page_browser", Path(__file__).with_name("browser.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if module.CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    found = module.Browser(tmp_path_factory.mktemp("profile"))
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")

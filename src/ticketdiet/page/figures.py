@@ -31,12 +31,14 @@ class PageFigure:
         title: What it shows.
         svg: An ``<svg>`` element, safe to stand in the page as it is.
         pdf: The figure as a PDF file, in base64.
+        on_paper: Whether it needs a light ground in the dark theme too, because its colours begin with dark ones.
     """
 
     name: str
     title: str
     svg: str
     pdf: str
+    on_paper: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def page_figure(figure: Figure, name: str) -> PageFigure:
         figure: What to show; its title is the label for those who cannot see it.
         name: What ids and files begin with.
     """
-    for mesh in figure.findobj(QuadMesh):
+    meshes = figure.findobj(QuadMesh)
+    for mesh in meshes:
         mesh.set_rasterized(True)  # thousands of small rectangles would be thousands of elements
     vector, document = io.BytesIO(), io.BytesIO()
     with house_style(), mpl.rc_context({"svg.fonttype": "none"}):
@@ -98,7 +101,8 @@ def page_figure(figure: Figure, name: str) -> PageFigure:
         figure.savefig(document, format="pdf", metadata=NO_DATES)
     title = figure.get_suptitle() or name
     svg = themed_svg(vector.getvalue().decode(), name, title)
-    return PageFigure(name, title, svg, base64.b64encode(document.getvalue()).decode())
+    pdf = base64.b64encode(document.getvalue()).decode()
+    return PageFigure(name, title, svg, pdf, on_paper=bool(meshes))
 
 
 def png_of(pixels: np.ndarray) -> str:

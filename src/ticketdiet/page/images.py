@@ -122,12 +122,12 @@ def _disconnected(arm: str, families: np.ndarray, pictures: Mapping[int, np.ndar
     beyond = sorted((index for index in pictures if barriers[index] > tolerance), key=lambda index: -barriers[index])
     whole = f"{percent(float(np.mean(families > tolerance)))} of the training examples are not connected"
     if not beyond:
-        return Pictures(arm, f"{whole}. None of the {len(pictures)} whose pictures are kept is among them on average.")
+        return Pictures(arm, f"{whole}. None of the {len(pictures)} whose pictures the store holds is among them.")
     drawn = beyond[:MOST]
     text = (
-        f"{whole}. These are {len(drawn)} of the {len(beyond)} among the {len(pictures)} whose pictures are kept, "
-        f"the highest barriers first: from {barriers[drawn[0]]:.2g} to {barriers[drawn[-1]]:.2g} nats, the mean over "
-        f"{len(families)} famil{'y' if len(families) == 1 else 'ies'}."
+        f"{whole}. Of the {len(pictures)} whose pictures the store holds, {len(beyond)} are not. These have the "
+        f"highest barriers, from {barriers[drawn[0]]:.2g} to {barriers[drawn[-1]]:.2g} nats (mean over "
+        f"{len(families)} famil{'y' if len(families) == 1 else 'ies'})."
     )
     return _mosaic(arm, text, [pictures[index] for index in drawn])
 

@@ -145,7 +145,7 @@ def _facts(found: StudyResults) -> tuple[tuple[str, str], ...]:
     return (
         ("Data", f"{spec.dataset.name}{images}"),
         ("Network", spec.model.name),
-        ("Training", f"{spec.training.steps:,} steps of {spec.training.batch_size}"),
+        ("Training", f"{spec.training.steps:,} steps, batch size {spec.training.batch_size}"),
         ("Arms", str(len(spec.arms))),
         ("Replicates", str(spec.replicates)),
     )

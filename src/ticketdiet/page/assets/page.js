@@ -348,4 +348,6 @@
   });
 
   addEventListener("scroll", hideTip, { passive: true });
+  // On paper nothing can be opened; the list of addresses alone is too long for it.
+  addEventListener("beforeprint", () => each(document, "details", (closed) => (closed.open ||= !closed.querySelector(".tall"))));
 })();
