@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 QUIET = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 
 PIPE = "--remote-debugging-pipe"  # reads commands from file descriptor 3, and writes answers to 4

@@ -74,9 +74,10 @@ def read_page():
 def browser(tmp_path_factory):
     """Chromium; tests that ask for it are skipped where it is not installed."""
     spec = importlib.util.spec_from_file_location("page_browser", Path(__file__).with_name("browser.py"))
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if module.CHROMIUM is None:
+    if not module.CHROMIUM:
         pytest.skip("needs Chromium: apt-get install chromium")
     found = module.Browser(tmp_path_factory.mktemp("profile"))
     yield found

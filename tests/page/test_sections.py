@@ -79,7 +79,7 @@ def test_one_replicate_decides_nothing(study_input):
     values = {arm: {0: [0.9 + number / 100]} for number, arm in enumerate(SURE)}
     (one,) = verdicts_section(imagined(study_input, values)).comparisons
     assert {arm.side for arm in one.arms} == {"undecided"}
-    assert "one value has no interval" in one.arms[0].sentence
+    assert "It is undecided: one difference has no interval." in one.arms[0].sentence
     assert "With 1\u00a0replicate no difference has an interval, so none is decided." in one.lead
 
 
