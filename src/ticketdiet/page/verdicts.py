@@ -201,7 +201,11 @@ def _distance(difference: float, digits: int, metric: Metric) -> str:
 def _judged(side: Side, ends: str, reason: str) -> str:
     if side != "undecided":
         return "The interval does not contain 0."
-    return "The interval contains 0, so the difference is undecided." if ends else f"It is undecided: {reason.split('; ')[0]}."
+    return (
+        "The interval contains 0, so the difference is undecided."
+        if ends
+        else f"It is undecided: {reason.split('; ')[0]}."
+    )
 
 
 def _lead(title: str, baseline: str, mean: str, arms: Sequence[Against]) -> str:
