@@ -19,7 +19,7 @@ def report(
     studies: Annotated[
         list[str],
         typer.Argument(
-            metavar="STUDY...",
+            metavar="STUDY",
             help="YAML files, names of built-in studies, or names of studies that were run on the store.",
             show_default=False,
         ),
@@ -30,6 +30,14 @@ def report(
     baseline: Annotated[
         str | None,
         typer.Option(metavar="ARM", help="Arm that the others are compared with. The default is the first."),
+    ] = None,
+    plane: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ARM",
+            help="Also measure the loss on the plane through the dense parent and two children of this arm. This needs "
+            "the data set. Repeatable.",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the page, which is DIR/index.html.")] = Path(
         "report"
@@ -49,7 +57,7 @@ def report(
     if live:
         _serve(opened, baseline, port)
         return
-    path = write_report(opened, out, baseline=baseline)
+    path = write_report(opened, out, baseline=baseline, planes=plane or ())
     states = {study: study.results().state for study in opened}
     for study, state in states.items():
         say_what_is_left_out(study.name, state)

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ticketdiet.page.figures import Gallery, PageFigure
+from ticketdiet.core.errors import UserError
+from ticketdiet.page.figures import Gallery, PageFigure, page_figure
 from ticketdiet.page.inputs import StudyInput
 from ticketdiet.page.words import percent, plain
+from ticketdiet.reports.plane_report import measured_plane, plane_figure
 from ticketdiet.reports.rows import FAMILY
 
 if TYPE_CHECKING:
     import pandas as pd
 
+NO_PLANE = (
+    "The loss on the plane through a parent and two children is not measured. `ticketdiet report STUDY --plane ARM` "
+    "measures it from the stored weights and the data set."
+)
 MAKERS = ("barrier_alpha", "connected_fraction", "barrier_histogram", "barrier_against", "prediction")
 
 
@@ -44,6 +50,8 @@ class BarrierSection:
         tolerance: Barrier in nats up to which an example is connected.
         batch_norm: Policy for BatchNorm's statistics between the networks.
         figures: What is drawn.
+        planes: The loss on the plane through a parent and two children, of the arms that were asked for.
+        plane_notes: Why there is no plane, or not all that were asked for.
         note: Why there is nothing; "" when there is.
     """
 
@@ -51,6 +59,8 @@ class BarrierSection:
     tolerance: float = 0.0
     batch_norm: str = ""
     figures: tuple[PageFigure, ...] = ()
+    planes: tuple[PageFigure, ...] = ()
+    plane_notes: tuple[str, ...] = ()
     note: str = ""
 
 
@@ -64,12 +74,29 @@ def barrier_section(study: StudyInput, gallery: Gallery) -> BarrierSection:
         )
     if not found.families:
         return BarrierSection(note="No barrier between dense children is measured yet.")
+    planes, plane_notes = _planes(study)
     return BarrierSection(
         rows=_rows(found.rows),
         tolerance=found.tolerance,
         batch_norm=found.plan.study.measure.batch_norm,
         figures=gallery.of(*MAKERS),
+        planes=planes,
+        plane_notes=plane_notes,
     )
+
+
+def _planes(study: StudyInput) -> tuple[tuple[PageFigure, ...], tuple[str, ...]]:
+    """Measure and draw the planes that were asked for, and say why one is missing."""
+    found, planes, notes = study.results, [], []
+    for number, arm in enumerate(study.planes):
+        try:
+            plane = measured_plane(found.plan, found.store, arm)
+        except UserError as error:
+            notes.append(f"The plane of {arm} is not measured. {error.came}")
+            continue
+        title = f"{found.name}: loss on the plane through the dense networks of {arm}"
+        planes.append(page_figure(plane_figure(plane, title=title), f"{study.anchor}-plane-{number}"))
+    return tuple(planes), tuple(notes) if study.planes else (NO_PLANE,)
 
 
 def _rows(rows: pd.DataFrame) -> tuple[BarrierRow, ...]:

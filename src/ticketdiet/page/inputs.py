@@ -45,6 +45,7 @@ class StudyInput:
         verdicts: On claims that it covers; empty for none.
         curves: Published curves to draw beside its own.
         baseline: Arm that the others are compared with; default the first.
+        planes: Arms whose plane through a parent and two children is measured, which needs the data set.
     """
 
     results: StudyResults
@@ -52,10 +53,11 @@ class StudyInput:
     verdicts: Sequence[Verdict] = ()
     curves: Sequence[Curve] = ()
     baseline: str | None = None
+    planes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.baseline is not None:
-            check_known("arm", self.baseline, self.arms)
+        for arm in (*self.planes, *([] if self.baseline is None else [self.baseline])):
+            check_known("arm", arm, self.arms)
 
     @property
     def arms(self) -> list[str]:

@@ -24,6 +24,7 @@ def write_report(
     baseline: str | None = None,
     verdicts: Sequence[Verdict] = (),
     curves: Mapping[str, Sequence[Curve]] | None = None,
+    planes: Sequence[str] = (),
 ) -> Path:
     """Write one self-contained HTML page about studies, from their stores alone.
 
@@ -34,15 +35,17 @@ def write_report(
         baseline: Arm that the others are compared with; default the first of each study.
         verdicts: On claims; each is shown with the study that it names.
         curves: Published curves to draw beside a study's own, by name of the study.
+        planes: Arms of which the loss on the plane through a parent and two children is measured now, on up to 1,000
+            training images. This needs the data set.
 
     Returns:
         The path of ``index.html``.
 
     Raises:
-        UserError: For no study, two of one name, a baseline that no arm is called, or when the file cannot be written.
+        UserError: For no study, two of one name, arms that a study does not have, or when the file cannot be written.
         NoStore: When a store was never made.
     """
-    page = report_page(studies, baseline=baseline, verdicts=verdicts, curves=curves)
+    page = report_page(studies, baseline=baseline, verdicts=verdicts, curves=curves, planes=planes)
     path = Path(out) / FILE
     with writing(path):
         path.write_text(page, encoding="utf-8")
@@ -55,6 +58,7 @@ def report_page(
     baseline: str | None = None,
     verdicts: Sequence[Verdict] = (),
     curves: Mapping[str, Sequence[Curve]] | None = None,
+    planes: Sequence[str] = (),
     live: bool = False,
 ) -> str:
     """Return the page that :func:`write_report` writes, as HTML.
@@ -64,6 +68,7 @@ def report_page(
         baseline: Arm that the others are compared with.
         verdicts: On claims.
         curves: Published curves by name of the study.
+        planes: Arms whose planes are measured.
         live: Whether the page asks its server for changes.
 
     Raises:
@@ -82,7 +87,7 @@ def report_page(
         found = study.results(whole=DRAWN)
         own = [verdict for verdict in verdicts if verdict.study == study.name]
         known = (curves or {}).get(study.name, ())
-        parts.append(study_part(StudyInput(found, _anchor(study.name), own, known, baseline), study.store))
+        parts.append(study_part(StudyInput(found, _anchor(study.name), own, known, baseline, planes), study.store))
     return render_page(parts, live=live)
 
 
