@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from scipy.special import stdtrit
+
 from ticketdiet.core.errors import StoreError
 from ticketdiet.page.inputs import StudyInput
 from ticketdiet.reports.machines import Arithmetic, mixed_machines
@@ -13,6 +15,7 @@ from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.stage import TrainingStage
 
 MOST_NAMED = 12
+FEW = 5  # replicates: the exact test of fewer cannot get below p = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,6 @@ class CaveatSection:
     caveats: tuple[Caveat, ...]
     done: int
     total: int
-
-    @property
-    def problems(self) -> int:
-        """Number of caveats that are problems of these results."""
-        return sum(caveat.is_problem for caveat in self.caveats)
 
 
 def caveat_section(
@@ -103,17 +101,17 @@ def _figures(reasons: dict[str, str]) -> Iterator[Caveat]:
 
 def _spread(study: StudyInput) -> Iterator[Caveat]:
     replicates = study.results.plan.study.replicates
-    spread = "Spreads are sample standard deviations (ddof = 1) over replicates, and intervals are Student's t."
     if replicates == 1:
         text = "There is one replicate, so there is neither a spread nor an interval, and no difference can be judged."
         yield Caveat("Spread", text, is_problem=True)
-    elif replicates < 5:
-        wide = "With two replicates the interval is 13 times as wide as" if replicates == 2 else "Few replicates widen"
-        wide += " the standard error." if replicates == 2 else " the interval."
-        text = f"There are {replicates} replicates. {spread} {wide} An undecided difference is no proof of equality."
-        yield Caveat("Spread", text, is_problem=True)
     else:
-        yield Caveat("Spread", f"There are {replicates} replicates. {spread}")
+        reach = float(stdtrit(replicates - 1, 0.975))
+        text = (
+            f"There are {replicates} replicates. Spreads are sample standard deviations (ddof = 1) over them, and "
+            f"intervals are Student's t: with {replicates} replicates they reach {reach:.1f} standard errors to either "
+            "side, and with many 2.0. An undecided difference is no proof of equality."
+        )
+        yield Caveat("Spread", text, is_problem=replicates < FEW)
     yield Caveat(
         "Many comparisons",
         "Intervals and p-values are not corrected for the number of arms that are compared, unless a verdict says so. "

@@ -6,6 +6,7 @@ its own name point to 127.0.0.1 would otherwise read the page through the browse
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Sequence
@@ -36,16 +37,25 @@ class LiveReport:
     def __init__(self, studies: Sequence[Study], *, baseline: str | None = None) -> None:
         self._studies, self._baseline = tuple(studies), baseline
         self._lock = threading.Lock()
+        self._plans: dict[str, tuple[list[tuple[str, str]], frozenset[str]]] = {}  # records and stages of each study
         self._made: tuple[str, str] | None = None  # version and page
 
     def version(self) -> str:
         """Return what changes when a result of the studies appears or goes."""
         digest = hashlib.sha256()
         for study in self._studies:
-            here = set(study.store.addresses())
-            for address in study.plan.stages:
-                digest.update(f"{address}{address in here}".encode())
+            stages = self._stages(study)
+            here = stages.intersection(study.store.addresses())
+            digest.update("".join([*sorted(stages), "here", *sorted(here)]).encode())
         return digest.hexdigest()[:16]
+
+    def _stages(self, study: Study) -> frozenset[str]:
+        """Addresses of the stages of a study; its plan is read again only when the store has another record."""
+        records = study.store.records.list()
+        known = self._plans.get(study.name)
+        if known is None or known[0] != records:
+            known = self._plans[study.name] = records, frozenset(study.plan.stages)
+        return known[1]
 
     def page(self) -> str:
         """Return the page, made again if the store has changed.
@@ -95,8 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Type", f"text/{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):  # whoever asked has gone
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep silent: the terminal says where the page is, and no more."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ticketdiet.core.errors import StoreError
 from ticketdiet.page.inputs import StudyInput
+from ticketdiet.reports.completeness import StudyState
 from ticketdiet.store.manifest import Manifest
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import builtin_names, load_spec
@@ -83,7 +84,7 @@ def repeat_section(study: StudyInput, store: ResultStore) -> RepeatSection:
     manifests = [found for address in plan.stages if (found := _manifest(store, address)) is not None]
     versions = _versions(manifests)
     stages = tuple(
-        StageRow(stage.label, address, _state(address, state.missing, state.damaged))
+        StageRow(stage.label, address, "done" if address in state.sound else _lacking(state, address))
         for address, stage in plan.stages.items()
     )
     version = next((text.split()[1] for text in versions if text.startswith("ticketdiet ")), "")
@@ -118,9 +119,8 @@ def _manifest(store: ResultStore, address: str) -> Manifest | None:
         return None
 
 
-def _state(address: str, missing: tuple[str, ...], damaged: object) -> str:
-    assert hasattr(damaged, "__contains__")
-    return "missing" if address in missing else "damaged" if address in damaged else "done"
+def _lacking(state: StudyState, address: str) -> str:
+    return "damaged" if address in state.damaged else "missing"
 
 
 def _versions(manifests: list[Manifest]) -> tuple[str, ...]:
