@@ -60,8 +60,9 @@ format: $(DEV) ## format, and repair what the linter can
 bench: $(DEV) ## run the benchmarks; the machine should be quiet
 	$(BIN)/python benchmarks/run_all.py
 
-reference: $(DEV) ## write the tables of docs/study.md from the schema
+reference: $(DEV) ## write the tables of docs/study.md from the schema, and those of docs/paper.md from the plans
 	$(BIN)/python scripts/write_study_reference.py
+	$(BIN)/python scripts/write_paper_tables.py
 
 clean: ## remove caches and build outputs; results and figures stay
 	rm -rf build dist site htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,14 +3,10 @@
 Usage:
     python scripts/write_study_reference.py           # rewrite the tables
     python scripts/write_study_reference.py --check   # exit 1 when they are not up to date
-
-The text between ``<!-- begin generated: NAME -->`` and ``<!-- end generated: NAME -->`` is replaced; the text around
-it is written by hand.
 """
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
 import re
@@ -25,6 +21,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from markers import rewrite
 from ticketdiet.core.registry import Registry
 from ticketdiet.data.noise import NOISES
 from ticketdiet.data.subset_rules import SUBSETS
@@ -239,36 +236,5 @@ def generated() -> dict[str, str]:
     }
 
 
-def filled(page: str) -> str:
-    """Return ``page`` with everything generated put between its markers.
-
-    Raises:
-        ValueError: When the markers of a part are missing.
-    """
-    for name, text in generated().items():
-        begin, end = f"<!-- begin generated: {name} -->", f"<!-- end generated: {name} -->"
-        before, found_begin, rest = page.partition(begin)
-        _, found_end, after = rest.partition(end)
-        if not (found_begin and found_end):
-            raise ValueError(f"the page lacks {begin!r} ... {end!r}")
-        page = f"{before}{begin}\n\n{text}\n\n{end}{after}"
-    return page
-
-
-def main() -> int:
-    """Rewrite or check the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when the page is not up to date")
-    check = parser.parse_args().check
-    page = PAGE.read_text(encoding="utf-8")
-    new = filled(page)
-    if check and new != page:
-        print(f"{PAGE.name} is not up to date: run python scripts/write_study_reference.py", file=sys.stderr)
-        return 1
-    if not check:
-        PAGE.write_text(new, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(rewrite(PAGE, generated(), __doc__))

@@ -26,7 +26,7 @@ BLOCK = re.compile(
     r"(?P<skip><!-- not run(?:: [^\n]+)? -->\n+)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 COMMANDS = vars(typer.main.get_command(app))["commands"]
-SCRIPT = ROOT / "scripts" / "write_study_reference.py"
+SCRIPTS = ROOT / "scripts"
 
 
 def named(page):
@@ -85,24 +85,32 @@ def test_every_study_is_legal(page):
         parse_study(text, source=named(page))
 
 
-def load_script():
-    spec = importlib.util.spec_from_file_location("write_study_reference", SCRIPT)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def load_script(monkeypatch):
+    """Loads a script that writes a page."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+        assert spec is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)  # dataclasses look themselves up
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
-def test_the_reference_of_studies_is_what_the_schema_says():
-    script = load_script()
+@pytest.mark.parametrize("name", ["write_study_reference", "write_paper_tables"])
+def test_generated_parts_of_pages_are_what_the_code_says(load_script, name):
+    script = load_script(name)
     page = script.PAGE.read_text(encoding="utf-8")
-    assert page == script.filled(page), "run python scripts/write_study_reference.py"
+    assert page == load_script("markers").filled(page, script.generated()), f"run python scripts/{name}.py"
 
 
-def test_the_reference_of_studies_refuses_a_page_without_its_markers():
+def test_a_page_without_the_markers_of_a_part_is_refused(load_script):
     with pytest.raises(ValueError, match="begin generated: keys"):
-        load_script().filled("# Studies\n")
+        load_script("markers").filled("# Studies\n", {"keys": ""})
 
 
 def commands_in(page):

@@ -28,6 +28,7 @@ FLOORS = {
     "studies": 5,
     "reports": 6,
     "page": 7,
+    "paper": 7,
     "cli": 8,
 }
 SCIENCE = ("training", "scores", "tickets", "landscape")
@@ -37,23 +38,21 @@ HEAVY = {
     "pyarrow": {"data.parquet", "reports.table"},
     "PIL": {"data.pictures"},
     "curvlinops": {"landscape.curvature"},
+    "pynvml": {"studies.energy"},
+    "tensorboard": {"studies.loggers.tensorboard"},
+    "mlflow": {"studies.loggers.mlflow"},
+    "wandb": {"studies.loggers.wandb"},
+    "trackio": {"studies.loggers.trackio"},
     "sklearn": {"data.digits", "scores.prototype"},
     "matplotlib": {"reports", "page.figures"},
     "jinja2": {"page.render"},
-    "pandas": {"reports", "scores.files", "cli.summary"},
-    "scipy": {
-        "landscape",
-        "page.caveats",
-        "reports.prediction",
-        "reports.statistics",
-        "scores.noise",
-        "scores.stability",
-    },
+    "pandas": {"reports", "paper", "scores.files", "cli.summary"},
+    "scipy": {"landscape", "page.caveats", "paper", "reports", "scores.noise", "scores.stability"},
     "typer": {"cli"},
-    "rich": {"cli", "reports.progress", "reports.table"},
+    "rich": {"cli", "reports.comparison", "reports.progress", "reports.table"},
     "yaml": {"studies.yaml_text"},
     "fsspec": {"store"},
-    "safetensors": {"store"},
+    "safetensors": {"store", "tickets.portable_files"},
 }
 MOST_LINES_OF_A_FILE = 350
 MOST_LINES_OF_A_FUNCTION = 60

@@ -18,18 +18,25 @@ if TYPE_CHECKING:
     from ticketdiet.landscape.measurement import measure_barrier
     from ticketdiet.models.build import build_model
     from ticketdiet.page.report import write_report
+    from ticketdiet.reports.loading import load_study
     from ticketdiet.reports.reading import read_rows, read_study
     from ticketdiet.reports.statistics import compare, estimate, summarise
-    from ticketdiet.reports.study import Study, load_study
+    from ticketdiet.reports.study import Study
     from ticketdiet.scores.catalog import score_names
     from ticketdiet.scores.driver import score_examples
     from ticketdiet.scores.recorder import TrainingRecorder
     from ticketdiet.store.results import ResultStore
+    from ticketdiet.studies.exported import stored_ticket
     from ticketdiet.studies.find_rewind import find_rewinding_point
     from ticketdiet.studies.machine import tune_allocator
     from ticketdiet.studies.plan import plan_study
     from ticketdiet.studies.run import run_plan
+    from ticketdiet.tickets.compact import Compacted, compact
+    from ticketdiet.tickets.foreign import import_checkpoint
     from ticketdiet.tickets.masks import dense_mask, density
+    from ticketdiet.tickets.portable import PortableTicket
+    from ticketdiet.tickets.portable_files import load_ticket
+    from ticketdiet.tickets.portable_folder import export_ticket
     from ticketdiet.tickets.pruning import prune
     from ticketdiet.tickets.rewinding import rewind
     from ticketdiet.tickets.search import TicketSearch, find_ticket
@@ -41,9 +48,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Barrier",
+    "Compacted",
     "Evaluation",
     "ImageSplits",
     "Images",
+    "PortableTicket",
     "Recipe",
     "ResultStore",
     "RunSeeds",
@@ -55,15 +64,19 @@ __all__ = [
     "__version__",
     "build_model",
     "choose_subset",
+    "compact",
     "compare",
     "dense_mask",
     "density",
     "estimate",
     "evaluate",
+    "export_ticket",
     "find_rewinding_point",
     "find_ticket",
+    "import_checkpoint",
     "load_images",
     "load_study",
+    "load_ticket",
     "measure_barrier",
     "plan_study",
     "predict_logits",
@@ -74,6 +87,7 @@ __all__ = [
     "run_plan",
     "score_examples",
     "score_names",
+    "stored_ticket",
     "summarise",
     "train",
     "tune_allocator",
@@ -82,9 +96,11 @@ __all__ = [
 
 _HOMES = {
     "Barrier": "landscape.barrier",
+    "Compacted": "tickets.compact",
     "Evaluation": "training.evaluation",
     "ImageSplits": "core.values",
     "Images": "core.values",
+    "PortableTicket": "tickets.portable",
     "Recipe": "training.recipe",
     "ResultStore": "store.results",
     "RunSeeds": "core.seeds",
@@ -95,15 +111,19 @@ _HOMES = {
     "TrainingRecorder": "scores.recorder",
     "build_model": "models.build",
     "choose_subset": "data.subsets",
+    "compact": "tickets.compact",
     "compare": "reports.statistics",
     "dense_mask": "tickets.masks",
     "density": "tickets.masks",
     "estimate": "reports.statistics",
     "evaluate": "training.evaluation",
+    "export_ticket": "tickets.portable_folder",
     "find_rewinding_point": "studies.find_rewind",
     "find_ticket": "tickets.search",
+    "import_checkpoint": "tickets.foreign",
     "load_images": "data.images",
-    "load_study": "reports.study",
+    "load_study": "reports.loading",
+    "load_ticket": "tickets.portable_files",
     "measure_barrier": "landscape.measurement",
     "plan_study": "studies.plan",
     "predict_logits": "training.evaluation",
@@ -114,6 +134,7 @@ _HOMES = {
     "run_plan": "studies.run",
     "score_examples": "scores.driver",
     "score_names": "scores.catalog",
+    "stored_ticket": "studies.exported",
     "summarise": "reports.statistics",
     "train": "training.loop",
     "tune_allocator": "studies.machine",

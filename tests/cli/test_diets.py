@@ -170,7 +170,11 @@ def test_a_subset_of_other_images_is_shown_with_those(tiny, opened):
     [
         (("scores", "show", "tiny", "el3n"), "unknown score 'el3n'"),
         (("scores", "show", "tiny", "unused"), "no arm chooses its subset by it"),
-        (("scores", "export", "tiny", "el2n", "--out", "scores.txt"), ".csv, .parquet, .npz"),
+        (("scores", "export", "tiny", "el2n", "--out", "scores.txt"), ".csv, .parquet, .npy, .npz"),
+        (
+            ("scores", "export", "tiny", "el2n", "--original-order", "--out", "scores.npz"),
+            ".npz carries the fingerprint",
+        ),
         (("subset", "show", "tiny", "easy"), "unknown arm 'easy'"),
         (("subset", "show", "tiny", "none@0"), "is not pre-trained"),
         (("subset", "show", "tiny", "all@2", "--replicate", "1"), "replicate 1 of 1"),
@@ -253,3 +257,28 @@ class TestSummaries:
         assert len({row.spearman for row in rows if row.models == 1}) > 1
         assert all(row.spearman == pytest.approx(1) and row.overlap == 1 for row in rows if row.models == 3)
         assert stability_rows(Scores(scores.matrix[:1], "el2n"), 10) == ()
+
+
+def test_scores_go_out_in_the_order_of_the_data_set_and_come_back_into_a_smaller_study(tiny, opened):
+    own, whole = tiny / "own.npy", tiny / "whole.npy"
+    where = ("--store", tiny / "runs", "--out")
+    assert command("scores", "export", tiny / "tiny.yaml", "el2n", *where, own).exit_code == 0
+    result = command("scores", "export", tiny / "tiny.yaml", "el2n", *where, whole, "--original-order")
+    assert result.exit_code == 0, result.output
+    plan, store = opened
+    scores = read_scores(plan, store, "el2n").mean.astype(np.float32)
+    assert np.array_equal(np.load(own), scores)
+    images, part = load_images("digits").train, load_images("digits", limit=96).train
+    places = [index for index, pixels in enumerate(images.pixels) if (part.pixels == pixels).flatten(1).all(1).any()]
+    assert np.array_equal(np.load(whole)[places], scores)
+    assert np.isnan(np.load(whole)).sum() == len(images) - 96
+    given = f"scores={{given: {{kind: file, path: {whole}}}}}"
+    arms = "arms={easiest@2: {pretrain: {steps: 2, subset: {kind: easiest, size: 20, score: given}}}}"
+    settings = ("--set", given, "--set", arms, "--set", "study=given")
+    ran = command(
+        "run", tiny / "tiny.yaml", *settings, "--store", tiny / "given", "--out", tiny / "own", "--workers", 1
+    )
+    assert ran.exit_code == 0, ran.output
+    spec = load_spec(str(tiny / "tiny.yaml"), settings[1::2])
+    chosen = read_subset(plan_study(spec), ResultStore.open(tiny / "given", create=False), "easiest@2").indices
+    assert np.array_equal(chosen, choose_subset(Scores(scores[None], "el2n"), kind="easiest", size=20))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ticketdiet.core.errors import DataError
-from ticketdiet.data.images import image_facts, load_images
+from ticketdiet.data.images import image_facts, kept_examples, load_images
 
 
 def test_mean_and_std_are_those_of_the_final_training_images_in_every_split(npz_path: Path) -> None:
@@ -38,6 +38,19 @@ def test_validation_limit_and_rest_are_disjoint_parts_of_train_in_its_order(npz_
     assert not set(train) & set(aside)
     assert torch.equal(images.train.labels, whole.train.labels[train])
     assert images.test.fingerprint == whole.test.fingerprint
+
+
+def test_the_kept_examples_lead_back_to_the_order_of_the_data_set(npz_path: Path) -> None:
+    whole, name = load_images(f"npz:{npz_path}").train, f"npz:{npz_path}"
+    part = load_images(name, limit=40, validation=0.2, seed=3).train
+    kept = kept_examples(name, limit=40, validation=0.2, seed=3)
+    assert kept.total == len(whole)
+    assert torch.equal(whole.pixels[kept.indices], part.pixels)
+    spread = kept.spread(np.arange(80.0).reshape(2, 40))
+    assert spread.shape == (2, len(whole))
+    assert np.array_equal(spread[:, kept.indices], np.arange(80.0).reshape(2, 40))
+    assert np.isnan(spread).sum() == 2 * (len(whole) - 40)
+    assert np.array_equal(kept_examples(name).indices, np.arange(len(whole)))
 
 
 def test_a_limit_does_not_move_the_validation_images(npz_path: Path) -> None:

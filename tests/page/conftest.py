@@ -9,7 +9,7 @@ import pytest
 
 from ticketdiet.page.inputs import StudyInput
 from ticketdiet.reports.completeness import DRAWN
-from ticketdiet.reports.study import load_study
+from ticketdiet.reports.loading import load_study
 from ticketdiet.store.results import ResultStore
 
 SETTINGS = ("replicates=2", "children=2")

@@ -6,7 +6,7 @@ import pytest
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.page.live import LiveReport, make_server
-from ticketdiet.reports.study import load_study
+from ticketdiet.reports.loading import load_study
 from ticketdiet.store.layout import result_path
 
 

@@ -3,9 +3,7 @@
 import base64
 import hashlib
 import json
-import math
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ import pytest
 from ticketdiet.core.errors import UnknownName, UserError
 from ticketdiet.page.render import SECTIONS
 from ticketdiet.page.report import report_page, write_report
-from ticketdiet.reports.study import load_study
+from ticketdiet.reports.loading import load_study
 from ticketdiet.reports.verdict import Finding, Verdict
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import parse_study
@@ -21,15 +19,6 @@ from ticketdiet.studies.plan import plan_study
 from ticketdiet.studies.record import record_plan
 
 HOSTILE = """<img src=x onerror="alert(1)">&amp;'"</script><script>alert(2)</script>"""
-
-
-@dataclass(frozen=True)
-class Published:
-    label: str
-    source: str
-    densities: tuple[float, ...] = (1.0, 0.2)
-    means: tuple[float, ...] = (0.9, 0.8)
-    stds: tuple[float, ...] = (0.01, math.nan)
 
 
 def verdict(study, text):
@@ -90,7 +79,7 @@ def test_what_a_user_wrote_is_text(tmp_path, read_page):
     store = ResultStore.open(tmp_path / "store")
     record_plan(store, plan)
     study = load_study("hostile", store=tmp_path / "store")
-    text = report_page(study, verdicts=[verdict("hostile", HOSTILE)], curves={"hostile": [Published(HOSTILE, HOSTILE)]})
+    text = report_page(study, verdicts=[verdict("hostile", HOSTILE)])
     page = read_page(text)
     assert len(page.scripts) == 1
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
@@ -98,18 +87,11 @@ def test_what_a_user_wrote_is_text(tmp_path, read_page):
     assert page.text.count('<img src=x onerror="alert(1)">') >= 5
 
 
-def test_verdicts_and_published_curves_stand_with_their_study(studied, read_page):
-    text = report_page(
-        studied,
-        verdicts=[verdict("tiny", "Pre-training helps."), verdict("another", "This is of another study.")],
-        curves={"tiny": [Published("published, all", "a paper")], "another": [Published("published, none", "none")]},
-    )
-    page = read_page(text)
-    assert "Pre-training helps." in page.text
+def test_verdicts_stand_with_their_study(studied, read_page):
+    judged = [verdict("tiny", "Pre-training helps."), verdict("another", "This is of another study.")]
+    text = report_page(studied, verdicts=judged)
+    assert "Pre-training helps." in read_page(text).text
     assert "This is of another study." not in text
-    drawn = [attributes["data-name"] for attributes in page.all("g") if "data-name" in attributes]
-    assert drawn == [*studied.spec.arms, "published, all"] * 2  # the wide chart and the narrow one
-    assert "Dotted lines are published: a paper." in page.text
 
 
 def test_a_store_without_results_gives_a_page_that_says_so(tmp_path, plan_tiny, read_page):

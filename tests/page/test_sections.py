@@ -22,6 +22,7 @@ from ticketdiet.page.masks import mask_section
 from ticketdiet.page.repeat import repeat_section, study_yaml
 from ticketdiet.page.rows import escaped, latex_table, row_section
 from ticketdiet.page.verdicts import verdicts_section
+from ticketdiet.reports.published import published_curves
 from ticketdiet.reports.reading import StudyResults
 from ticketdiet.reports.rows import final_rows
 from ticketdiet.reports.statistics import compare
@@ -115,6 +116,16 @@ def test_the_numbers_below_the_chart_are_those_of_the_rows(study_input, gallery)
     assert [point.mean for point in wide.lines[0].points] == pytest.approx(
         100 * final[final["arm"] == "none@0"].groupby("level")["value"].mean().to_numpy()
     )
+
+
+def test_a_published_curve_is_dotted_in_the_colour_of_its_arm_and_named_with_its_source(study_input, gallery):
+    curve = published_curves()[0]
+    found = StudyInput(study_input.results, "tiny", curves={"all@4": curve})
+    section = accuracy_section(found, gallery)
+    ours, published = section.lines[1], section.lines[-1]
+    assert (published.colour, published.published) == (ours.colour, True)
+    assert [point.mean for point in published.points] == pytest.approx(100 * curve.means)
+    assert section.sources == (curve.source,)
 
 
 def test_what_a_diet_shows_is_counted(study_input, studied):

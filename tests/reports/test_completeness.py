@@ -292,7 +292,7 @@ class TestCompare:
         assert "tiny: easiest@2 minus none@0" in text
         assert "paired by replicate" in text
         assert "exact sign-flip test" in text
-        assert "0.25 for n = 3" in text
+        assert "the smallest p-value that 3 replicates can reach is 0.25" in text
         assert "0.7600" in text
         assert "0.8600" not in text
 

@@ -12,9 +12,7 @@ from rich.console import Console
 from scipy import stats
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.reports.statistics import compare
 from ticketdiet.reports.table import (
-    comparison_table,
     family_table,
     format_density,
     format_rows,
@@ -121,19 +119,6 @@ def test_the_family_table_names_the_batch_norm_policy(make_rows):
     last = printed(table).splitlines()[-1]
     assert last.startswith("mean ± standard deviation (ddof = 1) over 3 replicates")
     assert last.endswith("connected: barrier of at most 0.02 nats; BatchNorm: interpolate")
-
-
-def test_a_comparison_shows_differences_with_sign_interval_n_and_p(rows):
-    text = printed(comparison_table(compare(rows, arm="all@20", baseline="k=0"), metric="accuracy", split="test"))
-    for part in (
-        "+0.0900 ± 0.0100",
-        "[+0.0652, +0.1148]",
-        "no interval: the 3 differences are equal",
-        "0.25 for n = 3",
-    ):
-        assert part in text
-    few = compare(rows[rows["replicate"] < 2], arm="all@20", baseline="k=0")
-    assert "sign-flip" not in printed(comparison_table(few, metric="accuracy", split="test"))
 
 
 @pytest.mark.parametrize(

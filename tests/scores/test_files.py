@@ -9,6 +9,7 @@ import torch
 
 from ticketdiet.core.errors import DataError, UserError
 from ticketdiet.core.values import Images, Scores
+from ticketdiet.data.prepare import KeptExamples
 from ticketdiet.scores.base import ScoreOptions
 from ticketdiet.scores.driver import score_with_model
 from ticketdiet.scores.files import export_scores, load_scores, read_values, save_scores
@@ -166,3 +167,26 @@ def test_missing_and_strange_files_are_refused(tmp_path: Path, name: str) -> Non
 def test_export_refuses_labels_of_another_length(tmp_path: Path, scores: Scores) -> None:
     with pytest.raises(DataError, match="5 labels"):
         export_scores(tmp_path / "t.csv", scores, torch.zeros(5).numpy())
+
+
+def test_an_exported_array_is_the_mean_in_order_and_is_read_back(tmp_path: Path, scores: Scores) -> None:
+    export_scores(tmp_path / "s.npy", scores)
+    array = np.load(tmp_path / "s.npy", allow_pickle=False)
+    assert array.dtype == np.float32
+    assert np.array_equal(array, scores.matrix.mean(axis=0, dtype=np.float64).astype(np.float32))
+    assert np.array_equal(read_values(tmp_path / "s.npy", len(scores)), array)
+
+
+def test_numbers_of_a_whole_data_set_are_read_for_the_examples_that_are_kept(tmp_path: Path) -> None:
+    whole = np.array([0.0, np.nan, 2.0, 3.0, np.inf])
+    kept = KeptExamples(np.array([0, 2, 3]), total=5)
+    np.save(tmp_path / "whole.npy", whole)
+    pd.DataFrame({"score": whole}).to_csv(tmp_path / "whole.csv", index=False)
+    for name in ("whole.npy", "whole.csv"):
+        assert read_values(tmp_path / name, 3, kept=kept).tolist() == [0.0, 2.0, 3.0]
+    np.save(tmp_path / "part.npy", whole[2:])
+    assert read_values(tmp_path / "part.npy", 3, kept=kept).tolist() == [2.0, 3.0, np.inf]
+    with pytest.raises(DataError, match=r"shape \(5,\)"):
+        read_values(tmp_path / "whole.npy", 3)
+    with pytest.raises(DataError, match="1 values that are not scores"):
+        read_values(tmp_path / "whole.npy", 2, kept=KeptExamples(np.array([0, 1]), total=5))

@@ -22,7 +22,7 @@ from ticketdiet.tickets.pruning_criteria import (
 from ticketdiet.tickets.search import find_ticket
 from ticketdiet.training.recipe import Recipe
 
-NAMES = ("gradient", "layerwise_magnitude", "magnitude", "movement", "random")
+NAMES = ("gradient", "layerwise_magnitude", "magnitude", "movement", "n_of_m", "random")
 RECIPE = Recipe(steps=12, batch_size=8, crop_padding=0)
 
 

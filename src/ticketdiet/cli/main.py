@@ -11,18 +11,23 @@ from ticketdiet import __version__
 from ticketdiet.cli import border
 from ticketdiet.cli.barrier import barrier
 from ticketdiet.cli.compare import compare
+from ticketdiet.cli.cost import cost
 from ticketdiet.cli.curvature import curvature
 from ticketdiet.cli.data import data_app
+from ticketdiet.cli.export import export
 from ticketdiet.cli.figure import figure
 from ticketdiet.cli.find_rewind import find_rewind
 from ticketdiet.cli.gc import gc
 from ticketdiet.cli.geometry import geometry
+from ticketdiet.cli.import_network import import_network
+from ticketdiet.cli.paper import paper
 from ticketdiet.cli.per_example import per_example
 from ticketdiet.cli.plan import plan
 from ticketdiet.cli.report import report
 from ticketdiet.cli.results import results
 from ticketdiet.cli.run import run
 from ticketdiet.cli.scores import scores_app
+from ticketdiet.cli.status import status
 from ticketdiet.cli.stopping import StoppableGroup
 from ticketdiet.cli.studies import studies_app
 from ticketdiet.cli.subset import subset_app
@@ -54,10 +59,11 @@ def _root(
     pass
 
 
-OF_A_STUDY = (run, plan, results, report, figure, compare, per_example, geometry, find_rewind)
-OF_NETWORKS, OF_A_STORE = (barrier, curvature), (verify, gc)
+OF_A_STUDY = (run, status, plan, paper, results, report, cost, figure, compare, per_example, geometry, find_rewind)
+OF_NETWORKS, OF_A_STORE = (barrier, curvature, export), (verify, gc)
 for command in (*OF_A_STUDY, *OF_NETWORKS, *OF_A_STORE):
     app.command(command.__name__.replace("_", "-"))(command)
+app.command("import")(import_network)
 for name, group in (("scores", scores_app), ("subset", subset_app), ("studies", studies_app), ("data", data_app)):
     app.add_typer(group, name=name)
 

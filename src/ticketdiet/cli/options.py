@@ -72,7 +72,7 @@ DEFAULT_STORE = "runs"
 
 def open_study(study: str, store: str, settings: list[str] | None = None, limit_arms: str | None = None) -> Study:
     """Load the study that a command names, with its overrides and only some of its arms."""
-    from ticketdiet.reports.study import load_study
+    from ticketdiet.reports.loading import load_study
 
     arms = None if limit_arms is None else split_names(limit_arms)
     return load_study(study, settings or (), store=store, arms=arms)

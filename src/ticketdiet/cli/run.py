@@ -22,7 +22,10 @@ from ticketdiet.cli.output import save_figures, say_figures, say_what_is_left_ou
 from ticketdiet.cli.stopping import resumable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ticketdiet.reports.study import Study
+    from ticketdiet.studies.loggers.base import Logger
     from ticketdiet.studies.plan import Plan
 
 
@@ -38,12 +41,21 @@ def run(
     ] = None,
     device: Devices = None,
     limit_arms: LimitArms = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:TARGET",
+            help="Tell another program every number too: tensorboard:FOLDER, mlflow:URI, wandb:PROJECT or "
+            "trackio:PROJECT. Repeatable.",
+        ),
+    ] = None,
     out: FiguresFolder = None,
 ) -> None:
     """Make what is missing of a study, in dependency order, and keep each result as soon as it is there."""
     with resumable():
         found = open_study(study, store, settings, limit_arms)
-        outcome = found.run(workers=workers, devices=split_devices(device), threads=threads)
+        loggers = _loggers(log or ())
+        outcome = found.run(workers=workers, devices=split_devices(device), threads=threads, loggers=loggers)
         if not outcome.made:
             typer.echo(f"Nothing to do: all {outcome.kept} stages of {found.name} are in {found.store.url}.")
         else:
@@ -52,6 +64,14 @@ def run(
         # What prints tables takes long to import, so this comes only once the above is said.
         _show_summary(found, plan, out or Path("figures") / found.name)
         warn_of_mixed_machines(found, plan)
+
+
+def _loggers(texts: Sequence[str]) -> list[Logger]:
+    if not texts:
+        return []
+    from ticketdiet.studies.loggers.catalog import make_logger
+
+    return [make_logger(text) for text in texts]
 
 
 def _show_summary(study: Study, plan: Plan, out: Path) -> None:

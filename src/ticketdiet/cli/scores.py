@@ -82,21 +82,28 @@ def scores_show(
 def scores_export(
     study: StudyName,
     name: Name,
-    out: Annotated[Path, typer.Option(help="File to write: .csv, .parquet or .npz.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="File to write: .csv, .parquet, .npy or .npz.", show_default=False)],
     store: StoreUrl = DEFAULT_STORE,
     settings: Settings = None,
     replicate: Replicate = 0,
+    original_order: Annotated[
+        bool,
+        typer.Option(
+            "--original-order",
+            help="One value per training example of the data set itself, NaN where limit or validation leaves one out.",
+        ),
+    ] = False,
 ) -> None:
-    """Write a score in the order of the data set: a table, or .npz with fingerprint and origin."""
+    """Write a score in the order of the training images: a table, an array, or .npz with fingerprint and origin."""
     from ticketdiet.reports.diet_report import check_export, export
     from ticketdiet.reports.images import labelled_images
 
-    check_export(out)
+    check_export(out, original_order)
     opened = open_study(study, store, settings)
     scores = opened.scores(name, replicate)
     images = labelled_images(opened.plan)
     scores.check_belongs_to(images)
-    export(out, scores, images)
+    export(out, scores, images, opened.spec.dataset if original_order else None)
     typer.echo(f"{out} (replicate {replicate})" if opened.spec.scores[name].per_replicate else str(out))
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ticketdiet.core.errors import DataError
@@ -20,7 +21,7 @@ from ticketdiet.core.values import Images, ImageSplits
 from ticketdiet.data.cache import ImageCache, ImageFacts, cache_folder, entry_key, facts_of_images
 from ticketdiet.data.decoded import Decoded, Progress, Source
 from ticketdiet.data.options import DatasetOptions
-from ticketdiet.data.prepare import average_pool, channel_statistics, choose_limit, take_validation
+from ticketdiet.data.prepare import KeptExamples, average_pool, channel_statistics, choose_limit, take_validation
 from ticketdiet.data.sources import open_source
 
 
@@ -91,6 +92,19 @@ def image_facts(source: str, *, progress: Progress | None = None, **options: Any
     return _Opening(source, DatasetOptions(**options)).facts(progress)
 
 
+def kept_examples(source: str, **options: Any) -> KeptExamples:
+    """Return which of the data set's own training examples :func:`load_images` keeps for training, in its order.
+
+    Args:
+        source: As for :func:`load_images`.
+        **options: The other options of :func:`load_images`; it raises the same errors.
+
+    Returns:
+        Their indices in the order of the data set itself, and how many it has.
+    """
+    return _Opening(source, DatasetOptions(**options)).kept()
+
+
 class _Opening:
     """One data set with its options, and its places in the cache."""
 
@@ -126,10 +140,17 @@ class _Opening:
                 self.cache.write(self.decoded_key, images)
         return images
 
-    def prepare(self, whole: ImageSplits) -> ImageSplits:
-        labels = whole.train.labels.numpy()
+    def kept(self) -> KeptExamples:
+        labels = self.decoded(None).train.labels.numpy()
+        return KeptExamples(self.choose(labels)[0], len(labels))
+
+    def choose(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which examples are for training, and which are set aside for validation."""
         kept, aside = take_validation(labels, self.options.validation, self.options.seed)
-        kept = kept[choose_limit(labels[kept], self.options.limit, self.options.seed)]
+        return kept[choose_limit(labels[kept], self.options.limit, self.options.seed)], aside
+
+    def prepare(self, whole: ImageSplits) -> ImageSplits:
+        kept, aside = self.choose(whole.train.labels.numpy())
         train = self.shrink(whole.train.take(kept) if self.options.choose_examples else whole.train)
         mean, std = channel_statistics(train.pixels.numpy())
         return ImageSplits(

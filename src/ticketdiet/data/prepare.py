@@ -5,12 +5,33 @@ Each step is a pure function of images and seed.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.seeds import numpy_generator
 
 _CHUNK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class KeptExamples:
+    """Which training examples of a data set are left after validation and limit.
+
+    Attributes:
+        indices: int64 (kept,), ascending, in the data set's own order.
+        total: How many training examples the data set itself has.
+    """
+
+    indices: np.ndarray
+    total: int
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Return float32 (..., total) in the data set's own order from (..., kept), NaN where there is no value."""
+        whole = np.full((*values.shape[:-1], self.total), np.nan, dtype=np.float32)
+        whole[..., self.indices] = values
+        return whole
 
 
 def proportional_order(labels: np.ndarray, seed: int, role: str) -> np.ndarray:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.page.chart import DASHES, Chart, Line, Point
 from ticketdiet.page.figures import Gallery, PageFigure
-from ticketdiet.page.inputs import Curve, StudyInput
+from ticketdiet.page.inputs import StudyInput
 from ticketdiet.page.svg import colour_variable
 from ticketdiet.reports.figures import describe_spread
+from ticketdiet.reports.published import PublishedCurve
 from ticketdiet.reports.statistics import summarise
-from ticketdiet.reports.style import COLOURS, arm_styles
+from ticketdiet.reports.style import arm_styles
 from ticketdiet.reports.table import format_density
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def accuracy_section(study: StudyInput, gallery: Gallery) -> AccuracySection:
         summary = summarise(study.results.rows)
     except UserError as error:
         return AccuracySection(note=f"No accuracy of a sparse network is finished yet. {error.came}", along=along)
-    lines = (*_arm_lines(summary), *_published_lines(study.curves))
+    lines = (*_arm_lines(summary), *_published_lines(study.curves, summary))
     charts = tuple(_chart(study, summary, lines, *size) for size in (WIDE, NARROW))
     drawn = gallery.of("accuracy")
     level = summary.groupby("level")["density"].mean()
@@ -90,7 +90,7 @@ def accuracy_section(study: StudyInput, gallery: Gallery) -> AccuracySection:
         charts=charts,
         lines=lines,
         caption=describe_spread(summary["n"]),
-        sources=tuple(dict.fromkeys(curve.source for curve in study.curves)),
+        sources=tuple(dict.fromkeys(curve.source for curve in study.curves.values())),
         densities=tuple(format_density(density) for density in level),
         rows=tuple(_row(summary[summary["arm"] == arm], list(level.index)) for arm in dict.fromkeys(summary["arm"])),
         pdf=drawn[0].pdf if drawn else "",
@@ -120,23 +120,25 @@ def _point(row: Mapping[Hashable, Any]) -> Point:
     return Point(row["density"], mean, mean - std, mean + std, text)
 
 
-def _published_lines(curves: Sequence[Curve]) -> list[Line]:
-    colours = itertools.cycle(reversed(COLOURS))
+def _published_lines(curves: Mapping[str, PublishedCurve], summary: pd.DataFrame) -> list[Line]:
+    """Return the published curves, each in the colour of the arm that it belongs to."""
+    styles = arm_styles(summary["arm"])
     return [
         Line(
-            name=curve.label,
-            colour=colour_variable(colour),
+            name=f"{curve.label} ({arm})",
+            colour=colour_variable(styles[arm].color),
             marker="",
             dash=PUBLISHED_DASH,
             points=tuple(_published_point(*point) for point in _from_dense(curve)),
             published=True,
         )
-        for curve, colour in zip(curves, colours, strict=False)
+        for arm, curve in curves.items()
+        if arm in styles
     ]
 
 
-def _from_dense(curve: Curve) -> list[tuple[float, float, float]]:
-    points = zip(curve.densities, curve.means, curve.stds, strict=True)
+def _from_dense(curve: PublishedCurve) -> list[tuple[float, float, float]]:
+    points = zip(curve.densities.tolist(), curve.means.tolist(), curve.stds.tolist(), strict=True)
     return sorted(points, key=lambda point: -point[0])
 
 

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ticketdiet.core.errors import check_known
+from ticketdiet.reports.published import PublishedCurve
 from ticketdiet.reports.reading import StudyResults
 from ticketdiet.reports.verdict import Verdict
-
-
-class Curve(Protocol):
-    """A published curve of accuracy against density, to be drawn beside the study's own."""
-
-    @property
-    def label(self) -> str:
-        """What to call it, for example ``"published, all, k = 200"``."""
-
-    @property
-    def source(self) -> str:
-        """Where it was published."""
-
-    @property
-    def densities(self) -> Sequence[float]:
-        """In (0, 1]."""
-
-    @property
-    def means(self) -> Sequence[float]:
-        """Mean accuracy at each density, in [0, 1]."""
-
-    @property
-    def stds(self) -> Sequence[float]:
-        """Spread at each density as it was published, in [0, 1]; NaN where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +19,7 @@ class StudyInput:
         results: What the store holds of it, with the arrays that figures need.
         anchor: What links in the page call it.
         verdicts: On claims that it covers; empty for none.
-        curves: Published curves to draw beside its own.
+        curves: Arm -> the published curve that belongs to it.
         baseline: Arm that the others are compared with; default the first.
         planes: Arms whose plane through a parent and two children is measured, which needs the data set.
     """
@@ -51,7 +27,7 @@ class StudyInput:
     results: StudyResults
     anchor: str
     verdicts: Sequence[Verdict] = ()
-    curves: Sequence[Curve] = ()
+    curves: Mapping[str, PublishedCurve] = field(default_factory=dict)
     baseline: str | None = None
     planes: Sequence[str] = ()
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.writing import writing
-from ticketdiet.page.inputs import Curve, StudyInput
+from ticketdiet.page.inputs import StudyInput
 from ticketdiet.page.render import render_page, study_part
 from ticketdiet.reports.completeness import DRAWN
+from ticketdiet.reports.published import curves_of
 from ticketdiet.reports.study import Study
 from ticketdiet.reports.verdict import Verdict
 
@@ -23,18 +24,18 @@ def write_report(
     *,
     baseline: str | None = None,
     verdicts: Sequence[Verdict] = (),
-    curves: Mapping[str, Sequence[Curve]] | None = None,
     planes: Sequence[str] = (),
 ) -> Path:
     """Write one self-contained HTML page about studies, from their stores alone.
 
+    Where the published figures have a curve of an arm, it is drawn beside it.
+
     Args:
-        studies: One or several, from :func:`~ticketdiet.reports.study.load_study`. What is not finished is left out
+        studies: One or several, from :func:`~ticketdiet.reports.loading.load_study`. What is not finished is left out
             and named.
         out: Folder of the page.
         baseline: Arm that the others are compared with; default the first of each study.
         verdicts: On claims; each is shown with the study that it names.
-        curves: Published curves to draw beside a study's own, by name of the study.
         planes: Arms of which the loss on the plane through a parent and two children is measured now, on up to 1,000
             training images. This needs the data set.
 
@@ -45,7 +46,7 @@ def write_report(
         UserError: For no study, two of one name, arms that a study does not have, or when the file cannot be written.
         NoStore: When a store was never made.
     """
-    page = report_page(studies, baseline=baseline, verdicts=verdicts, curves=curves, planes=planes)
+    page = report_page(studies, baseline=baseline, verdicts=verdicts, planes=planes)
     path = Path(out) / FILE
     with writing(path):
         path.write_text(page, encoding="utf-8")
@@ -57,7 +58,6 @@ def report_page(
     *,
     baseline: str | None = None,
     verdicts: Sequence[Verdict] = (),
-    curves: Mapping[str, Sequence[Curve]] | None = None,
     planes: Sequence[str] = (),
     live: bool = False,
 ) -> str:
@@ -67,7 +67,6 @@ def report_page(
         studies: As in :func:`write_report`, like all that follows.
         baseline: Arm that the others are compared with.
         verdicts: On claims.
-        curves: Published curves by name of the study.
         planes: Arms whose planes are measured.
         live: Whether the page asks its server for changes.
 
@@ -86,8 +85,8 @@ def report_page(
     for study in several:
         found = study.results(whole=DRAWN)
         own = [verdict for verdict in verdicts if verdict.study == study.name]
-        known = (curves or {}).get(study.name, ())
-        parts.append(study_part(StudyInput(found, _anchor(study.name), own, known, baseline, planes), study.store))
+        given = StudyInput(found, _anchor(study.name), own, curves_of(found.plan.study), baseline, planes)
+        parts.append(study_part(given, study.store))
     return render_page(parts, live=live)
 
 

@@ -18,6 +18,7 @@ from ticketdiet.reports.writing import check_suffix
 from ticketdiet.scores.files import export_scores, save_scores
 from ticketdiet.scores.stability import StabilityRow, rank_stability
 from ticketdiet.store.layout import damaged
+from ticketdiet.studies.datasets import kept_of
 from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.schema import DatasetSpec
 from ticketdiet.studies.stage import Stage
@@ -27,7 +28,7 @@ from ticketdiet.studies.stages.subset import Subset
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 STABILITY_DRAWS = 8
-EXPORT_ENDINGS = (".csv", ".parquet", ".npz")
+EXPORT_ENDINGS = (".csv", ".parquet", ".npy", ".npz")
 
 
 @dataclass(frozen=True)
@@ -244,25 +245,43 @@ def _mean_row(draws: Sequence[StabilityRow]) -> StabilityRow:
     )
 
 
-def check_export(path: Path) -> None:
-    """Refuse a file name that does not say its format.
+def check_export(path: Path, original_order: bool = False) -> None:
+    """Refuse a file name that does not say its format, or a format that does not fit.
 
     Raises:
-        UserError: When it ends in none of ``EXPORT_ENDINGS``.
+        UserError: When it ends in none of ``EXPORT_ENDINGS``, or in ``.npz`` with the original order, which the
+            fingerprint of the scored images would contradict.
     """
     check_suffix(path, EXPORT_ENDINGS)
+    if original_order and path.suffix.lower() == ".npz":
+        raise UserError(
+            f"Got {path} for the original order of the data set.",
+            expected="a name that ends in .npy, .csv or .parquet: .npz carries the fingerprint of the scored images",
+            way_out="choose another ending, or leave --original-order out",
+        )
 
 
-def export(path: Path, scores: Scores, images: Images) -> None:
-    """Write scores in the order of the data set: a table, or ``.npz`` with fingerprint and provenance.
+def export(path: Path, scores: Scores, images: Images, dataset: DatasetSpec | None = None) -> None:
+    """Write scores in the order of their images: a table, an array, or ``.npz`` with fingerprint and provenance.
+
+    Args:
+        path: The file, by whose ending the format is chosen.
+        scores: What to write.
+        images: The images that were scored.
+        dataset: The data set to whose own order the scores are brought back, NaN for examples that it leaves out; None
+            for the order of the images.
 
     Raises:
         UserError: For another ending, when it cannot be written, or when pyarrow is not installed for Parquet.
     """
-    check_export(path)
+    check_export(path, dataset is not None)
     if path.suffix.lower() == ".npz":
         save_scores(path, scores)
         return
     if path.suffix.lower() == ".parquet":
         import_extra("pyarrow", "parquet", other="write .csv or .npz")
-    export_scores(path, scores, images.labels.cpu().numpy())
+    kept = None if dataset is None else kept_of(dataset)
+    if kept is None:
+        export_scores(path, scores, images.labels.cpu().numpy())
+    else:
+        export_scores(path, replace(scores, matrix=kept.spread(scores.matrix)))

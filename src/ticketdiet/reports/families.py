@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from ticketdiet.core.errors import UserError
 from ticketdiet.landscape.family import PARENT
 from ticketdiet.reports.completeness import Results
 from ticketdiet.studies.plan import Plan
@@ -49,6 +50,22 @@ class FamilyResult:
 def read_families(plan: Plan, store: Results) -> list[FamilyResult]:
     """Read the finished families of children at level 0, once for each arm and replicate that uses them."""
     return [family for stage in plan.stages.values() for family in _families_of(stage, plan, store)]
+
+
+def find_family(plan: Plan, store: Results, arm: str, replicate: int) -> FamilyResult:
+    """Return the finished dense family of one arm and replicate.
+
+    Raises:
+        UserError: When the study has no children, or the barriers are not measured yet.
+    """
+    for family in read_families(plan, store):
+        if (family.arm, family.replicate) == (arm, replicate):
+            return family
+    raise UserError(
+        f"The store {store.url} has no barriers of arm {arm!r}, replicate {replicate}.",
+        expected="a study with children that was run",
+        way_out=f"give children: 2 in {plan.study.study}, and run it",
+    )
 
 
 def _families_of(stage: Stage, plan: Plan, store: Results) -> list[FamilyResult]:

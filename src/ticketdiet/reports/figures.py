@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ticketdiet.core.errors import UserError
+from ticketdiet.reports.published import PublishedCurve
 from ticketdiet.reports.statistics import summarise
 from ticketdiet.reports.style import GREY, ArmStyle, arm_styles, caption, house_style, new_figure, side_legend
 from ticketdiet.reports.table import describe_replicates, format_density
@@ -29,6 +31,7 @@ def accuracy_figure(
     metric: str = "accuracy",
     spread: Spread = "std",
     reference: str | None = None,
+    published: Mapping[str, PublishedCurve] | None = None,
 ) -> Figure:
     """Draw a metric against density, dense on the left: one line per arm, a band for the spread over replicates.
 
@@ -39,6 +42,7 @@ def accuracy_figure(
         metric: Which metric.
         spread: Band of one sample standard deviation (ddof = 1) or of the 95 % t-interval of the mean.
         reference: Arm whose dense network is the reference line; by default the mean of all arms' dense networks.
+        published: Arm -> published curve, drawn dotted in the colour of the arm.
 
     Returns:
         The figure.
@@ -53,6 +57,8 @@ def accuracy_figure(
         axes = figure.add_subplot()
         for arm, style in arm_styles(summary["arm"]).items():
             _draw_arm(axes, summary[summary["arm"] == arm], str(arm), style, scale, spread)
+            if published and arm in published:
+                _draw_published(axes, published[arm], style, scale)
         _draw_reference(axes, summary, scale, reference)
         density_axis(axes, summary["density"].to_numpy())
         axes.set_ylabel(f"{split} {UNITS.get(metric, metric)}")
@@ -142,6 +148,10 @@ def _draw_arm(axes: Axes, points: pd.DataFrame, arm: str, style: ArmStyle, scale
         low, high = scale * points["low"].to_numpy(), scale * points["high"].to_numpy()
     axes.plot(x, mean, color=style.color, marker=style.marker, linestyle=style.linestyle, label=arm)
     axes.fill_between(x, low, high, color=style.color, alpha=0.16, linewidth=0)
+
+
+def _draw_published(axes: Axes, curve: PublishedCurve, style: ArmStyle, scale: float) -> None:
+    axes.plot(curve.densities, scale * curve.means, color=style.color, linestyle=":", linewidth=1.1, label=curve.label)
 
 
 def _draw_reference(axes: Axes, summary: pd.DataFrame, scale: float, reference: str | None) -> None:

@@ -1,14 +1,13 @@
-"""What replicates say: means, spreads, intervals and paired differences.
+"""What the replicates in tidy rows say: means, spreads and intervals of arms, and the differences between them.
 
 Spreads are sample standard deviations (ddof = 1, the unbiased variance): with two to four replicates the population
 formula (ddof = 0) that published bands use is 13 to 29 % too narrow. Intervals of means are Student's t, cut to the
-values that the metric can have. p-values are those of an exact sign-flip test, which assumes no distribution. Where a
-number needs more, or more varied, replicates than there are it is NaN, never 0, and a reason is given with it.
+values that the metric can have. Differences are judged as ``reports/paired.py`` says. Where a number needs more, or
+more varied, replicates than there are it is NaN, never 0, and a reason is given with it.
 """
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,19 +16,10 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.core.seeds import numpy_generator
+from ticketdiet.reports.bounds import EQUAL, UNBOUNDED, Bounds, bounds_of, check_confidence, check_sample
+from ticketdiet.reports.paired import paired_differences
+from ticketdiet.reports.pairing import choose_level, pair_levels
 from ticketdiet.reports.rows import arm_order, final_rows
-
-Bounds = tuple[float, float]
-UNBOUNDED: Bounds = (-np.inf, np.inf)
-BOUNDS: dict[str, Bounds] = {
-    **dict.fromkeys(("accuracy", "error", "connected_fraction", "noise_auroc", "noise_precision"), (0.0, 1.0)),
-    **dict.fromkeys(("error_barrier", "gradient_cosine"), (-1.0, 1.0)),
-    "loss": (0.0, np.inf),
-}
-FEWEST_FOR_P = 3  # two replicates cannot get below p = 1/2
-MOST_ENUMERATED = 16  # replicates: 2^15 patterns of signs; of more as many are drawn
-EQUAL = 1e-9  # relative: values nearer than this differ by rounding alone
 
 
 @dataclass(frozen=True)
@@ -53,11 +43,6 @@ class Estimate:
     reason: str = ""
 
 
-def bounds_of(metric: str) -> Bounds:
-    """Return the least and the greatest value that a metric can have, infinite where it has no bound."""
-    return BOUNDS.get(metric.removesuffix("_recalibrated"), UNBOUNDED)
-
-
 def estimate(values: npt.ArrayLike, confidence: float = 0.95, *, bounds: Bounds = UNBOUNDED) -> Estimate:
     """Estimate a mean from independent values.
 
@@ -77,37 +62,19 @@ def estimate(values: npt.ArrayLike, confidence: float = 0.95, *, bounds: Bounds 
         UserError: When there is no value, one is outside ``bounds``, or for a confidence outside (0, 1).
     """
     sample = np.asarray(values, dtype=np.float64).ravel()
-    _check(sample, confidence, bounds)
-    return _estimate(sample, confidence, bounds, scale=float(np.abs(sample).max()))
-
-
-def _estimate(sample: np.ndarray, confidence: float, bounds: Bounds, scale: float) -> Estimate:
+    check_confidence(confidence)
+    check_sample(sample, bounds)
     n = int(sample.size)
     if not np.isfinite(sample).all():
         return Estimate(np.nan, np.nan, n, np.nan, np.nan, "a value is not finite")
     mean = float(sample.mean())
     if n == 1:
         return Estimate(mean, np.nan, n, np.nan, np.nan, "one value has no interval")
-    if np.ptp(sample) <= EQUAL * scale:
+    if np.ptp(sample) <= EQUAL * float(np.abs(sample).max()):
         return Estimate(mean, 0.0, n, np.nan, np.nan, f"no interval: the {n} values are equal")
     std = float(sample.std(ddof=1))
     reach = float(stdtrit(n - 1, (1 + confidence) / 2)) * std / float(np.sqrt(n))
     return Estimate(mean, std, n, max(mean - reach, bounds[0]), min(mean + reach, bounds[1]))
-
-
-def _check(sample: np.ndarray, confidence: float, bounds: Bounds) -> None:
-    if sample.size == 0:
-        raise UserError("There are no values.", expected="at least one replicate", way_out="run the study first")
-    if not 0 < confidence < 1:
-        raise UserError(f"Got confidence={confidence}.", expected="a number in (0, 1)", way_out="for example 0.95")
-    outside = sample[np.isfinite(sample)]
-    outside = outside[(outside < bounds[0] - EQUAL) | (outside > bounds[1] + EQUAL)]
-    if outside.size:
-        raise UserError(
-            f"Got the value {outside[0]:g}, which is outside [{bounds[0]:g}, {bounds[1]:g}].",
-            expected="values within the bounds",
-            way_out="give fractions, not percent, or other bounds",
-        )
 
 
 def summarise(
@@ -141,7 +108,7 @@ def summarise(
 
 COMPARED = (
     *("arm", "baseline", "level", "density", "mean", "baseline_mean", "difference", "std", "n", "low", "high"),
-    *("p_value", "smallest_p", "reason"),
+    *("p_value", "corrected_p", "smallest_p", "outcome", "reason"),
 )
 
 
@@ -153,7 +120,9 @@ def compare(
     metric: str = "accuracy",
     split: str = "test",
     level: int | None = None,
+    at: float | None = None,
     confidence: float = 0.95,
+    others: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Compare arms with a baseline, replicate by replicate: the same replicate shares its initialisation and order.
 
@@ -163,104 +132,63 @@ def compare(
         arm: Arm to subtract it from; by default every other one.
         metric: Which metric.
         split: Which split.
-        level: Only this level; by default all.
-        confidence: Of the t-interval of the mean difference.
+        level: Only this level of the arm; by default all.
+        at: Only this density, instead of a level; the nearest that there is counts, if it is within 2 %.
+        confidence: Coverage that the intervals aim at; 1 - confidence is the largest p that declares a difference.
+        others: Tidy rows of the baseline, where it belongs to another study; replicates then pair by their number.
 
     Returns:
         One row per arm and level, columns ``arm baseline level density mean baseline_mean difference std n low high
-        p_value smallest_p reason``. Only replicates that both arms have enter, in both means too. ``difference``,
-        ``std``, ``low`` and ``high`` are of the paired differences, as :func:`estimate` gives them. ``p_value`` is that
-        of :func:`sign_flip_test`, not corrected for the number of comparisons, and NaN for fewer than 3 replicates;
-        ``smallest_p`` is the least that n replicates can reach. ``reason`` says why a number is NaN.
+        p_value corrected_p smallest_p outcome reason``. Each level goes with that of the baseline whose density is
+        within 2 %. Only replicates that both have enter, in both means too. ``difference`` and the columns after it
+        are of the paired differences, as in :class:`~ticketdiet.reports.paired.PairedDifference`; ``corrected_p`` is
+        ``p_value`` corrected by Holm's method for all rows, and decides the ``outcome``: ``"above"``, ``"below"`` or
+        ``"undecided"``, for which ``reason`` says why.
 
     Raises:
-        UserError: When an arm is not in the rows, both are the same, no replicate has both, or as :func:`summarise`.
+        UserError: When an arm is not in the rows, both are the same, no replicate has both, there is no such level or
+            density, both are given, or as :func:`summarise`.
     """
     final = final_rows(rows, metric=metric, split=split)
-    arms = arm_order(final)
-    for name in (baseline, arm):
-        if name is not None and name not in arms:
-            raise UserError(
-                f"There is no arm {name!r}.", expected=f"one of: {', '.join(arms)}", way_out="choose one of these"
-            )
-    if arm == baseline:
-        raise UserError(
-            f"Got the arm {arm!r} to compare with itself.",
-            expected="two arms",
-            way_out=f"choose two of: {', '.join(arms)}",
-        )
-    if level is not None:
-        final = _only_level(final, level)
-    keys = ["study", "replicate", "level"]
-    base = final[final["arm"] == baseline].set_index(keys)["value"].rename("base")
-    records = []
-    for name in [arm] if arm is not None else [name for name in arms if name != baseline]:
-        pairs = final[final["arm"] == name].join(base, on=keys).dropna(subset=["base"])
-        for number, group in pairs.groupby("level"):
-            who = {"arm": name, "baseline": baseline, "level": int(str(number)), "density": group["density"].mean()}
-            values, others = group["value"].to_numpy(np.float64), group["base"].to_numpy(np.float64)
-            records.append({**who, **_difference(values, others, bounds_of(metric), confidence)})
-    if arm is not None and not records:
+    base = final if others is None else final_rows(others, metric=metric, split=split)
+    names = _arms_to_compare(final, base, arm, baseline, itself=others is None)
+    chosen = choose_level(final[final["arm"].isin(names)], level=level, at=at)
+    pairs = [
+        (name, pair)
+        for name in names
+        for pair in pair_levels(chosen, name, baseline, others=base, within_study=others is None)
+    ]
+    if arm is not None and not pairs:
         raise UserError(
             f"No replicate has {metric} on {split} of both {arm} and {baseline} at a level.",
             expected="at least one level of one replicate that both arms have finished",
             way_out="run the study further",
         )
+    samples = [(pair.values, pair.others) for _, pair in pairs]
+    found = paired_differences(samples, confidence=confidence, bounds=bounds_of(metric))
+    records = [
+        {"arm": name, "baseline": baseline, "level": pair.level, "density": pair.density, "difference": one.mean}
+        | vars(one)
+        | {"mean": pair.values.mean(), "baseline_mean": pair.others.mean()}
+        for (name, pair), one in zip(pairs, found, strict=True)
+    ]
     return pd.DataFrame.from_records(records, columns=list(COMPARED))
 
 
-def _only_level(final: pd.DataFrame, level: int) -> pd.DataFrame:
-    chosen = final[final["level"] == level]
-    if chosen.empty:
-        known = ", ".join(str(number) for number in sorted(final["level"].unique()))
+def _arms_to_compare(
+    final: pd.DataFrame, base: pd.DataFrame, arm: str | None, baseline: str, *, itself: bool
+) -> list[str]:
+    """Return the arms that are compared with the baseline; ``itself``: this is an arm of the same study."""
+    arms = arm_order(final)
+    for name, known in ((baseline, arm_order(base)), (arm, arms)):
+        if name is not None and name not in known:
+            raise UserError(
+                f"There is no arm {name!r}.", expected=f"one of: {', '.join(known)}", way_out="choose one of these"
+            )
+    if itself and arm == baseline:
         raise UserError(
-            f"There are no rows of level {level}.", expected=f"one of: {known}", way_out="choose one of these"
+            f"Got the arm {arm!r} to compare with itself.",
+            expected="two arms",
+            way_out=f"choose two of: {', '.join(arms)}",
         )
-    return chosen
-
-
-def _difference(values: np.ndarray, others: np.ndarray, bounds: Bounds, confidence: float) -> dict[str, object]:
-    with np.errstate(invalid="ignore"):  # infinite losses
-        differences, (least, most) = values - others, bounds
-    _check(differences, confidence, UNBOUNDED)
-    # A difference of two sums is rounded on the scale of the sums: equal differences do not come out equal to the bit.
-    scale = float(max(np.abs(values).max(), np.abs(others).max()))
-    found = _estimate(differences, confidence, (least - most, most - least), scale)
-    refused = found.reason if np.isnan(found.mean) else ""
-    too_few = f"no p-value: fewer than {FEWEST_FOR_P} replicates" if found.n < FEWEST_FOR_P else ""
-    return {
-        "mean": float(values.mean()),
-        "baseline_mean": float(others.mean()),
-        "difference": found.mean,
-        "std": found.std,
-        "n": found.n,
-        "low": found.low,
-        "high": found.high,
-        "p_value": np.nan if refused or too_few else sign_flip_test(differences, scale=scale),
-        "smallest_p": np.nan if too_few else 2.0 ** (1 - found.n),
-        "reason": "; ".join(filter(None, (found.reason.replace("value", "difference"), too_few))),
-    }
-
-
-def sign_flip_test(differences: npt.ArrayLike, *, scale: float | None = None, seed: int = 0) -> float:
-    """Return the two-sided p-value of the sign-flip test of a mean of 0 (Fisher 1935).
-
-    When an arm makes no difference, the sign of each paired difference is random. The p-value is the fraction of
-    all patterns of signs whose mean is at least as far from 0 as the one seen: exact, and at least 2^(1 - n) for n
-    differences. For more than 16 differences 2^15 patterns are drawn, and the one seen is counted with them.
-
-    Args:
-        differences: (n,), n at least 1.
-        scale: Size of the numbers that were subtracted, for what counts as equal; by default of the differences.
-        seed: Seed of the drawing.
-    """
-    sample = np.asarray(differences, dtype=np.float64).ravel()
-    slack = EQUAL * (float(np.abs(sample).max()) if scale is None else scale) * sample.size
-    seen = abs(sample.sum()) - slack
-    if sample.size <= MOST_ENUMERATED:
-        # The first sign may stay: changing all of them gives the same distance from 0.
-        signs = np.array([(1, *others) for others in itertools.product((1, -1), repeat=sample.size - 1)])
-        return float(np.mean(np.abs(signs @ sample) >= seen))
-    shape = (2 ** (MOST_ENUMERATED - 1), sample.size)
-    signs = numpy_generator(seed, "sign_flip").integers(0, 2, size=shape) * 2 - 1
-    return float((1 + np.sum(np.abs(signs @ sample) >= seen)) / (1 + len(signs)))
+    return [arm] if arm is not None else [name for name in arms if not (itself and name == baseline)]

@@ -7,9 +7,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -18,35 +17,35 @@ from torch import Tensor, nn
 
 from ticketdiet.core.errors import NoStore, UnknownName, UserError
 from ticketdiet.core.values import Scores
+from ticketdiet.reports.completeness import DRAWN
 from ticketdiet.reports.progress import RunView
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.executors import Executor, choose_device
-from ticketdiet.studies.load import builtin_names, is_study, load_spec, only_arms
+from ticketdiet.studies.forecast import forecast
+from ticketdiet.studies.loggers.base import Logger
+from ticketdiet.studies.loggers.observer import LoggingObserver
 from ticketdiet.studies.plan import Plan, plan_study
-from ticketdiet.studies.precision_advice import precision_advice
-from ticketdiet.studies.record import record_plan, recorded_plan, recorded_study
+from ticketdiet.studies.record import record_plan, recorded_plan
 from ticketdiet.studies.run import Outcome, RunObserver, run_plan
 from ticketdiet.studies.spec import StudySpec
 from ticketdiet.studies.stages.masked import MaskedTraining
 from ticketdiet.studies.stored_networks import build_initial
-from ticketdiet.studies.time_left import time_left
 from ticketdiet.tickets.rewinding import rewind
 
 if TYPE_CHECKING:  # what makes tables and figures takes a second to import, and a run needs none of it
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from ticketdiet.reports.accounting import Accounting
     from ticketdiet.reports.diet_report import ChosenSubset
     from ticketdiet.reports.families import FamilyResult
     from ticketdiet.reports.reading import StudyResults
-
-DEFAULT_STORE = "runs"
-SECONDS_NOT_WORTH_A_WORD = 60.0  # a run as short is over before one has read how long it takes
+    from ticketdiet.reports.status import StudyStatus
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A study and the store of its results. Make one with :func:`load_study`.
+    """A study and the store of its results. Make one with :func:`ticketdiet.load_study`.
 
     Reading works while the study runs, elsewhere too: what is not finished is left out of the tables. Everything is
     read from the store, which has recorded the study and the facts about its data, so that the data set itself is not
@@ -99,6 +98,7 @@ class Study:
         threads: int | None = None,
         executor: Executor | None = None,
         observer: RunObserver | None = None,
+        loggers: Sequence[Logger] = (),
     ) -> Outcome:
         """Make what is missing of the study, and show how it goes.
 
@@ -108,6 +108,7 @@ class Study:
             threads: Threads per worker; default its fraction of the cores.
             executor: Where the work is done instead.
             observer: Is told how it goes, instead of a progress bar.
+            loggers: Are told the numbers of every stage that this run makes; they are closed at the end.
 
         Returns:
             How many stages were made, and how many were there.
@@ -121,8 +122,11 @@ class Study:
         plan, store = self._limited(whole), ResultStore.open(self.url)
         if plan is not whole:  # the run records what it makes, which is only a part of the study
             record_plan(store, whole)
-        advise = partial(_forecast, device=chosen[0], workers=workers, threads=threads)
-        with RunView(advise=advise) if observer is None else nullcontext(observer) as watching:
+        advise = partial(forecast, device=chosen[0], workers=workers, threads=threads)
+        with (
+            RunView(advise=advise) if observer is None else nullcontext(observer) as watching,
+            closing(LoggingObserver(watching, store, loggers)) as logging,
+        ):
             return run_plan(
                 plan,
                 store,
@@ -131,8 +135,14 @@ class Study:
                 workers=workers,
                 devices=chosen,
                 threads=threads,
-                observer=watching,
+                observer=logging if loggers else watching,
             )
+
+    def status(self) -> StudyStatus:
+        """Return what is done, what runs and where, what failed, and how long the rest takes; notebooks show tables."""
+        from ticketdiet.reports.status import StatusReader
+
+        return StatusReader(self.plan, self.url).read(self._store_if_any())
 
     def results(self, *, whole: Sequence[str] = ()) -> StudyResults:
         """Return what the store holds of the study, and what is missing or damaged.
@@ -147,6 +157,61 @@ class Study:
     def rows(self) -> pd.DataFrame:
         """Read every measurement as tidy rows; see :func:`~ticketdiet.reports.reading.read_rows` for the columns."""
         return self.results().rows
+
+    def compare(
+        self,
+        arm: str,
+        baseline: str,
+        *,
+        at: float | None = None,
+        level: int | None = None,
+        metric: str = "accuracy",
+        split: str = "test",
+        other: Study | None = None,
+    ) -> pd.DataFrame:
+        """Compare two arms, paired by replicate; :func:`~ticketdiet.reports.statistics.compare` names the columns.
+
+        Args:
+            arm: The arm to judge.
+            baseline: The arm that is subtracted from it.
+            at: Only this density; the nearest that was measured counts, if it is within 2 %.
+            level: Only this level, from 0.
+            metric: What to compare, by its name in the rows.
+            split: The split on which it was measured.
+            other: The study that has the baseline, if it is another one. Replicates then pair by their number; those
+                of studies with another seed share no randomness, so that pairing them removes no noise.
+
+        Returns:
+            One row per level: interval, n, p-values, outcome and reason.
+
+        Raises:
+            UnknownName: When a study has no such arm.
+            UserError: When there is nothing to compare.
+        """
+        from ticketdiet.reports.statistics import compare
+
+        self._check_arm(arm)
+        (other or self)._check_arm(baseline)
+        others = None if other is None else other.rows()
+        return compare(
+            self.rows(), arm=arm, baseline=baseline, at=at, level=level, metric=metric, split=split, others=others
+        )
+
+    def cost(self, level: int | None = None) -> Accounting:
+        """Count what every arm takes, phase by phase, and what its diet saved; nothing needs to have run.
+
+        Args:
+            level: Count what leads to the networks of this level alone; by default, of all levels.
+
+        Returns:
+            Rows by arm, replicate and phase; ``saved`` compares them with a baseline arm.
+
+        Raises:
+            UserError: When no arm has such a level.
+        """
+        from ticketdiet.reports.accounting import account
+
+        return account(self.plan, self._store_if_any(), level=level)
 
     def scores(self, name: str, replicate: int = 0) -> Scores:
         """Read a score.
@@ -199,18 +264,18 @@ class Study:
             UnknownName: When the study has no such arm.
             UserError: When it has no such replicate or level, or the network is not trained yet.
         """
-        stage = self._trained(arm, replicate, level)
+        stage = self.trained(arm, replicate, level)
         model = build_initial(stage)
         rewind(model, self.store.tensors(stage.address, "weights"))
         return model.eval()
 
     def mask(self, arm: str, replicate: int = 0, level: int | None = None) -> dict[str, Tensor]:
         """Read the mask of the network of an arm: name -> uint8 tensor; arguments and errors as :meth:`network`."""
-        return self.store.tensors(self._trained(arm, replicate, level).address, "mask")
+        return self.store.tensors(self.trained(arm, replicate, level).address, "mask")
 
     def point(self, arm: str, replicate: int = 0) -> dict[str, Tensor]:
         """Read the weights at the rewinding point of an arm; arguments and errors as :meth:`network`."""
-        return self.store.tensors(self._trained(arm, replicate, 0).point, "weights")
+        return self.store.tensors(self.trained(arm, replicate, 0).point, "weights")
 
     def family(self, arm: str, replicate: int = 0) -> FamilyResult:
         """Return the barriers among the dense children of an arm.
@@ -223,21 +288,17 @@ class Study:
             UnknownName: When the study has no such arm.
             UserError: When the study has no children, or the barriers are not measured yet.
         """
+        from ticketdiet.reports.families import find_family
+
         self._check_arm(arm)
-        for family in self.results().families:
-            if (family.arm, family.replicate) == (arm, replicate):
-                return family
-        raise UserError(
-            f"The store {self.url} has no barriers of arm {arm!r}, replicate {replicate}.",
-            expected="a study with children that was run",
-            way_out=f"give children: 2 in {self.name}, and run it",
-        )
+        found = self.results()
+        return find_family(found.plan, found.store, arm, replicate)
 
     def figure_names(self) -> list[str]:
         """Names of the figures that the results allow."""
         from ticketdiet.reports.drawing import draw_figures
 
-        return [name for name, _ in draw_figures(self._drawable())]
+        return [name for name, _ in draw_figures(self.results(whole=DRAWN))]
 
     def figure(self, name: str) -> Figure:
         """Return a figure.
@@ -250,34 +311,31 @@ class Study:
         """
         from ticketdiet.reports.drawing import draw_figure
 
-        return draw_figure(self._drawable(), name)
-
-    def _drawable(self) -> StudyResults:
-        from ticketdiet.reports.completeness import DRAWN
-
-        return self.results(whole=DRAWN)
+        return draw_figure(self.results(whole=DRAWN), name)
 
     def _limited(self, whole: Plan) -> Plan:
         return whole if self.arms is None else whole.only(self.arms)
 
-    def _recorded(self) -> Plan | None:
+    def _store_if_any(self) -> ResultStore | None:
         try:
-            return recorded_plan(self.store, self.spec)
+            return self.store
         except NoStore:
             return None
+
+    def _recorded(self) -> Plan | None:
+        store = self._store_if_any()
+        return None if store is None else recorded_plan(store, self.spec)
 
     def _check_arm(self, arm: str) -> None:
         if arm not in self.spec.arms:
             raise UnknownName.of("arm", arm, self.spec.arms)
 
-    def _trained(self, arm: str, replicate: int, level: int | None) -> MaskedTraining:
+    def trained(self, arm: str, replicate: int = 0, level: int | None = None) -> MaskedTraining:
+        """Return the stage that trained the network of an arm; arguments and errors as :meth:`network`."""
+        from ticketdiet.reports.diet_report import require
+
         self._check_arm(arm)
-        found = {
-            use.level: stage
-            for stage in self.plan.of(MaskedTraining)
-            for use in stage.uses
-            if (use.arm, use.replicate, use.through) == (arm, replicate, False)
-        }
+        found = self.plan.reported(arm, replicate)
         wanted = max(found, default=0) if level is None else level
         if wanted not in found:
             raise UserError(
@@ -285,62 +343,5 @@ class Study:
                 expected=f"a replicate below {self.spec.replicates}, and a level up to {max(found, default=0)}",
                 way_out="choose one of these, or raise replicates or pruning.levels and run the study",
             )
-        return self._finished(found[wanted])
-
-    def _finished(self, stage: MaskedTraining) -> MaskedTraining:
-        from ticketdiet.reports.diet_report import require
-
-        require(self.plan, self.store, stage, f"The result {stage.label}")
-        return stage
-
-
-def _forecast(plan: Plan, left: Collection[str], *, device: str, workers: int | None, threads: int | None) -> str:
-    """Say how long a run takes here, and what the other precision would bring; empty when there is nothing to say."""
-    rest = time_left(plan, left, device=device, workers=workers, threads=threads)
-    time = "" if rest is None or rest.seconds < SECONDS_NOT_WORTH_A_WORD else rest.in_words()
-    return "\n".join(filter(None, (time, precision_advice(plan, left, device=device, workers=workers))))
-
-
-def load_study(
-    study: str | os.PathLike[str],
-    settings: Sequence[str] = (),
-    *,
-    store: str | os.PathLike[str] = DEFAULT_STORE,
-    arms: Sequence[str] | None = None,
-) -> Study:
-    """Return a study to plan, run and read.
-
-    Args:
-        study: Path of a YAML file, name of a built-in study, or name of a study that was run on ``store``.
-        settings: Overrides such as ``"training.steps=400"``.
-        store: Where the results are, or will be: a folder, or any URL that fsspec knows.
-        arms: Names of the arms to run and read; default all.
-
-    Raises:
-        StudyError: When the file or an override is not legal; every problem is listed with its path.
-        UnknownName: When ``study`` is none of the three, or has no such arm.
-        UserError: When ``settings`` would change a study that is read from the store.
-    """
-    name, url = os.fspath(study), os.fspath(store)
-    recorded = None
-    if is_study(name):
-        spec = load_spec(name, settings)
-    else:
-        recorded = _from_store(name, url)
-        spec = recorded.study
-        if settings:
-            raise UserError(
-                f"The study {name!r} comes from the store {url}, and {settings[0]!r} would change it.",
-                expected="no settings for a study as it was run",
-                way_out="name the study's file instead",
-            )
-    if arms is not None:
-        only_arms(spec, arms)
-    return Study(spec, url, None if arms is None else tuple(arms), recorded)
-
-
-def _from_store(name: str, url: str) -> Plan:
-    try:
-        return recorded_study(ResultStore.open(url, create=False), name)
-    except NoStore:
-        raise UnknownName.of("study", name, builtin_names()) from None
+        require(self.plan, self.store, found[wanted], f"The result {found[wanted].label}")
+        return found[wanted]

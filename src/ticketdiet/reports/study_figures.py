@@ -18,6 +18,7 @@ from ticketdiet.reports.landscape_figures import (
     prediction_figure,
 )
 from ticketdiet.reports.prediction import FEWEST_POINTS
+from ticketdiet.reports.published import curves_of
 from ticketdiet.reports.reading import StudyResults
 from ticketdiet.reports.rows import FAMILY, final_rows
 from ticketdiet.reports.table import format_density
@@ -30,8 +31,9 @@ RECALIBRATED = "accuracy_recalibrated"
 
 @FIGURES.register("accuracy")
 def accuracy(found: StudyResults) -> dict[str, Figure]:
-    """Test accuracy by density, one line per arm."""
-    return {"": accuracy_figure(found.rows, title=f"{found.name}: test accuracy of sparse networks")}
+    """Test accuracy by density, one line per arm, and the published curves of the same arms."""
+    title = f"{found.name}: test accuracy of sparse networks"
+    return {"": accuracy_figure(found.rows, title=title, published=curves_of(found.plan.study))}
 
 
 @FIGURES.register("pretraining")

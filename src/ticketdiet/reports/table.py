@@ -16,9 +16,10 @@ from rich.text import Text
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.extras import import_extra
+from ticketdiet.reports.bounds import bounds_of
 from ticketdiet.reports.formats import Format
 from ticketdiet.reports.rows import FAMILY
-from ticketdiet.reports.statistics import bounds_of, estimate, summarise
+from ticketdiet.reports.statistics import estimate, summarise
 
 MOST_DENSITIES_ACROSS = 6  # in 80 columns
 
@@ -41,7 +42,7 @@ def summary_table(
     summary = summarise(rows, metric=metric, split=split)
     density = summary.groupby("level")["density"].mean()
     summary["cell"] = [
-        _format_cell(mean, std, digits) for mean, std in zip(summary["mean"], summary["std"], strict=True)
+        format_cell(mean, std, digits) for mean, std in zip(summary["mean"], summary["std"], strict=True)
     ]
     cells = summary.pivot(index="arm", columns="level", values="cell")
     cells = cells.reindex(list(dict.fromkeys(summary["arm"]))).fillna("")
@@ -76,7 +77,7 @@ def rich_summary(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "
     density = summary.groupby("level")["density"].mean()
     starts = range(0, len(density), MOST_DENSITIES_ACROSS)
     tables = [_summary_part(summary, density.iloc[start : start + MOST_DENSITIES_ACROSS]) for start in starts]
-    return _titled(tables, title, summary_caption(rows, metric=metric, split=split) + _interval_caption(summary["n"]))
+    return titled(tables, title, summary_caption(rows, metric=metric, split=split) + _interval_caption(summary["n"]))
 
 
 def _summary_part(summary: pd.DataFrame, density: pd.Series) -> Table:
@@ -103,7 +104,7 @@ def family_table(rows: pd.DataFrame, *, title: str = "", batch_norm: str = "") -
     """
     families = rows[(rows["kind"] == "barrier") & (rows.get("pair") == FAMILY) & (rows["level"] == 0)]
     if families.empty:
-        return _titled([], title, "no dense family can be read")
+        return titled([], title, "no dense family can be read")
     tolerance = families["tolerance"].max()
     counts = families.groupby("arm")["replicate"].nunique()
     caption = describe_replicates(counts) + _interval_caption(counts)
@@ -115,7 +116,7 @@ def family_table(rows: pd.DataFrame, *, title: str = "", batch_norm: str = "") -
         own = families[families["arm"] == arm]
         cells = [_family_cell(own, "barrier_mean", split) for split in ("train", "test")]
         table.add_row(str(arm), str(counts[arm]), *cells, _family_cell(own, "connected_fraction", "train", 100, 0))
-    return _titled([table], title, caption)
+    return titled([table], title, caption)
 
 
 def _family_cell(rows: pd.DataFrame, metric: str, split: str, scale: float = 1, digits: int = 3) -> str:
@@ -127,7 +128,7 @@ def _family_cell(rows: pd.DataFrame, metric: str, split: str, scale: float = 1, 
 
 def _interval_cell(found: pd.Series, scale: float = 1, digits: int = 3) -> str:
     """Write mean and spread, and under them the interval of the mean, if there is one."""
-    cell = _format_cell(scale * found["mean"], scale * found["std"], digits)
+    cell = format_cell(scale * found["mean"], scale * found["std"], digits)
     if found["reason"]:
         return cell
     return f"{cell}\n[{scale * found['low']:.{digits}f}, {scale * found['high']:.{digits}f}]"
@@ -139,48 +140,8 @@ def _interval_caption(counts: pd.Series) -> str:
     return "; in brackets the 95 % t-interval of the mean, none where all values are equal"
 
 
-def comparison_table(compared: pd.DataFrame, *, metric: str, split: str, title: str = "", digits: int = 4) -> Group:
-    """Return the comparison of two arms as a table for the terminal: one line per level.
-
-    Args:
-        compared: What :func:`~ticketdiet.reports.statistics.compare` returns for two arms.
-        metric: What was compared, for the caption.
-        split: On which split.
-        title: Line above the table.
-        digits: Digits after the point.
-    """
-    arm, baseline = compared["arm"].iloc[0], compared["baseline"].iloc[0]
-    table = Table()
-    for heading in ("level", "density", arm, baseline, "difference", "95 % interval", "n", "p"):
-        table.add_column(str(heading), justify="right", no_wrap=heading in ("level", "n", "p"))
-    for row in compared.to_dict("records"):
-        interval = "" if math.isnan(row["low"]) else f"[{row['low']:+.{digits}f}, {row['high']:+.{digits}f}]"
-        difference = _format_cell(row["difference"], row["std"], digits, sign="+")
-        means = [f"{row[name]:.{digits}f}" for name in ("mean", "baseline_mean")]
-        p_value = "" if math.isnan(row["p_value"]) else f"{row['p_value']:.3g}"
-        where = [str(row["level"]), format_density(row["density"])]
-        table.add_row(*where, *means, difference, interval, str(row["n"]), p_value)
-    text = f"{split} {metric}, paired by replicate: mean difference ± standard deviation (ddof = 1), t-interval"
-    tested = compared.dropna(subset=["p_value"])
-    if not tested.empty:
-        smallest = tested.drop_duplicates("n").sort_values("n")
-        least = ", ".join(f"{p:.3g} for n = {n}" for n, p in zip(smallest["n"], smallest["smallest_p"], strict=True))
-        text += f"; p: exact sign-flip test, two-sided, not corrected for {len(tested)} comparison"
-        text += f"{'s' * (len(tested) > 1)}; the smallest p there can be is {least}"
-    return _titled([table], title, "\n".join([text, *_remarks(compared)]))
-
-
-def _remarks(compared: pd.DataFrame) -> list[str]:
-    """Say of which levels an interval or a p-value is missing, and why; one line per reason."""
-    levels: dict[str, list[str]] = {}
-    for row in compared.to_dict("records"):
-        for reason in filter(None, row["reason"].split("; ")):
-            levels.setdefault(reason, []).append(str(row["level"]))
-    return [f"level{'s' * (len(at) > 1)} {', '.join(at)}: {reason}" for reason, at in levels.items()]
-
-
-def _titled(tables: Sequence[Table], title: str, caption: str) -> Group:
-    # As lines of their own: rich wraps the title and caption of a table to the table's width.
+def titled(tables: Sequence[Table], title: str, caption: str) -> Group:
+    """Put tables between a title and a caption, neither of which is wrapped to the width of a table."""
     lines = [Text(title, style="table.title")] if title else []
     return Group(*lines, *tables, Text(caption, style="table.caption"))
 
@@ -216,7 +177,8 @@ def parquet_rows(rows: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _format_cell(mean: float, std: float, digits: int, sign: str = "-") -> str:
+def format_cell(mean: float, std: float, digits: int, sign: str = "-") -> str:
+    """Write a mean and its spread, as in "0.912 ± 0.004"; without a spread the mean alone."""
     return f"{mean:{sign}.{digits}f}" + ("" if math.isnan(std) else f" ± {std:.{digits}f}")
 
 

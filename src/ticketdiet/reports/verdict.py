@@ -22,7 +22,9 @@ class Finding:
         n: Number of replicates, or of rewinding points, that it rests on.
         p_value: Corrected for the number of questions of the claim; NaN when there is none.
         smallest_p: Least p-value, before the correction, that n replicates can reach; NaN when there is no test.
-        reason: What decided, or why nothing could be, in one sentence.
+        reason: Why nothing could be decided, in one sentence; empty when something was.
+        bound: What the difference is asked to be above: 0, or minus the margin of a question for "no worse".
+        decides: Whether the verdict depends on it; otherwise it is a control that is reported beside the verdict.
     """
 
     question: str
@@ -35,6 +37,8 @@ class Finding:
     p_value: float
     smallest_p: float
     reason: str
+    bound: float = 0.0
+    decides: bool = True
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import nn
 from ticketdiet.core.errors import DataError, check_known
 from ticketdiet.core.registry import Registry
 from ticketdiet.core.values import Images
+from ticketdiet.data.prepare import KeptExamples
 from ticketdiet.scores.modes import SCORE_BATCH_NORMS, ScoreBatchNorm
 from ticketdiet.scores.recorder import TrainingRecorder
 from ticketdiet.training.recipe import Precision
@@ -35,6 +36,7 @@ class ScoreOptions:
         values: float (n,) or (models, n), for scores made of given numbers (``barrier``).
         path: A file with one number per example, for ``file``.
         column: Column of that file, if it has several.
+        kept: Which examples of the data set's own training set are scored, for a file in that order; None for all.
         clusters: Prototypes of ``prototype``; None: as many as classes.
     """
 
@@ -44,6 +46,7 @@ class ScoreOptions:
     values: np.ndarray | None = None
     path: str | None = None
     column: str | None = None
+    kept: KeptExamples | None = None
     clusters: int | None = None
 
 

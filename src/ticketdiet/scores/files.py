@@ -17,6 +17,7 @@ from ticketdiet.core.errors import DataError
 from ticketdiet.core.reading import open_regular, reason_of
 from ticketdiet.core.values import Images, Scores
 from ticketdiet.core.writing import writing
+from ticketdiet.data.prepare import KeptExamples
 from ticketdiet.scores.base import usable_scores
 
 FORMAT = 1
@@ -86,12 +87,13 @@ def _scores_of(matrix: np.ndarray, facts: dict[str, Any]) -> Scores:
 
 
 def export_scores(path: str | os.PathLike[str], scores: Scores, labels: np.ndarray | None = None) -> None:
-    """Write a table in the order of the data set: ``index``, ``label`` if given, ``score`` (mean), ``model_0``, ...
+    """Write scores in their order, as others publish them.
 
-    Missing folders are made.
+    A table has the columns ``index``, ``label`` if given, ``score`` (mean), ``model_0``, ... A ``.npy`` file has the
+    mean as float32 (n,). Missing folders are made.
 
     Args:
-        path: ``.csv`` or ``.parquet``.
+        path: ``.csv``, ``.parquet`` or ``.npy``.
         scores: What to write.
         labels: int (n,), or None.
 
@@ -99,6 +101,11 @@ def export_scores(path: str | os.PathLike[str], scores: Scores, labels: np.ndarr
         DataError: For another ending or labels of another length.
         UserError: When the file cannot be written.
     """
+    ending = _ending(path, (".csv", ".parquet", ".npy"))
+    if ending == ".npy":
+        with writing(path), open(path, "wb") as file:
+            np.save(file, scores.mean.astype(np.float32), allow_pickle=False)
+        return
     import pandas as pd
 
     columns: dict[str, np.ndarray] = {INDEX_COLUMN: np.arange(len(scores))}
@@ -113,7 +120,6 @@ def export_scores(path: str | os.PathLike[str], scores: Scores, labels: np.ndarr
     columns[SCORE_COLUMN] = scores.mean
     columns |= {f"model_{number}": row for number, row in enumerate(scores.matrix)}
     table = pd.DataFrame(columns)
-    ending = _ending(path, (".csv", ".parquet"))
     with writing(path):
         if ending == ".csv":
             table.to_csv(path, index=False)
@@ -121,7 +127,9 @@ def export_scores(path: str | os.PathLike[str], scores: Scores, labels: np.ndarr
             table.to_parquet(path, index=False)
 
 
-def read_values(path: str | os.PathLike[str], count: int, *, column: str | None = None) -> np.ndarray:
+def read_values(
+    path: str | os.PathLike[str], count: int, *, column: str | None = None, kept: KeptExamples | None = None
+) -> np.ndarray:
     """Read one number per example.
 
     Args:
@@ -129,9 +137,11 @@ def read_values(path: str | os.PathLike[str], count: int, *, column: str | None 
             count 0, 1, 2, ...
         count: Number of examples (n).
         column: Column of a table; by default ``score``, or the only one.
+        kept: Which examples of a larger data set these are: numbers of that whole set, in its own order, are then read
+            too, and only those of the kept examples are looked at.
 
     Returns:
-        float32 (n,), in the order of the data set.
+        float32 (n,), in the order of the examples.
 
     Raises:
         DataError: For a missing or damaged file, another length or order, NaN or -inf.
@@ -148,6 +158,8 @@ def read_values(path: str | os.PathLike[str], count: int, *, column: str | None 
             expected="a .npy array of numbers, or a table in CSV or Parquet",
             way_out="write it with numpy.save or DataFrame.to_csv; pickled objects are never loaded",
         ) from None
+    if kept is not None and values.shape == (kept.total,) and count == len(kept.indices):
+        values = values[kept.indices]
     return usable_scores(values, count, source=f"The file {path}", may_be_infinite=True)
 
 

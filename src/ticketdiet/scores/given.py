@@ -56,13 +56,14 @@ class FileScore(Score):
 
     def score(self, subject: Subject) -> np.ndarray:
         """Return float32 (n,)."""
-        if subject.options.path is None:
+        options = subject.options
+        if options.path is None:
             raise DataError(
                 "The score 'file' needs a file, and there is none.",
                 expected="path=...",
                 way_out="name a .npy, .csv or .parquet file",
             )
-        return read_values(subject.options.path, len(subject.images), column=subject.options.column)
+        return read_values(options.path, len(subject.images), column=options.column, kept=options.kept)
 
 
 def permute_scores(scores: Scores, seed: int = 0) -> Scores:

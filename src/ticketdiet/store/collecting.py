@@ -68,5 +68,9 @@ def _leftovers(
         old = entry.modified is not None and entry.modified < before
         if ADDRESS.fullmatch(address) and ((address not in keep and old) or has(address)):
             yield f"partial/{entry.name}"
+    for entry in place.children("failed"):
+        address = entry.name.removesuffix(".json")
+        if ADDRESS.fullmatch(address) and (address not in keep or has(address)):
+            yield f"failed/{entry.name}"
     yield from driver.dead_leases()
     yield from driver.dead_drivers()

@@ -6,6 +6,7 @@ Layout of a store::
     results/<first two digits>/<address>/      manifest.json (written last), <stem>.safetensors, <stem>.json
     studies/<name>.<digest>.json.gz            a study that was run, the facts about its data, and its stages
     partial/<address>.safetensors              state of a stage that was interrupted
+    failed/<address>.json                      why a stage could not be made when it was tried last
     drivers/<driver>.json                      the results that a running process needs; its time is the heartbeat
     leases/<address>.<generation>              name of the driver that works on the stage
     tmp/  damaged/                             unfinished files; damaged results. Both are collected.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -16,7 +17,13 @@ from ticketdiet.core.cpu import cpu_model, has_bfloat16, kernel_capability, oned
 PACKAGES = ("ticketdiet", "torch", "numpy", "safetensors")
 
 
-def describe_run(started: datetime, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
+def describe_run(
+    started: datetime,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    energy: Mapping[str, float | int] | None = None,
+) -> dict[str, Any]:
     """Describe versions, machine and times of the run that is ending now.
 
     The numbers of a result are equal to the bit only where ``machine`` (its CPU, the capability of the kernels, threads
@@ -27,18 +34,20 @@ def describe_run(started: datetime, *, device: str = "cpu", threads: int | None 
         started: Start of the run, with a time zone.
         device: Device of the run; a CUDA device is recorded by its name.
         threads: Number of threads of the run, by default torch's.
+        energy: What energy counters say of the run; nothing or empty where none could be read.
 
     Returns:
-        ``versions`` of Python and packages, ``machine`` as ``describe_machine`` gives it, ``started``, ``finished`` and
-        ``seconds``.
+        ``versions`` of Python and packages, ``machine`` as ``describe_machine`` gives it, ``started``, ``finished``,
+        ``seconds``, and ``energy`` where there is any.
     """
     finished = datetime.now(UTC)
     return {
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "machine": describe_machine(device=device, threads=threads),
-        "started": started.astimezone(UTC).isoformat(timespec="seconds"),
-        "finished": finished.isoformat(timespec="seconds"),
+        "started": started.astimezone(UTC).isoformat(timespec="milliseconds"),
+        "finished": finished.isoformat(timespec="milliseconds"),
         "seconds": round((finished - started).total_seconds(), 3),
+        **({"energy": dict(energy)} if energy else {}),
     }
 
 

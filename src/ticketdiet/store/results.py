@@ -21,6 +21,7 @@ from ticketdiet.store.encoding import (
     encode_partial,
     encode_tensors,
 )
+from ticketdiet.store.failed import FailedStages
 from ticketdiet.store.failures import explained, naming
 from ticketdiet.store.findings import Collected, Problem, Status
 from ticketdiet.store.layout import (
@@ -37,6 +38,7 @@ from ticketdiet.store.manifest import FileRecord, Manifest
 from ticketdiet.store.opening import open_store_place
 from ticketdiet.store.place import Misplaced, Place, Seal
 from ticketdiet.store.records import StudyRecords
+from ticketdiet.store.watching import HeldLease, held_leases
 
 A_DAY = 86400.0
 
@@ -46,11 +48,13 @@ class ResultStore:
 
     Attributes:
         records: What is recorded of the studies that were run on it.
+        failed: What is recorded of stages that could not be made.
     """
 
     def __init__(self, place: Place) -> None:
         self._place = place
         self.records = StudyRecords(place)
+        self.failed = FailedStages(place)
         self._checker = Checker(place)
 
     @property
@@ -253,6 +257,10 @@ class ResultStore:
             The driver, which begins when its context is entered.
         """
         return Driver(self._place, reaches)
+
+    def held(self) -> dict[str, HeldLease]:
+        """Return the stages that running drivers work on now, by address; nothing is announced."""
+        return held_leases(self._place)
 
     def collect(self, keep: Collection[str], *, dry_run: bool = True, older_than: float = A_DAY) -> Collected:
         """Remove results that are not in ``keep``, and the files that interrupted runs left behind.

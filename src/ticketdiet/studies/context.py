@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ticketdiet.core.values import Images, ImageSplits
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.datasets import check_fingerprints, load_dataset
+from ticketdiet.studies.energy import ALONE, Sharing
 from ticketdiet.studies.label_noise import SeenNoise
 from ticketdiet.studies.network import Network
 from ticketdiet.studies.schema import DatasetSpec
@@ -34,6 +35,7 @@ class Context:
         device: torch device to compute on.
         save_every_seconds: How often the state of a running training is kept.
         report: Told the steps done of the running stage.
+        sharing: How many processes of the run share the machine and the device.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class Context:
         *,
         save_every_seconds: float = 30.0,
         report: Report = _say_nothing,
+        sharing: Sharing = ALONE,
     ) -> None:
         self.store, self.device, self.report = store, torch.device(device), report
+        self.sharing = sharing
         self._save_every_seconds = save_every_seconds
         self._images: tuple[DatasetSpec, ImageSplits] | None = None
 

@@ -11,7 +11,8 @@ import torch
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.values import Images, ImageSplits
 from ticketdiet.data.cache import ImageFacts
-from ticketdiet.data.images import image_facts, load_images
+from ticketdiet.data.images import image_facts, kept_examples, load_images
+from ticketdiet.data.prepare import KeptExamples
 from ticketdiet.studies.schema import DatasetSpec
 
 
@@ -24,6 +25,13 @@ def load_dataset(dataset: DatasetSpec) -> ImageSplits:
 def dataset_facts(dataset: DatasetSpec) -> ImageFacts:
     """Ask fingerprints, counts, shape and classes of a data set, without its pixels where the cache knows them."""
     return image_facts(dataset.name, **dataset.model_dump(exclude={"name"}))
+
+
+def kept_of(dataset: DatasetSpec) -> KeptExamples | None:
+    """Return which of its own training examples a data set keeps; None for all of them."""
+    if dataset.limit is None and not dataset.validation:
+        return None
+    return kept_examples(dataset.name, **dataset.model_dump(exclude={"name"}))
 
 
 def labels_only(labels: np.ndarray, facts: ImageFacts, split: str) -> Images:

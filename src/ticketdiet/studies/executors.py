@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import queue
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.connection import wait as wait_for
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ import torch
 from ticketdiet.core.errors import DeviceError
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
+from ticketdiet.studies.energy import Sharing
 from ticketdiet.studies.machine import tune_allocator
 from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.work import perform
@@ -91,7 +93,7 @@ class Processes:
             workers,
             mp_context=context,
             initializer=_begin_worker,
-            initargs=(store_url, free, threads, save_every_seconds, self._reports),
+            initargs=(store_url, free, threads, save_every_seconds, self._reports, _sharing(devices, workers)),
         )
 
     def submit(self, stage: Stage) -> Future[Warnings]:
@@ -120,7 +122,20 @@ class Processes:
 _context: Context | None = None
 
 
-def _begin_worker(store_url: str, devices: Any, threads: int, save_every_seconds: float, reports: Any) -> None:
+def _sharing(devices: Sequence[str], workers: int) -> dict[str, Sharing]:
+    """Say for each device with how many others a process that computes on it shares the machine and the device."""
+    given = Counter(devices[number % len(devices)] for number in range(workers))
+    return {device: Sharing(workers, on_device) for device, on_device in given.items()}
+
+
+def _begin_worker(
+    store_url: str,
+    devices: Any,
+    threads: int,
+    save_every_seconds: float,
+    reports: Any,
+    sharing: Mapping[str, Sharing],
+) -> None:
     global _context
     import signal
 
@@ -128,10 +143,12 @@ def _begin_worker(store_url: str, devices: Any, threads: int, save_every_seconds
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     tune_allocator()
+    device = devices.get()
     _context = Context(
         ResultStore.open(store_url),
-        devices.get(),
+        device,
         save_every_seconds=save_every_seconds,
+        sharing=sharing[device],
         report=lambda stage, step: reports.put((stage.address, step)),
     )
 

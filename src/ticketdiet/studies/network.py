@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,7 @@ from ticketdiet.models.build import build_model, find_model, is_own_module
 from ticketdiet.studies.schema import ModelSpec
 from ticketdiet.tickets.masks import prunable_names
 from ticketdiet.training.batch_norm import batch_norms
-from ticketdiet.training.cost import forward_flops, training_flops
+from ticketdiet.training.cost import kept_flops, layer_flops, training_flops
 from ticketdiet.training.recipe import Recipe
 
 MOST_WEIGHTS = 500_000_000
@@ -123,7 +123,20 @@ class Network:
     def cost(self, recipe: Recipe, steps: int) -> Cost:
         """What ``steps`` of training take."""
         examples = steps * recipe.batch_size
-        return Cost(steps, examples, training_flops(_forward_flops(self._example(), self.shape), examples))
+        return Cost(steps, examples, self.training_flops(examples))
+
+    def training_flops(self, examples: int, densities: Mapping[str, float] | None = None) -> int:
+        """Count the floating-point operations of a training.
+
+        Args:
+            examples: Examples shown, with repetition.
+            densities: Density by weight, where only kept weights are to be counted; a weight not named is dense.
+
+        Returns:
+            Operations of the forward and backward passes, a multiply-add as two.
+        """
+        forward = kept_flops(_layer_flops(self._example(), self.shape), densities or {})
+        return training_flops(forward, examples)
 
     def _example(self) -> nn.Module:
         return _build(**self._options())
@@ -153,9 +166,9 @@ def _check_size(name: str, sizes: dict[str, Any]) -> None:
 
 
 @lru_cache(maxsize=16)
-def _forward_flops(model: nn.Module, shape: tuple[int, ...]) -> int:
+def _layer_flops(model: nn.Module, shape: tuple[int, ...]) -> Mapping[str, int]:
     try:
-        return forward_flops(model, shape)
+        return layer_flops(model, shape)
     except (RuntimeError, ValueError, TypeError) as error:
         raise UserError(
             f"The model cannot take images of shape {shape}: {str(error).splitlines()[0]}",

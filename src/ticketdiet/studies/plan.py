@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -51,6 +51,16 @@ class Plan:
         """Return the stages of one kind, or of several that share a base, in the order of the plan."""
         return [stage for stage in self.stages.values() if isinstance(stage, kind)]
 
+    def reported(self, arm: str, replicate: int) -> dict[int, MaskedTraining]:
+        """Return level -> the training of the network that an arm reports there, in one replicate."""
+        who = (arm, replicate, False)
+        return {
+            use.level: stage
+            for stage in self.of(MaskedTraining)
+            for use in stage.uses
+            if (use.arm, use.replicate, use.through) == who
+        }
+
     def reached_from(self, addresses: Collection[str]) -> dict[str, Stage]:
         """Return the stages at ``addresses`` and all that they consume, in the order of the plan."""
         needed = set(addresses)
@@ -74,6 +84,47 @@ class Plan:
         }
         kept = study.model_copy(update={"arms": {name: arm for name, arm in study.arms.items() if name in arms}})
         return replace(self, study=kept, stages=stages)
+
+    def only_replicates(self, replicates: Collection[int]) -> Plan:
+        """Return the plan of some replicates: their stages, and what those consume.
+
+        Args:
+            replicates: Numbers of replicates, from 0.
+        """
+        own = [a for a, stage in self.stages.items() if any(use.replicate in replicates for use in stage.uses)]
+        return replace(self, stages=self.reached_from(own))
+
+
+def join_plans(name: str, plans: Sequence[Plan]) -> Plan:
+    """Put plans together: stages that several of them have are one stage, used by the arms of each.
+
+    Args:
+        name: Name of what comes out.
+        plans: At least one, of studies that differ in arms, scores and children only; arms of one name are equal.
+
+    Returns:
+        A plan whose study has all arms and scores, and the most children that one of them has.
+    """
+    stages: dict[str, Stage] = {}
+    for plan in plans:
+        for address, stage in plan.stages.items():
+            uses = (*stages[address].uses, *stage.uses) if address in stages else stage.uses
+            stages[address] = replace(stage, uses=tuple(dict.fromkeys(uses)))
+    studies = [plan.study for plan in plans]
+    whole = {
+        "study": name,
+        "description": "",
+        "arms": {arm: spec for study in studies for arm, spec in study.arms.items()},
+        "scores": {score: spec for study in studies for score, spec in study.scores.items()},
+        "children": max(study.children for study in studies),
+    }
+    return Plan(
+        studies[0].model_copy(update=whole),
+        stages,
+        {dataset: facts for plan in plans for dataset, facts in plan.facts.items()},
+        tuple(dict.fromkeys(warning for plan in plans for warning in plan.warnings)),
+        {dataset: labels for plan in plans for dataset, labels in plan.labels.items()},
+    )
 
 
 def plan_study(study: StudySpec, facts: Mapping[DatasetSpec, ImageFacts] | None = None) -> Plan:

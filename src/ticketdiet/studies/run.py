@@ -6,16 +6,19 @@ another run holds one, and adopts the result when it is there.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import torch
 
 from ticketdiet.core.errors import DamagedResult, StagesFailed, StoreError, TicketDietError, UserError
 from ticketdiet.store.drivers import Driver
+from ticketdiet.store.failed import FailedStage
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
 from ticketdiet.studies.executors import Executor, InProcess, Processes
@@ -176,7 +179,7 @@ def _executor(
 
 @dataclass
 class _Scheduler:
-    """Keeps the executor busy with the stage that has the longest chain of work behind it."""
+    """Keeps the executor busy: replicate by replicate, with the stage that has the longest chain of work behind it."""
 
     plan: Plan
     store: ResultStore
@@ -194,6 +197,7 @@ class _Scheduler:
 
     def run(self) -> None:
         self._behind = _work_behind(self.plan)
+        self._failed_before = set(self.store.failed.read())
         while self.waiting or self.running:
             if self._start_ready():
                 continue  # what was adopted may have made other stages ready
@@ -210,12 +214,16 @@ class _Scheduler:
         """Start what is ready while there is room; return whether results of other runs were adopted."""
         adopted = False
         ready = [address for address in self.waiting if self._is_ready(address)]
-        for address in sorted(ready, key=self._behind.__getitem__, reverse=True):
+        for address in sorted(ready, key=self._urgency):
             if len(self.running) >= self.executor.capacity:
                 break
             if time.monotonic() >= self.elsewhere.get(address, 0.0):
                 adopted |= self._start(self.plan.stages[address])
         return adopted
+
+    def _urgency(self, address: str) -> tuple[int, int]:
+        """Earlier replicates come first, so that a run that is stopped has whole ones; then the longest chains."""
+        return min(use.replicate for use in self.plan.stages[address].uses), -self._behind[address]
 
     def _start(self, stage: Stage) -> bool:
         """Start a stage unless another run is at it; return whether its result is there already."""
@@ -235,6 +243,8 @@ class _Scheduler:
         if status.state == "damaged":
             self.observer.set_aside(stage, status.reason)
             self.store.discard(address)
+        if address in self._failed_before:
+            self.store.failed.remove(address)
         self.observer.started(stage)
         self.running[self.executor.submit(stage)] = stage
         return False
@@ -264,11 +274,20 @@ class _Scheduler:
             self.observer.finished(stage, future.result())
         elif isinstance(error, DamagedResult) and self._queue_again(stage):
             return
-        elif isinstance(error, StoreError) or not isinstance(error, TicketDietError):
+        elif isinstance(error, StoreError):
             raise error
         else:
+            self._record_failure(stage, error)
+            if not isinstance(error, TicketDietError):
+                raise error
             self.failed[stage.address] = error
             self.observer.failed(stage, error)
+
+    def _record_failure(self, stage: Stage, error: BaseException) -> None:
+        message = str(error) if isinstance(error, TicketDietError) else f"{type(error).__name__}: {error}"
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        with contextlib.suppress(StoreError):  # it must not hide the error itself
+            self.store.failed.write(FailedStage(stage.address, message, time))
 
     def _queue_again(self, stage: Stage) -> bool:
         """Queue a stage whose inputs could not be read, behind those that are damaged; False after several tries."""

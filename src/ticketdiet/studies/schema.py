@@ -80,11 +80,11 @@ class PruningSpec(Part):
     )
     criterion: str = Field(
         default="magnitude",
-        description="Which kept weights are removed: by magnitude, layerwise_magnitude, movement, gradient, random, "
-        "or a registered name.",
+        description="Which kept weights are removed: by magnitude, layerwise_magnitude, n_of_m, movement, gradient, "
+        "random, or a registered name.",
     )
     criterion_options: dict[str, Any] = Field(
-        default_factory=dict, description="Options of the criterion. gradient: images (1024)."
+        default_factory=dict, description="Options of the criterion. gradient: images (1024); n_of_m: n (2) and m (4)."
     )
     ignore: tuple[str, ...] = Field(default=(), description="Names of prunable tensors that stay dense.")
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from ticketdiet.store.provenance import describe_run
 from ticketdiet.studies.context import Context
+from ticketdiet.studies.energy import EnergyMeter, counters_of, describe_energy
 from ticketdiet.studies.stage import ComputedStage, Result, Stage, TrainingStage
 
 
@@ -18,7 +19,8 @@ def perform(context: Context, stage: Stage) -> tuple[str, ...]:
     if context.store.has(stage.address):
         return ()
     started = datetime.now(UTC)
-    result = _worked(context, stage)
+    with EnergyMeter(counters_of(str(context.device))) as meter:
+        result = _worked(context, stage)
     context.store.write(
         stage.address,
         kind=stage.kind,
@@ -27,7 +29,9 @@ def perform(context: Context, stage: Stage) -> tuple[str, ...]:
         inputs=stage.inputs,
         tensors=result.tensors,
         documents={"rows": [dict(row) for row in result.rows], "facts": dict(result.facts)},
-        provenance=describe_run(started, device=str(context.device)),
+        provenance=describe_run(
+            started, device=str(context.device), energy=describe_energy(meter.joules(), context.sharing)
+        ),
     )
     return result.warnings
 

@@ -53,6 +53,11 @@ def parse_yaml(text: str, source: str) -> Any:
         raise refusal from None
 
 
+def write_yaml(content: Any) -> str:
+    """Return the YAML text of nested dicts, lists and plain values, in their order."""
+    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
+
+
 class _Refused(Exception):
     """A text that cannot be used: why, and where if that is known."""
 
@@ -194,8 +199,3 @@ def string_problem(text: str) -> str:
 def _shown_tag(tag: str) -> str:
     """Write a tag as people do."""
     return tag.replace(_TAG, "!!", 1)
-
-
-def write_yaml(value: Any) -> str:
-    """Write nested dicts and lists as YAML, in their order; :func:`parse_yaml` gives the same value back."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100, default_flow_style=False)

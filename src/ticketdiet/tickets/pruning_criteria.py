@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from ticketdiet.core.errors import UserError
@@ -25,6 +25,7 @@ from ticketdiet.core.values import Images, Mask, Weights
 from ticketdiet.tickets.masks import check_mask, prunable_names
 from ticketdiet.tickets.pruning import Rule, check_pruning, global_cut, layerwise_cut
 from ticketdiet.tickets.sensitivity import snip_scores
+from ticketdiet.tickets.structure import beyond_n_of_m
 
 GRADIENT_IMAGES = 1024
 
@@ -146,6 +147,44 @@ class Gradient(PruningCriterion):
         count = None if self.options.images == "all" else self.options.images
         images = subject.needed_images()
         return snip_scores(subject.model, images, num_images=count, seed=subject.seed, ignore=subject.ignore)
+
+
+@PRUNING_CRITERIA.register("n_of_m")
+class Structured(Magnitude):
+    """Removes first what is beyond the N largest of M consecutive weights, then the smallest weights (2:4 by default).
+
+    Every pruning removes its fraction, as with any criterion, in one cut over the whole network. Weights beyond N in
+    their group go before all others, the smallest first. From the level on whose density the structure allows, every
+    group keeps at most N of M, and further prunings keep it so. See ``ticketdiet.tickets.structure`` for what a group
+    is.
+    """
+
+    class Options(BaseOptions):
+        """The structure."""
+
+        n: int = Field(default=2, ge=1, description="The most weights that a group keeps.")
+        m: int = Field(default=4, ge=2, le=1024, description="Consecutive inputs of a group; more than n.")
+
+        @field_validator("m")
+        @classmethod
+        def _is_more_than_n(cls, m: int, info: ValidationInfo) -> int:
+            if m <= info.data.get("n", 0):
+                raise ValueError(f"a number above n, which is {info.data['n']}")
+            return m
+
+    options: Options
+
+    def scores(self, subject: PruningSubject) -> Mapping[str, Tensor]:
+        """Return ranks of magnitudes, equal ones for equal magnitudes; those of the surplus are below all others."""
+        magnitudes = super().scores(subject)
+        distinct, ranks = torch.unique(torch.cat([one.flatten() for one in magnitudes.values()]), return_inverse=True)
+        found, start = {}, 0
+        for name, kept in subject.mask.items():
+            rank = ranks[start : start + kept.numel()].reshape(kept.shape).double()
+            rank[~magnitudes[name].isfinite()] = torch.nan  # so that the cut refuses them
+            surplus = beyond_n_of_m(magnitudes[name], kept.cpu(), self.options.n, self.options.m)
+            found[name], start = torch.where(surplus, rank - len(distinct), rank), start + kept.numel()
+        return found
 
 
 @PRUNING_CRITERIA.register("random")

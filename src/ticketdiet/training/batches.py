@@ -103,20 +103,11 @@ class ImageBatches:
 
     def unique_examples(self, start_step: int, stop_step: int) -> int:
         """Count the different examples that the steps in ``[start_step, stop_step)`` show, without making a batch."""
-        size, per_epoch = self._recipe.batch_size, self.steps_per_epoch
-        seen = np.zeros(len(self._images), dtype=bool)
-        for number in range(start_step // per_epoch, -(-stop_step // per_epoch)):
-            first, last = max(start_step - number * per_epoch, 0), min(stop_step - number * per_epoch, per_epoch)
-            seen[self._order(number)[first * size : last * size]] = True
-            if seen[self._examples].all():
-                break
-        return int(seen.sum())
-
-    def _order(self, number: int) -> np.ndarray:
-        return numpy_generator(self._seeds.order, "epoch", number).permutation(self._examples)
+        shown = shown_examples(self._seeds.order, self._examples, self._recipe.batch_size, start_step, stop_step)
+        return len(shown)
 
     def _draw(self, number: int) -> _Epoch:
-        order = self._order(number)
+        order = _order(self._seeds.order, self._examples, number)
         chance = numpy_generator(self._seeds.augmentation, "epoch", number)
         shift = chance.integers(0, 2 * self._recipe.crop_padding + 1, size=(len(self._images), 2))
         flip = chance.integers(0, 2, size=len(self._images)).astype(bool)
@@ -129,6 +120,35 @@ class ImageBatches:
         if self._recipe.flip:
             pixels = torch.where(epoch.flip[indices][:, None, None, None], pixels.flip(-1), pixels)
         return pixels
+
+
+def shown_examples(
+    order_seed: int, examples: np.ndarray, batch_size: int, start_step: int, stop_step: int
+) -> np.ndarray:
+    """Return which examples the steps in ``[start_step, stop_step)`` of a training show, without making a batch.
+
+    Args:
+        order_seed: Seed of the data order.
+        examples: int64 (m,): the different examples that are trained on, at least ``batch_size`` of them.
+        batch_size: Examples per step; the last incomplete batch of an epoch is dropped.
+        start_step: First step, counted from initialisation.
+        stop_step: Step at which the training ends.
+
+    Returns:
+        int64, sorted: those of ``examples`` that are shown at least once.
+    """
+    per_epoch = len(examples) // batch_size
+    seen = np.zeros(int(examples.max(initial=-1)) + 1, dtype=bool)
+    for number in range(start_step // per_epoch, -(-stop_step // per_epoch)):
+        first, last = max(start_step - number * per_epoch, 0), min(stop_step - number * per_epoch, per_epoch)
+        seen[_order(order_seed, examples, number)[first * batch_size : last * batch_size]] = True
+        if seen[examples].all():
+            break
+    return np.flatnonzero(seen)
+
+
+def _order(seed: int, examples: np.ndarray, epoch: int) -> np.ndarray:
+    return numpy_generator(seed, "epoch", epoch).permutation(examples)
 
 
 def _checked_examples(examples: np.ndarray, count: int) -> np.ndarray:

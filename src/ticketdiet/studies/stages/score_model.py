@@ -18,6 +18,7 @@ from ticketdiet.scores.files import read_values
 from ticketdiet.scores.modes import FEWEST_STEPS_FOR_EVAL, ScoreBatchNorm
 from ticketdiet.scores.recorder import TrainingRecorder
 from ticketdiet.studies.context import Context
+from ticketdiet.studies.datasets import kept_of
 from ticketdiet.studies.label_noise import SeenNoise
 from ticketdiet.studies.network import file_digest
 from ticketdiet.studies.planning import Planning, train_only
@@ -101,7 +102,8 @@ class GivenScore(ComputedStage):
     def compute(self, context: Context) -> Result:
         """Draw or read the values."""
         seed = derive_seed(self.seed, "score", self.score, 0)
-        options = ScoreOptions(path=self.path, column=self.column)
+        kept = kept_of(self.dataset) if self.path else None
+        options = ScoreOptions(path=self.path, column=self.column, kept=kept)
         return _row(score_with_model(self.score, None, context.images(self).train, seed=seed, options=options))
 
 
@@ -218,7 +220,8 @@ def _check_file(planning: Planning, path: str, spec: ScoreSpec, rule: ScoreRule)
         )
     file_digest(spec.path)
     if spec.kind == "file":
-        read_values(spec.path, planning.facts.splits["train"].count, column=spec.column)
+        count, kept = planning.facts.splits["train"].count, kept_of(planning.study.dataset)
+        read_values(spec.path, count, column=spec.column, kept=kept)
 
 
 def _check_steps(planning: Planning, path: str, spec: ScoreSpec, recipe: Recipe) -> None:

@@ -1,0 +1,31 @@
+"""What a run says before it begins: how long it takes on this machine, and what the other precision would bring."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ticketdiet.studies.plan import Plan
+from ticketdiet.studies.precision_advice import precision_advice
+from ticketdiet.studies.time_left import time_left
+
+SECONDS_NOT_WORTH_A_WORD = 60.0  # a run as short is over before one has read how long it takes
+
+
+def forecast(
+    plan: Plan, left: Collection[str], *, device: str, workers: int | None = None, threads: int | None = None
+) -> str:
+    """Measure for about a second how long a run takes here.
+
+    Args:
+        plan: The stages.
+        left: Addresses of those still to be made.
+        device: torch device of the run.
+        workers: Processes of the run, by default as many as it chooses.
+        threads: Threads of each, by default as many as the run chooses.
+
+    Returns:
+        Up to two lines for people; empty when there is nothing to say.
+    """
+    rest = time_left(plan, left, device=device, workers=workers, threads=threads)
+    time = "" if rest is None or rest.seconds < SECONDS_NOT_WORTH_A_WORD else rest.in_words()
+    return "\n".join(filter(None, (time, precision_advice(plan, left, device=device, workers=workers))))
