@@ -53,26 +53,30 @@ def imagined(study_input, values):
 
 
 SURE = {
-    "none@0": {0: [0.90, 0.91, 0.92], 1: [0.50, 0.51, 0.52]},
-    "all@4": {0: [0.90, 0.91, 0.93], 1: [0.80, 0.81, 0.83]},
-    "easiest32@4": {0: [0.90, 0.92, 0.91], 1: [0.49, 0.52, 0.54]},
+    "none@0": {0: [0.90, 0.91, 0.92, 0.90, 0.91, 0.93, 0.92], 1: [0.50, 0.51, 0.52, 0.53, 0.51, 0.50, 0.52]},
+    "all@4": {0: [0.90, 0.91, 0.93, 0.91, 0.90, 0.92, 0.93], 1: [0.80, 0.81, 0.83, 0.82, 0.81, 0.82, 0.80]},
+    "easiest32@4": {0: [0.90, 0.92, 0.91, 0.92, 0.91, 0.90, 0.92], 1: [0.49, 0.52, 0.54, 0.52, 0.50, 0.52, 0.51]},
 }
 
 
-def test_arms_are_compared_at_the_sparsest_level_with_difference_interval_and_n(study_input):
-    (one,) = verdicts_section(imagined(study_input, SURE)).comparisons
+def test_arms_are_compared_at_the_sparsest_level_as_the_command_line_does(study_input):
+    study = imagined(study_input, SURE)
+    (one,) = verdicts_section(study).comparisons
     above, open_ = one.arms
-    differences = np.array([0.30, 0.30, 0.31]) * 100
-    low, high = stats.t.interval(0.95, 2, differences.mean(), stats.sem(differences))
-    assert (above.side, above.n) == ("above", 3)
-    assert (above.difference, above.low, above.high) == pytest.approx((differences.mean(), low, high))
-    assert f"all@4 is at 81.3\u00a0%, {differences.mean():.2f} percentage points above none@0" in above.sentence
-    assert f"interval +{low:.2f} to +{high:.2f}; n\u00a0=\u00a03" in above.sentence
+    row, other = compare(study.results.rows, baseline="none@0", level=1).to_dict("records")
+    assert (above.side, above.n) == (row["outcome"], row["n"]) == ("above", 7)
+    assert (above.difference, above.low, above.high) == pytest.approx(
+        (100 * row["difference"], 100 * row["low"], 100 * row["high"])
+    )
+    assert f"{above.difference:.2f} percentage points above none@0" in above.sentence
+    assert f"interval +{above.low:.2f} to +{above.high:.2f}; n\u00a0=\u00a07" in above.sentence
+    assert f"corrected for these arms, is {row['corrected_p']:.3g}." in above.sentence
     assert open_.side == "undecided"
-    assert "The interval contains 0, so the difference is undecided." in open_.sentence
+    assert other["reason"].endswith(open_.reason)
+    assert f"The difference is undecided: {open_.reason}." in open_.sentence
     assert one.lead == (
-        "Test accuracy at 50.0 % density: all@4 is above none@0 (51.0\u00a0%), beyond the 95\u00a0% interval. "
-        "For easiest32@4 the difference is undecided."
+        "Test accuracy at 50.0 % density: none@0 is at 51.3\u00a0%, the other arms at 51.4 to 81.3. "
+        "all@4 is above none@0. For easiest32@4 the difference is undecided."
     )
 
 
@@ -80,12 +84,13 @@ def test_one_replicate_decides_nothing(study_input):
     values = {arm: {0: [0.9 + number / 100]} for number, arm in enumerate(SURE)}
     (one,) = verdicts_section(imagined(study_input, values)).comparisons
     assert {arm.side for arm in one.arms} == {"undecided"}
-    assert "It is undecided: one difference has no interval." in one.arms[0].sentence
-    assert "With 1\u00a0replicate no difference has an interval, so none is decided." in one.lead
+    why = "one replicate has neither a spread nor a p-value"
+    assert f"The difference is undecided: {why}." in one.arms[0].sentence
+    assert one.lead.endswith(f"With 1\u00a0replicate no difference is decided: {why}.")
 
 
 def test_the_sparsest_level_that_two_arms_have_is_compared(study_input):
-    values = SURE | {"none@0": {0: [0.90, 0.91, 0.92]}}
+    values = SURE | {"none@0": {0: SURE["none@0"][0]}}
     (one,) = verdicts_section(imagined(study_input, values)).comparisons
     assert one.title == "Test accuracy at 100 % density"
 
@@ -226,8 +231,8 @@ def test_the_latex_table_has_mean_half_interval_and_n(study_input):
     rows = imagined(study_input, SURE).results.rows
     table = latex_table(rows, "Test accuracy", "accuracy", "test", 100.0, 2)
     values = 100 * np.array(SURE["all@4"][1])
-    half = stats.t.ppf(0.975, 2) * stats.sem(values)
-    assert r"all@4 & 3 & " in table.text
+    half = stats.t.ppf(0.975, 6) * stats.sem(values)
+    assert r"all@4 & 7 & " in table.text
     assert f"${values.mean():.2f} \\pm {half:.2f}$" in table.text
     body = table.text.split("\\midrule\n")[1].split("\\bottomrule")[0].strip().splitlines()
     assert len(body) == 3

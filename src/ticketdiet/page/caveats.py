@@ -15,7 +15,7 @@ from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.stage import TrainingStage
 
 MOST_NAMED = 12
-FEW = 5  # replicates: the exact test of fewer cannot get below p = 0.1
+FEW = 6  # replicates: the exact test of fewer cannot reach p = 0.05
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,15 @@ def _spread(study: StudyInput) -> Iterator[Caveat]:
         reach = float(stdtrit(replicates - 1, 0.975))
         text = (
             f"There are {replicates} replicates. Spreads are sample standard deviations (ddof = 1) over them, and "
-            f"intervals are Student's t: with {replicates} replicates they reach {reach:.1f} standard errors to either "
-            "side, and with many 2.0. An undecided difference is no proof of equality."
+            f"intervals of means are Student's t: with {replicates} replicates they reach {reach:.1f} standard errors "
+            "to either side, and with many 2.0. An undecided difference is no proof of equality."
         )
         yield Caveat("Spread", text, is_problem=replicates < FEW)
     yield Caveat(
         "Many comparisons",
-        "Intervals and p-values are not corrected for the number of arms that are compared, unless a verdict says so. "
-        "Of twenty arms that make no difference, one lies beyond its 95 % interval on average.",
+        "The p-values that decide are corrected for the number of arms in one comparison, and not for the number of "
+        "comparisons. Intervals are not corrected: of twenty arms that make no difference, one lies beyond its 95 % "
+        "interval on average.",
     )
 
 

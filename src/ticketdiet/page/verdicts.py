@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.page.inputs import StudyInput
 from ticketdiet.page.words import HARD_SPACE, count, names, plain, signed
+from ticketdiet.reports.paired import DifferenceOutcome
 from ticketdiet.reports.statistics import compare, summarise
 from ticketdiet.reports.table import format_density
 from ticketdiet.reports.verdict import Verdict
-
-Side = Literal["above", "below", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Metric:
     digits: int
 
 
+ROOM = 1.05  # a mark at the end of a bar is not cut
 ACCURACY = Metric("accuracy", "test", 100.0, "percentage points", "%", 1)
 BARRIER = Metric("barrier_mean", "train", 1.0, "nats", "nats", 2)
 
@@ -48,8 +48,10 @@ class Against:
 
     Attributes:
         arm: The arm.
+        mean: Its mean, in the unit of the metric.
         sentence: The comparison in words.
-        side: Where the interval of the difference lies; undecided when it contains 0, or there is none.
+        side: What the difference is declared to be.
+        reason: Why it is undecided; "" when it is decided.
         difference: Mean paired difference, in the unit of the metric.
         low: Lower end of its interval, NaN for none.
         high: Upper end, likewise.
@@ -57,8 +59,10 @@ class Against:
     """
 
     arm: str
+    mean: float
     sentence: str
-    side: Side
+    side: DifferenceOutcome
+    reason: str
     difference: float
     low: float
     high: float
@@ -153,7 +157,7 @@ def _compared(study: StudyInput, metric: Metric, level: int, title: str) -> Comp
     mean = _value(float(own.iloc[0]), metric)
     return Comparison(
         title=title,
-        lead=_lead(title, baseline, mean, arms),
+        lead=_lead(title, baseline, metric, mean, arms),
         baseline=f"{baseline} ({mean})",
         arms=arms,
         reach=_reach(arms),
@@ -165,7 +169,7 @@ def _reach(arms: Sequence[Against]) -> float:
     """Half of the width of the bars: all intervals, but not so wide that the differences cannot be told from 0."""
     known = [abs(arm.difference) for arm in arms if not math.isnan(arm.difference)]
     ends = [abs(end) for arm in arms for end in (arm.low, arm.high) if not math.isnan(end)]
-    return min(max([*ends, *known], default=0.0), 4 * max(known, default=0.0)) or 1.0
+    return ROOM * min(max([*ends, *known], default=0.0), 4 * max(known, default=0.0)) or 1.0
 
 
 def _value(value: float, metric: Metric) -> str:
@@ -174,20 +178,21 @@ def _value(value: float, metric: Metric) -> str:
 
 def _against(row: dict[Hashable, Any], metric: Metric) -> Against:
     difference, low, high = (metric.scale * float(row[name]) for name in ("difference", "low", "high"))
-    side: Side = "above" if low > 0 else "below" if high < 0 else "undecided"
-    digits = metric.digits + 1
-    ends = "" if math.isnan(low) else f"{signed(low, digits)} to {signed(high, digits)}"
+    digits, n = metric.digits + 1, int(row["n"])
+    ends = "" if math.isnan(low) else f"95{HARD_SPACE}% interval {signed(low, digits)} to {signed(high, digits)}; "
     sentence = f"{row['arm']} is at {_value(row['mean'], metric)}, {_distance(difference, digits, metric)} "
-    sentence += f"{row['baseline']}"
-    sentence += (
-        f" (95{HARD_SPACE}% interval {ends}; n{HARD_SPACE}={HARD_SPACE}{row['n']})" if ends else f" (n = {row['n']})"
+    sentence += f"{row['baseline']} ({ends}n{HARD_SPACE}={HARD_SPACE}{n}). {_judged(row)}"
+    return Against(
+        arm=str(row["arm"]),
+        mean=metric.scale * float(row["mean"]),
+        sentence=sentence,
+        side=row["outcome"],
+        reason=_reason(row["reason"]),
+        difference=difference,
+        low=low,
+        high=high,
+        n=n,
     )
-    sentence += f". {_judged(side, ends, row['reason'])}"
-    if not math.isnan(row["p_value"]):
-        sentence += (
-            f" The exact p-value is {row['p_value']:.3g}; {row['n']} replicates can reach {row['smallest_p']:.3g}."
-        )
-    return Against(str(row["arm"]), sentence, side, difference, low, high, int(row["n"]))
 
 
 def _distance(difference: float, digits: int, metric: Metric) -> str:
@@ -198,28 +203,28 @@ def _distance(difference: float, digits: int, metric: Metric) -> str:
     return f"{abs(difference):.{digits}f} {metric.unit} {'above' if difference > 0 else 'below'}"
 
 
-def _judged(side: Side, ends: str, reason: str) -> str:
-    if side != "undecided":
-        return "The interval does not contain 0."
-    return (
-        "The interval contains 0, so the difference is undecided."
-        if ends
-        else f"It is undecided: {reason.split('; ')[0]}."
-    )
+def _judged(row: dict[Hashable, Any]) -> str:
+    if row["outcome"] == "undecided":
+        return f"The difference is undecided: {_reason(row['reason'])}."
+    return f"The interval excludes 0, and the exact p-value, corrected for these arms, is {row['corrected_p']:.3g}."
 
 
-def _lead(title: str, baseline: str, mean: str, arms: Sequence[Against]) -> str:
-    """Say in one or two sentences what came out."""
+def _reason(text: str) -> str:
+    """Return why a difference is undecided, without the outcome and n that stand beside it."""
+    return text.partition("; ")[2]
+
+
+def _lead(title: str, baseline: str, metric: Metric, mean: str, arms: Sequence[Against]) -> str:
+    """Say in two or three sentences what came out."""
     sides = {side: [arm.arm for arm in arms if arm.side == side] for side in ("above", "below", "undecided")}
     said = [f"{names(sides[s])} {'is' if len(sides[s]) == 1 else 'are'} {s}" for s in ("above", "below") if sides[s]]
-    open_, n = sides["undecided"], max(arm.n for arm in arms)
-    if not said and all(math.isnan(arm.low) for arm in arms):
-        few = f"With {count(n, 'replicate')} no difference has an interval, so none is decided."
-        return f"{title}: {baseline} is at {mean}. {few}"
+    rest = f" For {names(sides['undecided'])} the difference is undecided." if said and sides["undecided"] else ""
     if not said:
-        return (
-            f"{title}: {baseline} is at {mean}. With {count(n, 'replicate')} the 95{HARD_SPACE}% interval of every "
-            "difference contains 0, so none is decided."
-        )
-    rest = f" For {names(open_)} the difference is undecided." if open_ else ""
-    return f"{title}: {' and '.join(said)} {baseline} ({mean}), beyond the 95{HARD_SPACE}% interval.{rest}"
+        reasons = {arm.reason for arm in arms}
+        why = f": {reasons.pop()}" if len(reasons) == 1 else ""
+        rest = f" With {count(max(arm.n for arm in arms), 'replicate')} no difference is decided{why}."
+    others = [plain(end([arm.mean for arm in arms]), metric.digits) for end in (min, max)]
+    span = " to ".join(dict.fromkeys(others))
+    where = f"{title}: {baseline} is at {mean}, {'the other arm' if len(arms) == 1 else 'the other arms'} at {span}."
+    decided = f" {' and '.join(said)} {baseline}." if said else ""
+    return f"{where}{decided}{rest}"
