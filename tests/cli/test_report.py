@@ -1,6 +1,5 @@
 """``ticketdiet report`` as a user meets it."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -65,11 +64,19 @@ def test_mistakes_end_with_2_and_the_way_out(store, tmp_path):
     assert "cannot be written" in blocked.stderr
 
 
+def heed_ctrl_c():
+    """What starts tests in the background may have told them to ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_a_live_page_is_served_until_ctrl_c(store):
     command = [sys.executable, "-u", "-m", "ticketdiet", "report", "tiny", "--live", "--store", str(store)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
-        address = process.stdout.readline().split()[1]
-        with urllib.request.urlopen(address, timeout=60) as answer:
-            assert b"What came out" in answer.read()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c) as process:
+        try:
+            address = process.stdout.readline().split()[1]
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                assert b"What came out" in answer.read()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
