@@ -51,6 +51,7 @@ def test_a_study_with_children_has_the_figures_of_the_landscape(finished):
     figures, _ = pictures(finished)
     assert set(figures) == {
         "accuracy",
+        "layer_density",
         *DIET,
         "pretraining",
         "barrier_alpha",
@@ -65,12 +66,12 @@ def test_a_study_with_children_has_the_figures_of_the_landscape(finished):
 
 def test_a_study_without_finished_children_has_the_accuracy_and_its_diets(finished):
     figures, _ = pictures(finished, "children=0")
-    assert set(figures) == {"accuracy", "pretraining", *DIET}
+    assert set(figures) == {"accuracy", "layer_density", "pretraining", *DIET}
 
 
-def test_a_study_without_scores_and_evaluations_has_the_accuracy_alone(finished):
+def test_a_study_without_scores_and_evaluations_has_the_accuracy_and_its_masks(finished):
     plan = plan_study(only_arms(parse_study(STUDY, ["children=0"]), ["all@2"]))
-    assert set(pictures_of(plan, finished)[0]) == {"accuracy"}
+    assert set(pictures_of(plan, finished)[0]) == {"accuracy", "layer_density"}
 
 
 def test_the_diet_of_every_arm_is_drawn_where_its_scores_lie(finished):
