@@ -52,13 +52,15 @@ def report(
 ) -> None:
     """Write one HTML page about a study, which works offline: verdicts, figures, cost, caveats, and all numbers."""
     from ticketdiet.page.report import write_report
+    from ticketdiet.paper.recognise import verdicts_on
     from ticketdiet.reports.completeness import DRAWN, study_state
 
     opened = [open_study(study, store, settings, limit_arms) for study in studies]
     if live:
         _serve(opened, baseline, port)
         return
-    path = write_report(opened, out, baseline=baseline, planes=plane or ())
+    verdicts = [verdict for study in opened for verdict in verdicts_on(study.results(whole=DRAWN))]
+    path = write_report(opened, out, baseline=baseline, verdicts=verdicts, planes=plane or ())
     states = {study: study_state(study.plan, study.store, whole=DRAWN) for study in opened}
     for study, state in states.items():
         say_what_is_left_out(study.name, state)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ticketdiet.core.errors import TicketDietError
 from ticketdiet.page.inputs import StudyInput
 from ticketdiet.page.words import percent
+from ticketdiet.reports.accounting import Accounting, account
 from ticketdiet.reports.reading import StudyResults
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.network import Cost
@@ -44,18 +45,43 @@ class ArmCost:
 
 
 @dataclass(frozen=True)
+class Saved:
+    """What an arm takes beside the baseline of the accounting, as ratios: below 1 it takes less.
+
+    Attributes:
+        arm: The arm.
+        unique: Ratio of the different examples in pre-training.
+        steps: Ratio of the steps of pre-training.
+        steps_scored: The same, with the networks of its scores.
+        kept: Ratio of the operations on kept weights, with search and sparse training; NaN until all masks are known.
+        n: Number of replicates.
+    """
+
+    arm: str
+    unique: float
+    steps: float
+    steps_scored: float
+    kept: float
+    n: int
+
+
+@dataclass(frozen=True)
 class CostSection:
     """What the study takes.
 
     Attributes:
         lead: What the diets save, in words.
         arms: The arms.
+        saved: The arms beside the baseline.
+        baseline: The arm with the most pre-training on all data; empty when there is none.
         whole: Of all stages, each counted once.
         seconds: Wall time of the finished stages, each counted once.
     """
 
     lead: str
     arms: tuple[ArmCost, ...]
+    saved: tuple[Saved, ...]
+    baseline: str
     whole: Cost
     seconds: float
 
@@ -70,7 +96,31 @@ def cost_section(study: StudyInput, store: ResultStore) -> CostSection:
     plan, sound = study.results.plan, study.results.state.sound
     seconds = {address: _seconds(store, address) for address in plan.stages if address in sound}
     arms = tuple(_arm_cost(study.results, arm, seconds) for arm in study.arms)
-    return CostSection(_lead(arms), arms, plan.cost(), sum(seconds.values()))
+    accounting = account(plan, store)
+    saved = _saved(accounting) if accounting.baseline else ()
+    return CostSection(_lead(arms), arms, saved, accounting.baseline or "", plan.cost(), sum(seconds.values()))
+
+
+def _saved(accounting: Accounting) -> tuple[Saved, ...]:
+    table = accounting.saved()
+    keys = zip(table["arm"], table["scope"], table["quantity"], strict=True)
+    ratios = dict(zip(keys, table["ratio"], strict=True))
+    counts = dict(zip(table["arm"], table["n"], strict=True))
+
+    def ratio(arm: str, scope: str, quantity: str) -> float:
+        return float(ratios[arm, scope, quantity])
+
+    return tuple(
+        Saved(
+            arm=arm,
+            unique=ratio(arm, "pretraining", "unique_examples"),
+            steps=ratio(arm, "pretraining", "steps"),
+            steps_scored=ratio(arm, "scoring+pretraining", "steps"),
+            kept=ratio(arm, "network", "flops_kept"),
+            n=int(n),
+        )
+        for arm, n in counts.items()
+    )
 
 
 def _arm_cost(found: StudyResults, arm: str, seconds: Mapping[str, float]) -> ArmCost:
