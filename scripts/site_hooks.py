@@ -55,7 +55,7 @@ API_PAGES = {
     "studies-and-results": (
         "Studies and results",
         "Studies from YAML, their plans, the store that keeps their results, and the results as a table.",
-        ("studies", "store", "reports"),
+        ("studies", "store", "reports", "page"),
     ),
 }
 

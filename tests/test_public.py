@@ -75,7 +75,8 @@ except SystemExit as end:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["plan"], ["results"], ["compare"], ["figure"], ["studies"], ["data"], ["verify"]]
+    "command",
+    [[], ["run"], ["plan"], ["results"], ["compare"], ["figure"], ["report"], ["studies"], ["data"], ["verify"]],
 )
 def test_help_imports_nothing_heavy(command):
     assert not modules_after(HELP, *command, "--help").intersection(HEAVY)

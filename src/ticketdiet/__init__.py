@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ticketdiet.landscape.barrier import Barrier
     from ticketdiet.landscape.measurement import measure_barrier
     from ticketdiet.models.build import build_model
+    from ticketdiet.page.report import write_report
     from ticketdiet.reports.loading import load_study
     from ticketdiet.reports.reading import read_rows, read_study
     from ticketdiet.reports.statistics import compare, estimate, summarise
@@ -90,6 +91,7 @@ __all__ = [
     "summarise",
     "train",
     "tune_allocator",
+    "write_report",
 ]
 
 _HOMES = {
@@ -136,6 +138,7 @@ _HOMES = {
     "summarise": "reports.statistics",
     "train": "training.loop",
     "tune_allocator": "studies.machine",
+    "write_report": "page.report",
 }
 
 

@@ -56,6 +56,7 @@ def test_a_claim_is_run_judged_and_written_down(small, tmp_path):
     assert [verdict["claim"] for verdict in verdicts] == ["C1"]
     assert set(pd.read_csv(written / "rows.csv")["replicate"]) == {0, 1}
     assert "### C1: undecided" in (written / "verdicts.md").read_text()
+    assert "The rule, as it was written before the runs" in (written / "index.html").read_text()
     again = small("--claims", "C1", "--judge", "--rows", written / "rows.csv", "--out", tmp_path / "again")
     assert again.output.splitlines()[:4] == [
         line for line in found.output.splitlines() if "C1" in line or "  - " in line

@@ -1,7 +1,10 @@
 """Claims are planned together, run replicate by replicate, and judged from the store."""
 
+from dataclasses import replace
+
 import pytest
 
+from ticketdiet.paper import recognise
 from ticketdiet.paper.claims.catalog import CLAIMS, chosen_claims
 from ticketdiet.paper.contrasts import EXAMPLE_CORRELATION
 from ticketdiet.paper.overview import claim_costs
@@ -88,3 +91,16 @@ def test_a_part_of_the_replicates_is_run_alone(tmp_path, tiny_setting):
     rows = paper.rows()
     assert set(rows["replicate"]) == {1}
     assert judge_claims(paper.claims, paper.setting, rows)[0].findings[0].n == 1
+
+
+def test_the_study_of_a_claim_is_known_by_name_and_arms(done, monkeypatch):
+    paper, _ = done
+    monkeypatch.setattr(recognise, "recipe_names", lambda: [paper.setting.recipe])
+    monkeypatch.setattr(recognise, "load_setting", lambda recipe, scale: paper.setting)
+    study = load_study(f"c2-{paper.setting.name}", store=paper.url)
+    found = study.results()
+    assert [verdict.claim for verdict in recognise.verdicts_on(found)] == ["C2"]
+    changed = replace(found, plan=replace(found.plan, study=found.plan.study.model_copy(update={"children": 2})))
+    assert recognise.verdicts_on(changed) == []
+    other = load_study(f"paper-{paper.setting.name}", store=paper.url).results()
+    assert recognise.verdicts_on(other) == []

@@ -47,6 +47,7 @@ def test_a_study_with_children_has_the_figures_of_the_landscape(pictures):
     figures, _ = pictures()
     assert set(figures) == {
         "accuracy",
+        "layer_density",
         *DIET,
         "pretraining",
         "barrier_alpha",
@@ -61,12 +62,12 @@ def test_a_study_with_children_has_the_figures_of_the_landscape(pictures):
 
 def test_a_study_without_finished_children_has_the_accuracy_and_its_diets(pictures):
     figures, _ = pictures("children=0")
-    assert set(figures) == {"accuracy", "pretraining", *DIET}
+    assert set(figures) == {"accuracy", "layer_density", "pretraining", *DIET}
 
 
-def test_a_study_without_scores_and_evaluations_has_the_accuracy_alone(finished, tiny_text):
+def test_a_study_without_scores_and_evaluations_has_the_accuracy_and_its_masks(finished, tiny_text):
     plan = plan_study(only_arms(parse_study(tiny_text, [*SETTINGS, "children=0"]), ["all@2"]))
-    assert set(pictures_of(plan, finished)[0]) == {"accuracy"}
+    assert set(pictures_of(plan, finished)[0]) == {"accuracy", "layer_density"}
 
 
 def test_the_diet_of_every_arm_is_drawn_where_its_scores_lie(pictures):

@@ -23,6 +23,7 @@ from ticketdiet.cli.import_network import import_network
 from ticketdiet.cli.paper import paper
 from ticketdiet.cli.per_example import per_example
 from ticketdiet.cli.plan import plan
+from ticketdiet.cli.report import report
 from ticketdiet.cli.results import results
 from ticketdiet.cli.run import run
 from ticketdiet.cli.scores import scores_app
@@ -58,7 +59,7 @@ def _root(
     pass
 
 
-OF_A_STUDY = (run, status, plan, paper, results, cost, figure, compare, per_example, geometry, find_rewind)
+OF_A_STUDY = (run, status, plan, paper, results, report, cost, figure, compare, per_example, geometry, find_rewind)
 OF_NETWORKS, OF_A_STORE = (barrier, curvature, export), (verify, gc)
 for command in (*OF_A_STUDY, *OF_NETWORKS, *OF_A_STORE):
     app.command(command.__name__.replace("_", "-"))(command)

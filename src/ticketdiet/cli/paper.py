@@ -149,7 +149,25 @@ def _judge(asked: Paper, files: list[Path], out: Path) -> None:
     for verdict in verdicts:
         _print_verdict(verdict)
     _write(verdicts, found, out)
-    typer.echo(f"The verdicts and their rows are in {out}.")
+    if not found.empty:
+        _write_page(asked, verdicts, out)
+    typer.echo(f"The verdicts, their rows and the page about them are in {out}.")
+
+
+def _write_page(asked: Paper, verdicts: list[Verdict], out: Path) -> None:
+    """Write the page about the studies of which the store holds something."""
+    from ticketdiet.core.errors import NoStore, UnknownName
+    from ticketdiet.page.report import write_report
+    from ticketdiet.reports.loading import load_study
+
+    opened = []
+    for verdict in verdicts:
+        try:
+            opened.append(load_study(verdict.study, store=asked.url))
+        except (NoStore, UnknownName):  # its rows come from another machine alone
+            continue
+    if opened:
+        write_report(opened, out, verdicts=verdicts)
 
 
 def _print_verdict(verdict: Verdict) -> None:

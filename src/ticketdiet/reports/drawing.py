@@ -7,17 +7,22 @@ from collections.abc import Iterator
 from matplotlib.figure import Figure
 
 from ticketdiet.core.errors import UnknownName
-from ticketdiet.reports import diet_figures, study_figures
-from ticketdiet.reports.figure_registry import FIGURES
+from ticketdiet.reports import diet_figures, mask_figures, study_figures
+from ticketdiet.reports.figure_registry import FIGURES, FigureMaker
 from ticketdiet.reports.reading import StudyResults
 
-BUILT_IN = (study_figures, diet_figures)  # importing them registers their figures
+BUILT_IN = (study_figures, diet_figures, mask_figures)  # importing them registers their figures
+
+
+def figure_makers() -> dict[str, FigureMaker]:
+    """Return every registered maker of figures by name, the built-in ones included."""
+    return {name: FIGURES.get(name) for name in FIGURES.names()}
 
 
 def draw_figures(found: StudyResults) -> Iterator[tuple[str, Figure]]:
     """Yield stem and figure of every registered figure that the results allow, one at a time."""
-    for name in FIGURES.names():
-        for suffix, figure in FIGURES.get(name)(found).items():
+    for name, make in figure_makers().items():
+        for suffix, figure in make(found).items():
             yield _stem(name, suffix), figure
 
 

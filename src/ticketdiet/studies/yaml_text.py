@@ -1,4 +1,4 @@
-"""The one place that parses YAML: study files, and the values of ``--set``.
+"""The one place that reads and writes YAML: study files, and the values of ``--set``.
 
 Plain YAML 1.1 as PyYAML reads it, but bounded: what a text may expand to is limited before anything is made of it, so
 that no text takes long or ends in a traceback. Only mappings, lists, strings, numbers, booleans and null are known;
