@@ -96,7 +96,7 @@ def test_run_and_plan_say_what_the_other_precision_would_bring_and_json_does_not
         asked.append((plan.study.study, len(left), options))
         return "bfloat16 is 2.1 times as fast."
 
-    monkeypatch.setattr("ticketdiet.reports.study.precision_advice", advise)
+    monkeypatch.setattr("ticketdiet.studies.forecast.precision_advice", advise)
     monkeypatch.setattr("ticketdiet.studies.precision_advice.precision_advice", advise)
     arguments = (folder / "tiny.yaml", "--store", tmp_path / "runs")
     planned = command("plan", *arguments)
@@ -245,7 +245,7 @@ def test_a_run_of_some_arms_records_the_whole_study(tmp_path, tiny_file, monkeyp
 def test_figures_are_listed_and_drawn_by_name(done, tmp_path):
     folder, _ = done
     arguments = ("figure", folder / "tiny.yaml", "--store", folder / "runs", "--out", tmp_path)
-    assert command(*arguments, "--list").stdout == "accuracy\n"
+    assert command(*arguments, "--list").stdout == "accuracy\nlayer_density\n"
     assert not list(tmp_path.iterdir())
     assert command(*arguments, "--name", "accuracy").exit_code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["accuracy.png", "accuracy.svg"]
