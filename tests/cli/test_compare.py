@@ -15,12 +15,11 @@ ARMS = "arms={none@0: {}, all@4: {pretrain: {steps: 4}}}"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, tiny_text):
+def folder(tmp_path_factory, tiny_file):
     """Two studies on one store, the second with another seed and one arm."""
     folder = tmp_path_factory.mktemp("compare")
-    (folder / "tiny.yaml").write_text(tiny_text)
     for settings in ([*SMALL, ARMS], [*SMALL, "study=again", "seed=5", "replicates=2", "arms={all@4: {}}"]):
-        td.load_study(folder / "tiny.yaml", settings, store=folder / "runs").run(workers=1, threads=1)
+        td.load_study(tiny_file(folder, *settings), store=folder / "runs").run(workers=1, threads=1)
     return folder
 
 

@@ -9,22 +9,19 @@ import ticketdiet as td
 from ticketdiet.cli.main import app
 from ticketdiet.core.errors import TicketDietError
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.plan import plan_study
-from ticketdiet.studies.run import run_plan
 from ticketdiet.studies.stages.child import Child
 from ticketdiet.studies.stages.level import Level
 from ticketdiet.tickets.structure import is_n_of_m
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, tiny_text):
+def place(tmp_path_factory, tiny_file, plan_tiny, run_tiny):
     """A finished tiny study of 2:4 tickets with children, and its file."""
     folder = tmp_path_factory.mktemp("export")
-    (folder / "tiny.yaml").write_text(tiny_text)
+    tiny_file(folder)
     settings = ["pruning.criterion=n_of_m", "arms={all@4: {pretrain: {steps: 4}}}", "scores={}", "children=2"]
-    plan = plan_study(parse_study(tiny_text, settings))
-    run_plan(plan, ResultStore.open(folder / "runs"), workers=1, threads=1)
+    plan = plan_tiny(*settings)
+    run_tiny(plan, ResultStore.open(folder / "runs"))
     return folder, plan, settings
 
 

@@ -194,14 +194,11 @@ def test_energy_is_divided_among_the_processes_that_shared_the_counter(energy, j
 
 class TestCommand:
     @pytest.fixture
-    def command(self, store, tmp_path, tiny_text):
-        (tmp_path / "tiny.yaml").write_text(tiny_text)
-        settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    def command(self, store, tmp_path, tiny_file):
+        study, settings = str(tiny_file(tmp_path)), [word for setting in SETTINGS for word in ("--set", setting)]
 
         def run(*arguments):
-            return CliRunner().invoke(
-                app, ["cost", str(tmp_path / "tiny.yaml"), *settings, "--store", store.url, *arguments]
-            )
+            return CliRunner().invoke(app, ["cost", study, *settings, "--store", store.url, *arguments])
 
         return run
 

@@ -163,9 +163,8 @@ def test_a_notebook_shows_tables_in_which_everything_is_escaped(plan, store):
         assert text in html
 
 
-def test_a_study_gives_its_status_before_there_is_a_store(tmp_path, tiny_text):
-    (tmp_path / "tiny.yaml").write_text(tiny_text)
-    status = load_study(tmp_path / "tiny.yaml", store=tmp_path / "nowhere").status()
+def test_a_study_gives_its_status_before_there_is_a_store(tmp_path, tiny_file):
+    status = load_study(tiny_file(tmp_path), store=tmp_path / "nowhere").status()
     assert (status.done, status.store) == (0, str(tmp_path / "nowhere"))
 
 
@@ -189,11 +188,11 @@ def test_equal_values_have_a_middle_height_and_times_are_in_words():
 
 class TestCommand:
     @pytest.fixture
-    def command(self, tmp_path, tiny_text):
-        (tmp_path / "tiny.yaml").write_text(tiny_text)
+    def command(self, tmp_path, tiny_file):
+        study = str(tiny_file(tmp_path))
 
         def run(*arguments):
-            return CliRunner().invoke(app, ["status", str(tmp_path / "tiny.yaml"), *map(str, arguments)])
+            return CliRunner().invoke(app, ["status", study, *map(str, arguments)])
 
         return run
 

@@ -170,8 +170,8 @@ def test_a_run_shows_how_it_goes_where_there_is_no_terminal(tmp_path, tiny_file,
     monkeypatch.setattr("ticketdiet.reports.progress.SECONDS_BETWEEN_LINES", 0.0)
     console = Console(file=io.StringIO(), force_terminal=False, record=True, width=100)
     monkeypatch.setattr("ticketdiet.reports.study.RunView", lambda **options: RunView(console, **options))
-    path = tiny_file(tmp_path, *SETTINGS, "pruning.levels=0", "children=0", "scores.el2n.models=1")
-    made = td.load_study(path, store=tmp_path / "runs").run(workers=1, threads=1)
+    path, small = tiny_file(tmp_path, *SETTINGS), ["pruning.levels=0", "children=0", "scores.el2n.models=1"]
+    made = td.load_study(path, small, store=tmp_path / "runs").run(workers=1, threads=1)
     said = console.export_text()
     assert f"tiny: {made.made} of {made.made} stages to do" in said
     assert f"{made.made} of {made.made} stages, 100 %" in said

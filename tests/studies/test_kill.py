@@ -10,8 +10,6 @@ import textwrap
 import pytest
 
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.load import parse_study
-from ticketdiet.studies.plan import plan_study
 from ticketdiet.studies.run import stages_left
 
 KILLS = 20
@@ -23,10 +21,10 @@ RUN = textwrap.dedent("""
     import torch
     torch.set_num_threads(1)
     from ticketdiet.store.results import ResultStore
-    from ticketdiet.studies.load import parse_study
+    from ticketdiet.studies.load import load_spec
     from ticketdiet.studies.plan import plan_study
     from ticketdiet.studies import run
-    plan = plan_study(parse_study(open(sys.argv[1]).read(), sys.argv[3:]))
+    plan = plan_study(load_spec(sys.argv[1]))
     store = ResultStore.open(sys.argv[2])
     print("ready", flush=True)
     class Tell(run.RunObserver):
@@ -38,10 +36,8 @@ RUN = textwrap.dedent("""
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_twenty_kills_change_no_bit(tiny_text, tmp_path, run_tiny, contents):
-    study = tmp_path / "tiny.yaml"
-    study.write_text(tiny_text)
-    plan = plan_study(parse_study(tiny_text, SETTINGS))
+def test_twenty_kills_change_no_bit(tiny_file, plan_tiny, tmp_path, run_tiny, contents):
+    study, plan = tiny_file(tmp_path, *SETTINGS), plan_tiny(*SETTINGS)
     undisturbed = ResultStore.open(tmp_path / "undisturbed")
     run_tiny(plan, undisturbed)
 
@@ -64,7 +60,7 @@ def test_twenty_kills_change_no_bit(tiny_text, tmp_path, run_tiny, contents):
 
 def _run_and_kill(study, url, rng):
     """Run the study in a process; kill it a random moment into a random stage. False: it got done."""
-    command = [sys.executable, "-c", RUN, str(study), url, *SETTINGS]
+    command = [sys.executable, "-c", RUN, str(study), url]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     ) as process:

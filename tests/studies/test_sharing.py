@@ -29,10 +29,10 @@ RUN = textwrap.dedent("""
     import torch
     torch.set_num_threads(1)
     from ticketdiet.store.results import ResultStore
-    from ticketdiet.studies.load import parse_study
+    from ticketdiet.studies.load import load_spec
     from ticketdiet.studies.plan import plan_study
     from ticketdiet.studies import run
-    plan = plan_study(parse_study(open(sys.argv[1]).read(), sys.argv[4:]))
+    plan = plan_study(load_spec(sys.argv[1]))
     store = ResultStore.open(sys.argv[2])
     print("ready", flush=True)
     sys.stdin.readline()
@@ -51,13 +51,12 @@ def plan(tiny_text):
 
 
 @pytest.fixture
-def process(tiny_text, tmp_path, store):
+def process(tiny_file, tmp_path, store):
     """Starts processes that wait for a line and then run the study on the store."""
-    (tmp_path / "tiny.yaml").write_text(tiny_text)
-    started = []
+    study, started = tiny_file(tmp_path, *SETTINGS), []
 
     def start(mode):
-        command = [sys.executable, "-c", RUN, str(tmp_path / "tiny.yaml"), store.url, mode, *SETTINGS]
+        command = [sys.executable, "-c", RUN, str(study), store.url, mode]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen(command, **pipes))
         return started[-1]

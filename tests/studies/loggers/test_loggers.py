@@ -48,9 +48,8 @@ class Quiet(RunObserver):
 
 
 @pytest.fixture
-def study(tmp_path, tiny_text):
-    (tmp_path / "tiny.yaml").write_text(tiny_text)
-    return load_study(tmp_path / "tiny.yaml", SETTINGS, store=tmp_path / "store")
+def study(tmp_path, tiny_file):
+    return load_study(tiny_file(tmp_path, *SETTINGS), store=tmp_path / "store")
 
 
 def run(study, *loggers):
@@ -103,7 +102,7 @@ def test_logging_changes_no_address_and_no_number_and_a_second_run_tells_nothing
     run(study, memory)
     run(study, again)
     assert again.told == []
-    plain = load_study(tmp_path / "tiny.yaml", SETTINGS, store=tmp_path / "plain")
+    plain = load_study(tmp_path / "tiny.yaml", store=tmp_path / "plain")
     run(plain)
     assert contents(plain.store, plain.plan) == contents(study.store, study.plan)
 
