@@ -34,7 +34,8 @@ PAIRS = ("parent-child1", "parent-child2", "child1-child2")
 def invented(stage, generator):
     """Tensors and documents as a stage of this kind keeps them, with invented numbers."""
     use = stage.uses[0]
-    facts = {"density": 0.5 ** max(use.level, 0), "pairs": list(PAIRS)}
+    density = 0.5 ** max(use.level, 0)
+    facts = {"density": density, "layer_densities": {"w": density}, "pairs": list(PAIRS)}
     value = 0.8 + 0.01 * use.replicate + (0.05 if use.arm != "none@0" else 0) - 0.1 * max(use.level, 0)
     row = {"step": 6, "metric": "accuracy", "split": "test", "value": value}
     if stage.kind == "score":
