@@ -1,4 +1,4 @@
-"""A bench for single stages: a plan with every kind of arm, of which only what a stage consumes is ever made."""
+"""A tiny for single stages: a plan with every kind of arm, of which only what a stage consumes is ever made."""
 
 import uuid
 
@@ -43,7 +43,7 @@ SETTINGS = (
 )
 
 
-class Bench:
+class TinyStudy:
     """A plan, a place to work its stages, and the images that they read."""
 
     def __init__(self, plan):
@@ -88,8 +88,8 @@ def copied(model):
 
 
 @pytest.fixture(scope="session")
-def bench(plan_tiny):
-    return Bench(plan_tiny(*SETTINGS))
+def tiny(plan_tiny):
+    return TinyStudy(plan_tiny(*SETTINGS))
 
 
 @pytest.fixture(scope="session")

@@ -10,15 +10,15 @@ METRICS = ("barrier_mean", "barrier_max", "error_barrier", "connected_fraction")
 
 
 @pytest.fixture(scope="module")
-def family(bench):
-    stage = bench.find(BarrierStage, "all@4", 1, family=True)
-    return stage, stage.compute(bench.context)
+def family(tiny):
+    stage = tiny.find(BarrierStage, "all@4", 1, family=True)
+    return stage, stage.compute(tiny.context)
 
 
 @pytest.fixture(scope="module")
-def successive(bench):
-    stage = bench.find(BarrierStage, "all@4", 1, family=False)
-    return stage, stage.compute(bench.context)
+def successive(tiny):
+    stage = tiny.find(BarrierStage, "all@4", 1, family=False)
+    return stage, stage.compute(tiny.context)
 
 
 def test_a_family_has_a_row_per_metric_pair_and_split_and_one_of_all_pairs(family):
@@ -29,10 +29,10 @@ def test_a_family_has_a_row_per_metric_pair_and_split_and_one_of_all_pairs(famil
     assert {(row["step"], row["tolerance"]) for row in result.rows} == {(12, 0.1)}
 
 
-def test_its_numbers_are_those_of_the_family_measured_by_hand(bench, family):
+def test_its_numbers_are_those_of_the_family_measured_by_hand(tiny, family):
     stage, result = family
-    parent, *children = (bench.context.weights(address) for address in stage.networks.values())
-    expected = measure_family(bench.initial(), parent, children, bench.train)
+    parent, *children = (tiny.context.weights(address) for address in stage.networks.values())
+    expected = measure_family(tiny.initial(), parent, children, tiny.train)
     rows = {row["metric"]: row["value"] for row in result.rows if (row["pair"], row["split"]) == ("family", "train")}
     assert rows["barrier_mean"] == pytest.approx(expected.mean)
     assert rows["barrier_max"] == pytest.approx(expected.max)
@@ -52,18 +52,18 @@ def test_its_arrays_are_what_figures_need_of_every_pair(family):
     np.testing.assert_allclose(arrays["train/family"].numpy(), mean.numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_two_successive_levels_are_one_pair_each_under_its_own_mask(bench, successive):
+def test_two_successive_levels_are_one_pair_each_under_its_own_mask(tiny, successive):
     stage, result = successive
     assert list(stage.networks) == ["level00", "level01"]
     assert {row["pair"] for row in result.rows} == {"level00-level01"}
-    weights = {role: bench.context.weights(address) for role, address in stage.networks.items()}
-    masks = {role: bench.context.mask(address) for role, address in stage.networks.items()}
-    (expected,) = measure_pairs(bench.initial(), weights, bench.train, (0.5,), "interpolate", masks=masks)
+    weights = {role: tiny.context.weights(address) for role, address in stage.networks.items()}
+    masks = {role: tiny.context.mask(address) for role, address in stage.networks.items()}
+    (expected,) = measure_pairs(tiny.initial(), weights, tiny.train, (0.5,), "interpolate", masks=masks)
     (own,) = [r["value"] for r in result.rows if (r["metric"], r["split"]) == ("barrier_mean", "train")]
     assert own == pytest.approx(expected.mean)
 
 
-def test_the_density_is_that_of_the_sparsest_network(bench, family, successive):
+def test_the_density_is_that_of_the_sparsest_network(tiny, family, successive):
     for stage, result in (family, successive):
         level = stage.networks["parent" if stage.family else "level01"]
-        assert result.facts["density"] == bench.store.document(level, "facts")["density"]
+        assert result.facts["density"] == tiny.store.document(level, "facts")["density"]

@@ -22,14 +22,14 @@ PARENTS = [
 ]
 
 
-def parent_of(bench, child, arm, level):
-    return bench.find(MaskedTraining, arm, level, address=child.parent)
+def parent_of(tiny, child, arm, level):
+    return tiny.find(MaskedTraining, arm, level, address=child.parent)
 
 
 @pytest.mark.parametrize(("arm", "level"), PARENTS)
-def test_it_starts_from_the_weights_mask_step_recipe_and_labels_of_its_parent(bench, same, arm, level):
-    child, training, start = bench.prepare(Child, arm, level, child=2)
-    theirs = parent_of(bench, child, arm, level).prepare(bench.context)
+def test_it_starts_from_the_weights_mask_step_recipe_and_labels_of_its_parent(tiny, same, arm, level):
+    child, training, start = tiny.prepare(Child, arm, level, child=2)
+    theirs = parent_of(tiny, child, arm, level).prepare(tiny.context)
     assert same(start, theirs.model.state_dict())
     assert same(training.mask, theirs.mask)
     assert (training.start_step, training.stop_step) == (theirs.start_step, theirs.stop_step)
@@ -38,10 +38,10 @@ def test_it_starts_from_the_weights_mask_step_recipe_and_labels_of_its_parent(be
     assert training.examples is theirs.examples is None
 
 
-def test_children_differ_from_their_parent_and_each_other_in_order_and_augmentation_alone(bench):
+def test_children_differ_from_their_parent_and_each_other_in_order_and_augmentation_alone(tiny):
     seeds = [RunSeeds.of(0, 0)]
     for index in (1, 2):
-        child, training, _ = bench.prepare(Child, "all@4", 1, child=index)
+        child, training, _ = tiny.prepare(Child, "all@4", 1, child=index)
         assert child.vary == ("augmentation", "order")
         seeds.append(training.seeds)
     assert len({one.order for one in seeds}) == len({one.augmentation for one in seeds}) == 3
@@ -49,18 +49,18 @@ def test_children_differ_from_their_parent_and_each_other_in_order_and_augmentat
 
 
 @pytest.mark.parametrize(("vary", "shared"), [("order", "augmentation"), ("augmentation", "order")])
-def test_only_what_the_study_varies_differs(bench, plan_tiny, vary, shared):
+def test_only_what_the_study_varies_differs(tiny, plan_tiny, vary, shared):
     child = plan_tiny("children=2", f"vary=[{vary}]", "evaluate_every=3").of(Child)[0]
-    assert child.parent == bench.make(Level, "none@0", 0).address
-    own = child.prepare(bench.context).seeds
+    assert child.parent == tiny.make(Level, "none@0", 0).address
+    own = child.prepare(tiny.context).seeds
     assert getattr(own, vary) != getattr(RunSeeds.of(0, 0), vary)
     assert getattr(own, shared) == getattr(RunSeeds.of(0, 0), shared)
 
 
-def test_it_keeps_its_weights_and_says_which_child_it_is(bench, same, pretended):
-    child, training, start = bench.prepare(Child, "all@4", 1, child=2)
-    result = child.finish(bench.context, training, pretended(training))
+def test_it_keeps_its_weights_and_says_which_child_it_is(tiny, same, pretended):
+    child, training, start = tiny.prepare(Child, "all@4", 1, child=2)
+    result = child.finish(tiny.context, training, pretended(training))
     assert set(result.tensors) == {"weights"}
     assert same(result.tensors["weights"], start)
     assert result.rows == ({"step": 12, "metric": "accuracy", "split": "test", "value": 0.25, "pair": "child2"},)
-    assert result.facts["density"] == bench.store.document(child.parent, "facts")["density"]
+    assert result.facts["density"] == tiny.store.document(child.parent, "facts")["density"]

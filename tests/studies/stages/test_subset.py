@@ -11,34 +11,34 @@ from ticketdiet.studies.stages.score import Score
 from ticketdiet.studies.stages.subset import Subset
 
 
-def chosen(bench, stage):
-    result = stage.compute(bench.context)
+def chosen(tiny, stage):
+    result = stage.compute(tiny.context)
     indices = result.tensors["subset"]["indices"].numpy()
     assert result.facts == {"size": len(indices)}
     return indices
 
 
-def test_the_easiest_are_those_of_the_lowest_mean_score(bench):
-    stage = bench.find(Subset, "easiest32@4")
-    score = bench.make(Score, "el2n")
+def test_the_easiest_are_those_of_the_lowest_mean_score(tiny):
+    stage = tiny.find(Subset, "easiest32@4")
+    score = tiny.make(Score, "el2n")
     assert stage.score == score.address
-    mean = bench.store.tensors(score.address, "scores")["matrix"].double().mean(0).numpy()
+    mean = tiny.store.tensors(score.address, "scores")["matrix"].double().mean(0).numpy()
     expected = np.argsort(mean, kind="stable")[:32]
-    assert sorted(chosen(bench, stage)) == sorted(expected)
+    assert sorted(chosen(tiny, stage)) == sorted(expected)
 
 
-def test_a_random_subset_is_drawn_by_the_seed_of_its_stage(bench):
-    stage = bench.find(Subset, "random@4")
-    np.testing.assert_array_equal(chosen(bench, stage), choose_subset(96, "random", 32, seed=stage.seed))
+def test_a_random_subset_is_drawn_by_the_seed_of_its_stage(tiny):
+    stage = tiny.find(Subset, "random@4")
+    np.testing.assert_array_equal(chosen(tiny, stage), choose_subset(96, "random", 32, seed=stage.seed))
     other = dataclasses.replace(stage, seed=stage.seed + 1)
-    assert not np.array_equal(chosen(bench, other), chosen(bench, stage))
+    assert not np.array_equal(chosen(tiny, other), chosen(tiny, stage))
 
 
-def test_a_subset_like_another_has_as_many_of_each_class(bench):
-    like, theirs = bench.find(Subset, "like@4"), bench.make(Subset, "easiest32@4")
+def test_a_subset_like_another_has_as_many_of_each_class(tiny):
+    like, theirs = tiny.find(Subset, "like@4"), tiny.make(Subset, "easiest32@4")
     assert like.like == theirs.address
-    labels = bench.train.labels.numpy()
-    ours, others = chosen(bench, like), bench.context.subset(theirs.address)
+    labels = tiny.train.labels.numpy()
+    ours, others = chosen(tiny, like), tiny.context.subset(theirs.address)
     assert np.bincount(labels[ours]).tolist() == np.bincount(labels[others]).tolist()
     assert not np.array_equal(ours, others)
 
@@ -54,17 +54,17 @@ def test_a_subset_like_another_has_as_many_of_each_class(bench):
         ("easiest", {"classes": (0, 1, 2, 3), "size": 20}),
     ],
 )
-def test_every_option_of_a_rule_reaches_it(bench, rule, fields):
-    stage = dataclasses.replace(bench.find(Subset, "easiest32@4"), rule=rule, **fields)
-    score = bench.make(Score, "el2n")
-    scores = Scores(bench.store.tensors(score.address, "scores")["matrix"].numpy(), "stored", bench.train.fingerprint)
-    options = {"seed": stage.seed, "labels": bench.train.labels.numpy(), **fields}
+def test_every_option_of_a_rule_reaches_it(tiny, rule, fields):
+    stage = dataclasses.replace(tiny.find(Subset, "easiest32@4"), rule=rule, **fields)
+    score = tiny.make(Score, "el2n")
+    scores = Scores(tiny.store.tensors(score.address, "scores")["matrix"].numpy(), "stored", tiny.train.fingerprint)
+    options = {"seed": stage.seed, "labels": tiny.train.labels.numpy(), **fields}
     size = options.pop("size", 32)
-    np.testing.assert_array_equal(chosen(bench, stage), choose_subset(scores, rule, size, **options))
+    np.testing.assert_array_equal(chosen(tiny, stage), choose_subset(scores, rule, size, **options))
     assert rule in SUBSETS
 
 
-def test_scores_of_other_images_are_refused(bench):
-    stage = bench.find(Subset, "easiest32@4")
+def test_scores_of_other_images_are_refused(tiny):
+    stage = tiny.find(Subset, "easiest32@4")
     with pytest.raises(DataError, match="images"):
-        dataclasses.replace(stage, data={"train": "0" * 64}).compute(bench.context)
+        dataclasses.replace(stage, data={"train": "0" * 64}).compute(tiny.context)
