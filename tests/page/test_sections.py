@@ -22,7 +22,7 @@ from ticketdiet.page.masks import mask_section
 from ticketdiet.page.repeat import repeat_section, study_yaml
 from ticketdiet.page.rows import escaped, latex_table, row_section
 from ticketdiet.page.verdicts import verdicts_section
-from ticketdiet.reports.published import published_curves
+from ticketdiet.reports.published import distance, published_curves
 from ticketdiet.reports.reading import StudyResults
 from ticketdiet.reports.rows import final_rows
 from ticketdiet.reports.statistics import compare
@@ -131,6 +131,8 @@ def test_a_published_curve_is_dotted_in_the_colour_of_its_arm_and_named_with_its
     assert (published.colour, published.published) == (ours.colour, True)
     assert [point.mean for point in published.points] == pytest.approx(100 * curve.means)
     assert section.sources == (curve.source,)
+    assert section.distances == (distance(study_input.results.rows, "all@4", curve),)
+    assert section.distances[0].points == 1  # the dense networks; other densities are no powers of 0.8
 
 
 def test_what_a_diet_shows_is_counted(study_input, studied):
@@ -145,6 +147,13 @@ def test_what_a_diet_shows_is_counted(study_input, studied):
     assert section.whole == studied.plan.cost()
     seconds = [studied.store.manifest(address).provenance["seconds"] for address in studied.plan.stages]
     assert section.seconds == pytest.approx(sum(seconds))
+    assert section.baseline == "all@4"
+    saved = {arm.arm: arm for arm in section.saved}
+    assert set(saved) == {"none@0", "easiest32@4"}
+    assert saved["easiest32@4"].unique == pytest.approx(32 / 64)
+    assert saved["easiest32@4"].steps == 1
+    assert saved["easiest32@4"].steps_scored == pytest.approx((4 + 2 * 6) / 4)  # two networks of six steps
+    assert (saved["none@0"].unique, saved["none@0"].n) == (0, 2)
     assert "easiest32@4 sees up to 32 different examples (33\u00a0% of the training images)" in section.lead
 
 

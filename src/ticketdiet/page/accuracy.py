@@ -13,7 +13,7 @@ from ticketdiet.page.figures import Gallery, PageFigure
 from ticketdiet.page.inputs import StudyInput
 from ticketdiet.page.svg import colour_variable
 from ticketdiet.reports.figures import describe_spread
-from ticketdiet.reports.published import PublishedCurve
+from ticketdiet.reports.published import Distance, PublishedCurve, distance
 from ticketdiet.reports.statistics import summarise
 from ticketdiet.reports.style import arm_styles
 from ticketdiet.reports.table import format_density
@@ -60,6 +60,7 @@ class AccuracySection:
         densities: Headings of the table.
         rows: Of the table.
         pdf: The same figure as a PDF file, in base64; "" when nothing is measured.
+        distances: How far the arms are from their published curves.
         along: Figures of the accuracy along pre-training.
         note: Why there is no chart; "" when there is one.
     """
@@ -71,6 +72,7 @@ class AccuracySection:
     densities: tuple[str, ...] = ()
     rows: tuple[ArmRow, ...] = ()
     pdf: str = ""
+    distances: tuple[Distance, ...] = ()
     along: tuple[PageFigure, ...] = ()
     note: str = ""
 
@@ -94,8 +96,14 @@ def accuracy_section(study: StudyInput, gallery: Gallery) -> AccuracySection:
         densities=tuple(format_density(density) for density in level),
         rows=tuple(_row(summary[summary["arm"] == arm], list(level.index)) for arm in dict.fromkeys(summary["arm"])),
         pdf=drawn[0].pdf if drawn else "",
+        distances=_distances(study, set(summary["arm"])),
         along=along,
     )
+
+
+def _distances(study: StudyInput, measured: set[str]) -> tuple[Distance, ...]:
+    found = (distance(study.results.rows, arm, curve) for arm, curve in study.curves.items() if arm in measured)
+    return tuple(one for one in found if one is not None)
 
 
 def _arm_lines(summary: pd.DataFrame) -> list[Line]:
