@@ -90,6 +90,9 @@ def test_a_part_of_the_replicates_is_run_alone(tmp_path, tiny_setting):
     paper.run(range(1, 2), workers=1, threads=1)
     rows = paper.rows()
     assert set(rows["replicate"]) == {1}
+    for name in ("c1", "paper"):
+        state = load_study(f"{name}-{paper.setting.name}", store=paper.url).results().state
+        assert {use.replicate for address in state.missing for use in state.stages[address].uses} == {0}
     assert judge_claims(paper.claims, paper.setting, rows)[0].findings[0].n == 1
 
 

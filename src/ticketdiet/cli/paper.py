@@ -30,7 +30,12 @@ def paper(
     claims: Annotated[
         str | None, typer.Option(metavar="C1,C3", help="Which claims, separated by commas. The default is all.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Network and data; --recipe help lists them.")] = "cifar10-resnet20",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Network and data: cifar10-resnet20, cifar100-resnet32, cinic10-resnet56, cifar10-vgg16, ..."
+        ),
+    ] = "cifar10-resnet20",
     data: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="Where the data are, as in parquet:PATH or folder:PATH.")
     ] = None,

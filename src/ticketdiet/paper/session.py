@@ -72,12 +72,10 @@ class Paper:
             StagesFailed: When stages could not be made; all others were.
         """
         store, whole = ResultStore.open(self.url), self.planned.together()
-        for plan in (*self.planned.plans, whole):
-            record_plan(store, plan)
+        for own in self.planned.plans:
+            record_plan(store, own)
         plan = whole if replicates is None else self.planned.together(replicates)
-        return run_plan(
-            plan, store, of=whole.study, workers=workers, devices=devices, threads=threads, observer=observer
-        )
+        return run_plan(plan, store, whole=whole, workers=workers, devices=devices, threads=threads, observer=observer)
 
     def results(self, plan: Plan) -> StudyResults | None:
         """Return what the store holds of a plan; None when there is no store yet."""

@@ -85,6 +85,7 @@ def run_plan(
     store: ResultStore,
     *,
     of: StudySpec | None = None,
+    whole: Plan | None = None,
     executor: Executor | None = None,
     workers: int | None = None,
     devices: Sequence[str] = ("cpu",),
@@ -98,6 +99,7 @@ def run_plan(
         plan: What to make.
         store: Where results are looked for and kept; the plan is recorded there too.
         of: The study that asks for this plan, when that is another than the plan's own.
+        whole: The plan to record, when ``plan`` is only some of the replicates of the same study.
         executor: Where stages are worked; it is closed at the end. Default: in this process or in a pool of processes,
             as the next three say.
         workers: Processes; default one per core on the CPU (8 at most, no more than there are chains), one per GPU, and
@@ -120,7 +122,7 @@ def run_plan(
         workers = _checked_workers(workers, store, default_workers(plan, devices))
     with store.drive(plan.stages) as driver:
         left = stages_left(plan, store)
-        record_plan(store, plan, of)
+        record_plan(store, whole or plan, of)
         observer.planned(plan, left)
         if not left:
             return Outcome(0, len(plan.stages))
