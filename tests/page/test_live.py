@@ -7,6 +7,7 @@ import pytest
 from ticketdiet.core.errors import UserError
 from ticketdiet.page.live import LiveReport, make_server
 from ticketdiet.reports.loading import load_study
+from ticketdiet.reports.verdict import Verdict
 from ticketdiet.store.layout import result_path
 
 
@@ -97,3 +98,15 @@ def test_the_page_in_a_browser_asks_for_the_version(server, browser):
     answer = browser.run("fetch('version').then((answer) => answer.text())")
     assert answer == server.report.version()
     assert not browser.errors
+
+
+def test_verdicts_are_given_on_the_results_as_they_are_now(copy):
+    seen = []
+
+    def judge(found):
+        seen.append(len(found.state.sound))
+        return [Verdict("C1", "Tickets <are> found.", "A rule.", "undecided", (), "Nothing is known.", found.name)]
+
+    page = LiveReport([copy], judge=judge).page()
+    assert "Tickets &lt;are&gt; found." in page
+    assert seen == [len(copy.results().state.sound)]

@@ -73,8 +73,9 @@ def report(
 def _serve(studies: list[Study], baseline: str | None, port: int) -> None:
     """Serve the page until Ctrl-C, which is how this ends when all is well."""
     from ticketdiet.page.live import LiveReport, make_server
+    from ticketdiet.paper.recognise import verdicts_on
 
-    report = LiveReport(studies, baseline=baseline)
+    report = LiveReport(studies, baseline=baseline, judge=verdicts_on)
     report.page()  # what is wrong with the studies shows before anybody waits for a page
     with make_server(report, port) as server:
         host, port = server.server_address[:2]

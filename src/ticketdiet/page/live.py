@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from ticketdiet.core.errors import TicketDietError, UserError
 from ticketdiet.page.report import report_page
+from ticketdiet.reports.completeness import DRAWN
+from ticketdiet.reports.reading import StudyResults
 from ticketdiet.reports.study import Study
+from ticketdiet.reports.verdict import Verdict
 
 HOST = "127.0.0.1"
 HEADERS = {
@@ -32,10 +35,17 @@ class LiveReport:
     Args:
         studies: What the page is about.
         baseline: Arm that the others are compared with; default the first.
+        judge: Gives the verdicts on claims that a study covers, on its results as they are now.
     """
 
-    def __init__(self, studies: Sequence[Study], *, baseline: str | None = None) -> None:
-        self._studies, self._baseline = tuple(studies), baseline
+    def __init__(
+        self,
+        studies: Sequence[Study],
+        *,
+        baseline: str | None = None,
+        judge: Callable[[StudyResults], Sequence[Verdict]] = lambda results: (),
+    ) -> None:
+        self._studies, self._baseline, self._judge = tuple(studies), baseline, judge
         self._lock = threading.Lock()
         self._plans: dict[str, tuple[list[tuple[str, str]], frozenset[str]]] = {}  # records and stages of each study
         self._made: tuple[str, str] | None = None  # version and page
@@ -66,7 +76,9 @@ class LiveReport:
         with self._lock:
             version = self.version()
             if self._made is None or self._made[0] != version:
-                page = report_page(self._studies, baseline=self._baseline, live=True)
+                results = [study.results(whole=DRAWN) for study in self._studies]
+                verdicts = [verdict for found in results for verdict in self._judge(found)]
+                page = report_page(self._studies, baseline=self._baseline, verdicts=verdicts, live=True)
                 self._made = version, page
             return self._made[1]
 
