@@ -37,7 +37,9 @@ def test_a_removed_record_is_absent(place):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{}", gzip.compress(b"{"), gzip.compress(b"[" * 100_000), gzip.compress(b"{}")[:-9]]
+    "data",
+    [b"", b"{}", gzip.compress(b"{"), gzip.compress(b"[" * 100_000), gzip.compress(b"{}")[:-9]],
+    ids=["empty", "plain", "broken", "deep", "cut"],  # compressed bytes hold the time, and would name each run anew
 )
 def test_a_record_that_cannot_be_read_is_absent(place, data):
     place.replace(f"studies/tiny.{DIGEST}.json.gz", data)
