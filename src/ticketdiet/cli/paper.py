@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ticketdiet.cli.options import Devices, StoreUrl, split_devices, split_names
+from ticketdiet.cli.options import DEFAULT_STORE, Devices, StoreUrl, split_devices, split_names
 from ticketdiet.cli.output import new_table, warn
 from ticketdiet.cli.stopping import resumable
 from ticketdiet.core.errors import UserError
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from ticketdiet.paper.session import Paper
     from ticketdiet.reports.verdict import Verdict
-
-DEFAULT_STORE = "runs"
 
 
 def paper(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
 from ticketdiet.core.errors import DataError, shown
 from ticketdiet.paper.contrasts import EXAMPLE_CORRELATION
+from ticketdiet.reports.families import FamilyResult
 from ticketdiet.reports.per_example_report import read_scores
 from ticketdiet.reports.reading import StudyResults
 from ticketdiet.reports.rows import COLUMNS, FAMILY
@@ -32,14 +34,14 @@ def evidence_rows(results: StudyResults) -> pd.DataFrame:
     return pd.concat([results.rows, pd.DataFrame(added)], ignore_index=True) if added else results.rows
 
 
-def _scored_families(results: StudyResults) -> Iterable[tuple[Any, Any]]:
+def _scored_families(results: StudyResults) -> Iterator[tuple[FamilyResult, np.ndarray]]:
     for family in results.families:
         scores = read_scores(results.plan, results.store, family.replicate)
         if SCORE in scores:
             yield family, scores[SCORE]
 
 
-def _correlation_row(results: StudyResults, family: Any, scores: Any) -> dict[str, Any]:
+def _correlation_row(results: StudyResults, family: FamilyResult, scores: np.ndarray) -> dict[str, Any]:
     found = spearmanr(family.per_example("train"), scores).statistic
     return {
         "study": results.name,

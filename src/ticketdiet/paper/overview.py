@@ -27,7 +27,6 @@ class ClaimCost:
         replicates: Number of replicates.
         stages: Number of stages.
         cost: Steps, examples and operations.
-        h100_seconds: Estimate for one H100, from a published rate for ResNet-18; narrow networks take longer.
     """
 
     claim: str
