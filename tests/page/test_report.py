@@ -79,7 +79,7 @@ def test_what_a_user_wrote_is_text(tmp_path, read_page):
     store = ResultStore.open(tmp_path / "store")
     record_plan(store, plan)
     study = load_study("hostile", store=tmp_path / "store")
-    text = report_page(study, verdicts=[verdict("hostile", HOSTILE)])
+    text = report_page(study, judge=lambda found: [verdict("hostile", HOSTILE)])
     page = read_page(text)
     assert len(page.scripts) == 1
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
@@ -89,7 +89,7 @@ def test_what_a_user_wrote_is_text(tmp_path, read_page):
 
 def test_verdicts_stand_with_their_study(studied, read_page):
     judged = [verdict("tiny", "Pre-training helps."), verdict("another", "This is of another study.")]
-    text = report_page(studied, verdicts=judged)
+    text = report_page(studied, judge=lambda found: judged)
     assert "Pre-training helps." in read_page(text).text
     assert "This is of another study." not in text
 

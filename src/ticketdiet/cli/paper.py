@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ticketdiet.cli.options import DEFAULT_STORE, Devices, StoreUrl, split_devices, split_names
+from ticketdiet.cli.options import DEFAULT_STORE, Devices, StoreUrl, Threads, Workers, split_devices, split_names
 from ticketdiet.cli.output import new_table, warn
 from ticketdiet.cli.stopping import resumable
 from ticketdiet.core.errors import UserError
@@ -49,12 +49,8 @@ def paper(
     rules: Annotated[bool, typer.Option("--rules", help="Print the rules of the claims, and run nothing.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Print the studies of the claims, and run nothing.")] = False,
     judge: Annotated[bool, typer.Option("--judge", help="Judge what is there, and run nothing.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="How many processes train. The default is one per core or per GPU.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads per process. By default the processes divide the cores.")
-    ] = None,
+    workers: Workers = None,
+    threads: Threads = None,
     device: Devices = None,
     out: Annotated[
         Path | None,
@@ -170,7 +166,7 @@ def _write_page(asked: Paper, verdicts: list[Verdict], out: Path) -> None:
         except (NoStore, UnknownName):  # its rows come from another machine alone
             continue
     if opened:
-        write_report(opened, out, verdicts=verdicts)
+        write_report(opened, out, judge=lambda results: verdicts)
 
 
 def _print_verdict(verdict: Verdict) -> None:

@@ -59,8 +59,7 @@ def report(
     if live:
         _serve(opened, baseline, port)
         return
-    verdicts = [verdict for study in opened for verdict in verdicts_on(study.results(whole=DRAWN))]
-    path = write_report(opened, out, baseline=baseline, verdicts=verdicts, planes=plane or ())
+    path = write_report(opened, out, baseline=baseline, judge=verdicts_on, planes=plane or ())
     states = {study: study_state(study.plan, study.store, whole=DRAWN) for study in opened}
     for study, state in states.items():
         say_what_is_left_out(study.name, state)

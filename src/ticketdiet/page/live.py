@@ -9,16 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from ticketdiet.core.errors import TicketDietError, UserError
-from ticketdiet.page.report import report_page
-from ticketdiet.reports.completeness import DRAWN
-from ticketdiet.reports.reading import StudyResults
+from ticketdiet.page.report import Judge, no_verdicts, report_page
 from ticketdiet.reports.study import Study
-from ticketdiet.reports.verdict import Verdict
 
 HOST = "127.0.0.1"
 HEADERS = {
@@ -43,7 +40,7 @@ class LiveReport:
         studies: Sequence[Study],
         *,
         baseline: str | None = None,
-        judge: Callable[[StudyResults], Sequence[Verdict]] = lambda results: (),
+        judge: Judge = no_verdicts,
     ) -> None:
         self._studies, self._baseline, self._judge = tuple(studies), baseline, judge
         self._lock = threading.Lock()
@@ -76,9 +73,7 @@ class LiveReport:
         with self._lock:
             version = self.version()
             if self._made is None or self._made[0] != version:
-                results = [study.results(whole=DRAWN) for study in self._studies]
-                verdicts = [verdict for found in results for verdict in self._judge(found)]
-                page = report_page(self._studies, baseline=self._baseline, verdicts=verdicts, live=True)
+                page = report_page(self._studies, baseline=self._baseline, judge=self._judge, live=True)
                 self._made = version, page
             return self._made[1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ticketdiet.core.errors import UserError
@@ -12,10 +12,18 @@ from ticketdiet.page.inputs import StudyInput
 from ticketdiet.page.render import render_page, study_part
 from ticketdiet.reports.completeness import DRAWN
 from ticketdiet.reports.published import curves_of
+from ticketdiet.reports.reading import StudyResults
 from ticketdiet.reports.study import Study
 from ticketdiet.reports.verdict import Verdict
 
 FILE = "index.html"
+Judge = Callable[[StudyResults], Sequence[Verdict]]
+
+
+def no_verdicts(results: StudyResults) -> Sequence[Verdict]:
+    """Judge nothing."""
+    del results
+    return ()
 
 
 def write_report(
@@ -23,7 +31,7 @@ def write_report(
     out: str | Path,
     *,
     baseline: str | None = None,
-    verdicts: Sequence[Verdict] = (),
+    judge: Judge = no_verdicts,
     planes: Sequence[str] = (),
 ) -> Path:
     """Write one self-contained HTML page about studies, from their stores alone.
@@ -35,7 +43,7 @@ def write_report(
             and named.
         out: Folder of the page.
         baseline: Arm that the others are compared with; default the first of each study.
-        verdicts: On claims; each is shown with the study that it names.
+        judge: Gives verdicts on claims on the results of a study; those that name it are shown.
         planes: Arms of which the loss on the plane through a parent and two children is measured now, on up to 1,000
             training images. This needs the data set.
 
@@ -46,7 +54,7 @@ def write_report(
         UserError: For no study, two of one name, arms that a study does not have, or when the file cannot be written.
         NoStore: When a store was never made.
     """
-    page = report_page(studies, baseline=baseline, verdicts=verdicts, planes=planes)
+    page = report_page(studies, baseline=baseline, judge=judge, planes=planes)
     path = Path(out) / FILE
     with writing(path):
         path.write_text(page, encoding="utf-8")
@@ -57,7 +65,7 @@ def report_page(
     studies: Study | Sequence[Study],
     *,
     baseline: str | None = None,
-    verdicts: Sequence[Verdict] = (),
+    judge: Judge = no_verdicts,
     planes: Sequence[str] = (),
     live: bool = False,
 ) -> str:
@@ -66,7 +74,7 @@ def report_page(
     Args:
         studies: As in :func:`write_report`, like all that follows.
         baseline: Arm that the others are compared with.
-        verdicts: On claims.
+        judge: Gives the verdicts.
         planes: Arms whose planes are measured.
         live: Whether the page asks its server for changes.
 
@@ -84,7 +92,7 @@ def report_page(
     parts = []
     for study in several:
         found = study.results(whole=DRAWN)
-        own = [verdict for verdict in verdicts if verdict.study == study.name]
+        own = [verdict for verdict in judge(found) if verdict.study == study.name]
         given = StudyInput(found, _anchor(study.name), own, curves_of(found.plan.study), baseline, planes)
         parts.append(study_part(given, study.store))
     return render_page(parts, live=live)
