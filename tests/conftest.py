@@ -99,6 +99,32 @@ def run_tiny():
     return run
 
 
+@pytest.fixture(scope="session")
+def tiny_setting():
+    """A setting of the paper's claims that runs in seconds."""
+    from ticketdiet.paper.setting import Setting
+
+    return Setting(
+        recipe="digits",
+        scale="mini",
+        study={
+            "dataset": {"name": "digits", "limit": 96},
+            "model": {"name": "resnet8", "width": 4},
+            "training": {"steps": 8, "batch_size": 16, "lr": 0.05, "crop_padding": 1, "flip": False},
+            "pruning": {"fraction": 0.5, "levels": 1},
+            "replicates": 2,
+        },
+        score={"kind": "el2n", "models": 2, "steps": 4},
+        early=2,
+        late=4,
+        sweep=(),
+        size=32,
+        sizes=(),
+        matching=0.5,
+        sparse=0.5,
+    )
+
+
 @pytest.fixture
 def small_network():
     """Makes a convolution, BatchNorm and a linear layer: 27 + 16 prunable weights a channel of ``width``."""

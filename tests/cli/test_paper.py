@@ -9,34 +9,13 @@ from typer.testing import CliRunner
 import ticketdiet.paper.setting
 from ticketdiet.cli.main import app
 from ticketdiet.core.errors import UserError
-from ticketdiet.paper.setting import Setting
 from ticketdiet.studies.load import parse_study
-
-SMALL = Setting(
-    recipe="digits",
-    scale="mini",
-    study={
-        "dataset": {"name": "digits", "limit": 96},
-        "model": {"name": "resnet8", "width": 4},
-        "training": {"steps": 6, "batch_size": 16, "lr": 0.05, "crop_padding": 1, "flip": False},
-        "pruning": {"fraction": 0.5, "levels": 1},
-        "replicates": 2,
-    },
-    score={"kind": "el2n", "models": 2, "steps": 4},
-    early=2,
-    late=3,
-    sweep=(),
-    size=32,
-    sizes=(),
-    matching=0.5,
-    sparse=0.5,
-)
 
 
 @pytest.fixture
-def small(monkeypatch, tmp_path):
+def small(monkeypatch, tmp_path, tiny_setting):
     """Calls the command at a setting that takes seconds."""
-    monkeypatch.setattr(ticketdiet.paper.setting, "load_setting", lambda recipe, scale: SMALL)
+    monkeypatch.setattr(ticketdiet.paper.setting, "load_setting", lambda recipe, scale: tiny_setting)
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
@@ -88,8 +67,8 @@ def test_judging_nothing_says_that_nothing_is_there(small):
 
 
 @pytest.mark.parametrize("text", ["2", "1-0", "a", "0-2", "-1"])
-def test_replicates_that_do_not_exist_are_refused(monkeypatch, text):
-    monkeypatch.setattr(ticketdiet.paper.setting, "load_setting", lambda recipe, scale: SMALL)
+def test_replicates_that_do_not_exist_are_refused(monkeypatch, tiny_setting, text):
+    monkeypatch.setattr(ticketdiet.paper.setting, "load_setting", lambda recipe, scale: tiny_setting)
     result = CliRunner().invoke(app, ["paper", f"--replicates={text}"])
     assert isinstance(result.exception, UserError)
     assert "from 0 to 1" in str(result.exception)

@@ -4,32 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ticketdiet.paper.setting import Setting
 from ticketdiet.reports.rows import COLUMNS
-
-
-@pytest.fixture(scope="session")
-def tiny_setting():
-    """A setting that runs in seconds."""
-    return Setting(
-        recipe="digits",
-        scale="mini",
-        study={
-            "dataset": {"name": "digits", "limit": 96},
-            "model": {"name": "resnet8", "width": 4},
-            "training": {"steps": 8, "batch_size": 16, "lr": 0.05, "crop_padding": 1, "flip": False},
-            "pruning": {"fraction": 0.5, "levels": 1},
-            "replicates": 2,
-        },
-        score={"kind": "el2n", "models": 2, "steps": 4},
-        early=2,
-        late=4,
-        sweep=(),
-        size=32,
-        sizes=(),
-        matching=0.5,
-        sparse=0.5,
-    )
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from ticketdiet.cli.options import (
     StoreUrl,
     StudyName,
     Tolerance,
+    Workers,
     open_store,
     open_study,
     split_devices,
@@ -58,9 +59,7 @@ def find_rewind(
     ] = None,
     tolerance: Tolerance = None,
     replicates: Annotated[int, typer.Option(min=1, help="Take every verdict from the mean of so many replicates.")] = 1,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="How many processes train. The default is one per core or per GPU.")
-    ] = None,
+    workers: Workers = None,
     device: Devices = None,
     out: FiguresFolder = None,
     json: Json = None,

@@ -44,6 +44,12 @@ Devices = Annotated[
         "the workers in turn. The default is auto.",
     ),
 ]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="How many processes train. The default is one per core or per GPU.")
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads per process. By default the processes divide the cores.")
+]
 Tolerance = Annotated[
     float | None,
     typer.Option(help="An example counts as connected up to this barrier, in nats. The default is the study's."),

@@ -15,6 +15,8 @@ from ticketdiet.cli.options import (
     Settings,
     StoreUrl,
     StudyName,
+    Threads,
+    Workers,
     open_study,
     split_devices,
 )
@@ -33,12 +35,8 @@ def run(
     study: StudyName,
     store: StoreUrl = DEFAULT_STORE,
     settings: Settings = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="How many processes train. The default is one per core or per GPU.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads per process. By default the processes divide the cores.")
-    ] = None,
+    workers: Workers = None,
+    threads: Threads = None,
     device: Devices = None,
     limit_arms: LimitArms = None,
     log: Annotated[

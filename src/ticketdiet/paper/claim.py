@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ticketdiet.paper.contrasts import Contrast
+from ticketdiet.paper.contrasts import Contrast, accuracy_difference
 from ticketdiet.paper.setting import Setting, study_of
 from ticketdiet.studies.spec import StudySpec
 
@@ -87,6 +87,19 @@ class Claim(ABC):
             f"The claim is supported when every one of these is declared: {listed}. It is contradicted when the "
             "opposite of one of them is declared, and undecided otherwise."
         )
+
+
+def is_above(setting: Setting, level: int, arm: str, baseline: str, *, decides: bool = True) -> Question:
+    """Ask whether an arm is more accurate than another at a level."""
+    contrast = accuracy_difference(arm, level, baseline, level)
+    return Question(f"{arm} is above {baseline} at {at(setting, level)}", "test accuracy", contrast, decides=decides)
+
+
+def is_no_worse(setting: Setting, level: int, arm: str, baseline: str, *, decides: bool = True) -> Question:
+    """Ask whether an arm is less than the margin below another at a level."""
+    text = f"{arm} is less than {MARGIN:g} below {baseline} at {at(setting, level)}"
+    contrast = accuracy_difference(arm, level, baseline, level)
+    return Question(text, "test accuracy", contrast, above=-MARGIN, decides=decides)
 
 
 def none_arm() -> Arms:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ticketdiet.paper.claim import MATCHING_MARGIN, Arms, Claim, Question, all_arm, at, none_arm
+from ticketdiet.paper.claim import MATCHING_MARGIN, Arms, Claim, Question, all_arm, at, is_above, none_arm
 from ticketdiet.paper.contrasts import accuracy_difference
 from ticketdiet.paper.setting import Setting
 
@@ -29,11 +29,7 @@ class PreTrainingIsNeeded(Claim):
         late, level = f"all@{setting.late}", setting.level(setting.matching)
         where, margin = at(setting, level), MATCHING_MARGIN
         return (
-            Question(
-                f"{late} is above none@0 at {where}",
-                "test accuracy",
-                accuracy_difference(late, level, "none@0", level),
-            ),
+            is_above(setting, level, late, "none@0"),
             Question(
                 f"{late} at {where} is less than {margin:g} below its dense network",
                 "test accuracy",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ticketdiet.paper.claim import MARGIN, Arms, Claim, Question, all_arm, at, none_arm, subset_arm
-from ticketdiet.paper.contrasts import accuracy_difference
+from ticketdiet.paper.claim import Arms, Claim, Question, all_arm, is_above, is_no_worse, none_arm, subset_arm
 from ticketdiet.paper.setting import Setting
 
 
@@ -23,18 +22,8 @@ class RandomSubsetIsEnough(Claim):
 
     def questions(self, setting: Setting) -> tuple[Question, ...]:
         """Ask whether the random subset is no worse than all data, and better than no pre-training."""
-        level, every = setting.level(setting.sparse), f"all@{setting.early}"
-        drawn, where = f"random{setting.size}@{setting.early}", at(setting, level)
+        level, drawn = setting.level(setting.sparse), f"random{setting.size}@{setting.early}"
         return (
-            Question(
-                f"{drawn} is less than {MARGIN:g} below {every} at {where}",
-                "test accuracy",
-                accuracy_difference(drawn, level, every, level),
-                above=-MARGIN,
-            ),
-            Question(
-                f"{drawn} is above none@0 at {where}",
-                "test accuracy",
-                accuracy_difference(drawn, level, "none@0", level),
-            ),
+            is_no_worse(setting, level, drawn, f"all@{setting.early}"),
+            is_above(setting, level, drawn, "none@0"),
         )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ticketdiet.paper.claim import MARGIN, Arms, Claim, Question, all_arm, at, subset_arm
-from ticketdiet.paper.contrasts import accuracy_difference
+from ticketdiet.paper.claim import Arms, Claim, Question, all_arm, is_above, is_no_worse, subset_arm
 from ticketdiet.paper.setting import Setting
 
 FORGETTING_MODELS = 4
@@ -41,41 +40,17 @@ class EasiestNeedFewerSteps(Claim):
 
     def questions(self, setting: Setting) -> tuple[Question, ...]:
         """Ask whether the easiest beat all data at the same k, equal them at a later one, and beat the hardest."""
-        level, early = setting.level(setting.sparse), setting.early
-        where, size = at(setting, level), setting.size
+        level, early, size = setting.level(setting.sparse), setting.early, setting.size
         every, later = f"all@{early}", f"all@{setting.late}"
         easiest, hardest = f"easiest{size}@{early}", f"hardest{size}@{early}"
         alike, balanced = f"random{size}-like-easiest@{early}", f"easiest{size}-balanced@{early}"
-
-        def above(arm: str, baseline: str, decides: bool) -> Question:
-            contrast = accuracy_difference(arm, level, baseline, level)
-            return Question(f"{arm} is above {baseline} at {where}", "test accuracy", contrast, decides=decides)
-
-        return (
-            above(easiest, every, True),
-            Question(
-                f"{easiest} is less than {MARGIN:g} below {later} at {where}",
-                "test accuracy",
-                accuracy_difference(easiest, level, later, level),
-                above=-MARGIN,
-            ),
-            above(easiest, hardest, True),
-            above(easiest, alike, False),
-            above(balanced, every, False),
-            *self._forgetting_question(setting, level),
+        questions = (
+            is_above(setting, level, easiest, every),
+            is_no_worse(setting, level, easiest, later),
+            is_above(setting, level, easiest, hardest),
+            is_above(setting, level, easiest, alike, decides=False),
+            is_above(setting, level, balanced, every, decides=False),
         )
-
-    def _forgetting_question(self, setting: Setting, level: int) -> tuple[Question, ...]:
-        """Ask, beside the rule, whether forgetting chooses as well as EL2N."""
-        unforgotten, easiest = (f"{name}{setting.size}@{setting.early}" for name in ("unforgotten", "easiest"))
         if setting.scale == "mini":
-            return ()
-        return (
-            Question(
-                f"{unforgotten} is less than {MARGIN:g} below {easiest} at {at(setting, level)}",
-                "test accuracy",
-                accuracy_difference(unforgotten, level, easiest, level),
-                above=-MARGIN,
-                decides=False,
-            ),
-        )
+            return questions
+        return (*questions, is_no_worse(setting, level, f"unforgotten{size}@{early}", easiest, decides=False))

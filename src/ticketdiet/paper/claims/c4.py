@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ticketdiet.paper.claim import Arms, Claim, Question, all_arm, at, subset_arm
-from ticketdiet.paper.contrasts import accuracy_difference, difference_of_differences
+from ticketdiet.paper.claim import Arms, Claim, Question, all_arm, at, is_above, subset_arm
+from ticketdiet.paper.contrasts import difference_of_differences
 from ticketdiet.paper.setting import Setting
 
 FRACTIONS = (0.1, 0.5)
@@ -35,11 +35,7 @@ class EasyDataGainUnderNoise(Claim):
         noisy = self._pair(setting, f"-noise{round(100 * JUDGED)}")
         clean = self._pair(setting, "")
         return (
-            Question(
-                f"{noisy[0]} is above {noisy[1]} at {where}",
-                "test accuracy",
-                accuracy_difference(noisy[0], level, noisy[1], level),
-            ),
+            is_above(setting, level, *noisy),
             Question(
                 f"the gain of the easiest over all data at k = {early} and {where} is larger with {JUDGED:.0%} random "
                 "labels than without",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ticketdiet.paper.claim import MARGIN, Arms, Claim, Question, all_arm, at, subset_arm
-from ticketdiet.paper.contrasts import accuracy_difference
+from ticketdiet.paper.claim import Arms, Claim, Question, all_arm, is_above, is_no_worse, subset_arm
 from ticketdiet.paper.setting import Setting
 
 
@@ -31,25 +30,9 @@ class LowestBarrierIsAGoodSubset(Claim):
     def questions(self, setting: Setting) -> tuple[Question, ...]:
         """Ask whether the subset beats all data at the same k, and is no worse than the easiest by EL2N."""
         level, early, size = setting.level(setting.sparse), setting.early, setting.size
-        where, lowest = at(setting, level), f"lowest-barrier{size}@{early}"
-        every, easiest = f"all@{early}", f"easiest{size}@{early}"
-        drawn = f"random{size}@{early}"
+        lowest = f"lowest-barrier{size}@{early}"
         return (
-            Question(
-                f"{lowest} is above {every} at {where}",
-                "test accuracy",
-                accuracy_difference(lowest, level, every, level),
-            ),
-            Question(
-                f"{lowest} is less than {MARGIN:g} below {easiest} at {where}",
-                "test accuracy",
-                accuracy_difference(lowest, level, easiest, level),
-                above=-MARGIN,
-            ),
-            Question(
-                f"{lowest} is above {drawn} at {where}",
-                "test accuracy",
-                accuracy_difference(lowest, level, drawn, level),
-                decides=False,
-            ),
+            is_above(setting, level, lowest, f"all@{early}"),
+            is_no_worse(setting, level, lowest, f"easiest{size}@{early}"),
+            is_above(setting, level, lowest, f"random{size}@{early}", decides=False),
         )
