@@ -41,7 +41,7 @@ def planned(setting: Setting) -> PaperPlan:
 
 def lines_of_claims() -> Iterator[str]:
     """Yield the table of the default recipe: one row per claim and scale."""
-    yield "| claim | scale | arms | replicates | stages | steps | operations | one H100, at least |"
+    yield "| claim | scale | arms | replicates | stages | steps | operations | one H200, about |"
     yield "|---|---|---|---|---|---|---|---|"
     for scale in scale_names():
         for cost in claim_costs(planned(load_setting(DEFAULT, scale))):
@@ -50,7 +50,7 @@ def lines_of_claims() -> Iterator[str]:
 
 def lines_of_recipes() -> Iterator[str]:
     """Yield the table of all recipes: what all claims take together."""
-    yield "| recipe | scale | arms | replicates | stages | steps | operations | one H100, at least |"
+    yield "| recipe | scale | arms | replicates | stages | steps | operations | one H200, about |"
     yield "|---|---|---|---|---|---|---|---|"
     for recipe in recipe_names():
         cost = claim_costs(planned(load_setting(recipe, "full")))[-1]
@@ -61,7 +61,7 @@ def row(cost: ClaimCost, scale: str, name: str = "") -> str:
     """Return a row of a table."""
     first = name or (cost.claim if cost.claim == "together" else f"{cost.claim}: {cost.title}")
     counts = " | ".join(f"{number:,}" for number in (cost.arms, cost.replicates, cost.stages, cost.cost.steps))
-    time = "not meant for one" if scale == "mini" else duration(cost.h100_seconds)
+    time = duration(cost.h200_seconds)
     return f"| {first} | {scale} | {counts} | {cost.cost.flops:.2g} | {time} |"
 
 

@@ -41,8 +41,11 @@ FOLDERS_OF_KERNELS = {"models", "training", "scores", "tickets", "landscape", "s
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by marks
 def pytest_collection_modifyitems(items):
-    """Mark what ``make test`` runs on two kinds of CPU."""
+    """Mark what ``make test`` runs on two kinds of CPU, and skip what needs a GPU where there is none."""
+    without_gpu = None if torch.cuda.is_available() else pytest.mark.skip(reason="needs a CUDA device")
     for item in items:
+        if without_gpu is not None and item.get_closest_marker("cuda"):
+            item.add_marker(without_gpu)
         if item.path.relative_to(Path(__file__).parent).parts[0] in FOLDERS_OF_KERNELS:
             item.add_marker("kernels")
 

@@ -90,7 +90,6 @@ def test_features_are_refused_of_a_network_without_a_last_linear_layer(images: I
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("images_on", ["cpu", "cuda"])
 @pytest.mark.parametrize("kind", ["el2n", "grand", "grand_last", "loss"])
 def test_a_score_on_a_gpu_is_that_on_the_cpu_wherever_the_images_are(
@@ -98,5 +97,4 @@ def test_a_score_on_a_gpu_is_that_on_the_cpu_wherever_the_images_are(
 ) -> None:
     on_cpu = score_with_model(kind, net, images)
     on_gpu = score_with_model(kind, copy.deepcopy(net).cuda(), images.to(torch.device(images_on)))
-    # Convolutions on a GPU may round their inputs to ten bits (TF32).
-    np.testing.assert_allclose(on_gpu, on_cpu, rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-3, atol=1e-4)

@@ -179,7 +179,6 @@ def test_a_recorder_wants_the_number_of_examples(count: Any) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_record_is_kept_on_the_gpu_and_read_on_the_cpu() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(6, 8, 3, generator=generator), torch.randint(0, 3, (8,), generator=generator)

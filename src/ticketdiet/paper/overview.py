@@ -9,10 +9,11 @@ from ticketdiet.studies.network import Cost
 from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.time_left import TimeLeft, time_left
 
-# Published for an A100: a standard training of ResNet-18 on CIFAR-10 takes 32.3e15 operations in 7 minutes
-# (github.com/KellerJordan/cifar10-airbench). An H100 is taken to be twice as fast.
-A100_FLOPS_PER_SECOND = 32.3e15 / (7 * 60)
-H100_OVER_A100 = 2.0
+# Measured on one H200 with benchmarks/cuda_speed.py, float32, 128 images a step, replayed: 6.6 ms for ResNet-20 and
+# 10.0 ms for ResNet-32 at 32x32, which is this rate; and 1.75 ms for ResNet-14 of 8 channels at 16x16, which is not
+# arithmetic any more but the number of kernels.
+H200_FLOPS_PER_SECOND = 5e12
+H200_SECONDS_PER_STEP = 1.75e-3
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class ClaimCost:
     cost: Cost
 
     @property
-    def h100_seconds(self) -> float:
-        """Estimate for one H100, from a published rate for ResNet-18; narrow networks take longer."""
-        return self.cost.flops / (A100_FLOPS_PER_SECOND * H100_OVER_A100)
+    def h200_seconds(self) -> float:
+        """Estimate for one process on one H200 in float32, from steps of narrow networks that were measured there."""
+        return max(self.cost.flops / H200_FLOPS_PER_SECOND, self.cost.steps * H200_SECONDS_PER_STEP)
 
 
 def claim_costs(paper: PaperPlan) -> list[ClaimCost]:

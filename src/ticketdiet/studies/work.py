@@ -8,6 +8,7 @@ from ticketdiet.store.provenance import describe_run
 from ticketdiet.studies.context import Context
 from ticketdiet.studies.energy import EnergyMeter, counters_of, describe_energy
 from ticketdiet.studies.stage import ComputedStage, Result, Stage, TrainingStage
+from ticketdiet.training.arithmetic import reproducible
 
 
 def perform(context: Context, stage: Stage) -> tuple[str, ...]:
@@ -19,7 +20,7 @@ def perform(context: Context, stage: Stage) -> tuple[str, ...]:
     if context.store.has(stage.address):
         return ()
     started = datetime.now(UTC)
-    with EnergyMeter(counters_of(str(context.device))) as meter:
+    with EnergyMeter(counters_of(str(context.device))) as meter, reproducible(context.device):
         result = _worked(context, stage)
     context.store.write(
         stage.address,

@@ -8,6 +8,7 @@ takes its slice: any batch is known without replaying earlier ones. The last inc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.seeds import RunSeeds, numpy_generator
 from ticketdiet.core.values import Images
+from ticketdiet.training.arithmetic import layout_for
 from ticketdiet.training.recipe import Recipe
 
 
@@ -82,6 +84,7 @@ class ImageBatches:
         self._epoch: _Epoch | None = None
         self.steps_per_epoch = len(self._examples) // recipe.batch_size
         self._augments = images.pixels.dtype == torch.uint8
+        self._layout = layout_for(images.pixels.device, recipe.precision)
         if self.steps_per_epoch == 0:
             raise DataError(
                 f"Got {len(self._examples)} examples to train on in batches of {recipe.batch_size}.",
@@ -98,7 +101,7 @@ class ImageBatches:
         indices = self._epoch.order[position * size : (position + 1) * size]
         pixels = self._images.pixels[indices]
         if self._augments:
-            pixels = prepare(self._augment(pixels, indices, self._epoch), self._images)
+            pixels = prepare(self._augment(pixels, indices, self._epoch), self._images, self._layout)
         return Batch(pixels, self._images.labels[indices], indices)
 
     def unique_examples(self, start_step: int, stop_step: int) -> int:
@@ -185,18 +188,27 @@ def crop(pixels: Tensor, shift: Tensor, padding: int) -> Tensor:
     return windows[everyone, :, shift[:, 0], shift[:, 1]]
 
 
-def prepare(pixels: Tensor, images: Images) -> Tensor:
+def prepare(pixels: Tensor, images: Images, layout: torch.memory_format = torch.channels_last) -> Tensor:
     """Turn pixels of ``images`` into what a network sees.
 
     Args:
         pixels: uint8 (batch, channels, height, width), or float32 (batch, ...), which is returned as it is.
         images: Gives mean and standard deviation per channel, on the scale 0..1.
+        layout: Order of the result in memory.
 
     Returns:
-        float32, normalised, channels-last.
+        float32, normalised.
     """
     if pixels.dtype != torch.uint8:
         return pixels
-    mean = torch.tensor(images.mean, device=pixels.device).mul_(255)[:, None, None]
-    scale = torch.tensor(images.std, device=pixels.device).mul_(255).reciprocal_()[:, None, None]
-    return pixels.to(torch.float32, memory_format=torch.channels_last).sub_(mean).mul_(scale)
+    mean, scale = _normalisation(images.mean, images.std, pixels.device)
+    return pixels.to(torch.float32, memory_format=layout).sub_(mean).mul_(scale)
+
+
+@lru_cache(maxsize=64)
+def _normalisation(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return what is subtracted and what is multiplied by, made once: on a GPU, making them waits for all its work."""
+    with torch.inference_mode(False):  # they are used in training, too
+        centre = torch.tensor(mean, device=device).mul_(255)[:, None, None]
+        scale = torch.tensor(std, device=device).mul_(255).reciprocal_()[:, None, None]
+    return centre, scale

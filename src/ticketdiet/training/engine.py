@@ -17,6 +17,7 @@ from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Mask
 from ticketdiet.kernels.line import line_of
 from ticketdiet.kernels.network import SparseNetwork
+from ticketdiet.training.arithmetic import layout_for
 from ticketdiet.training.batches import Batch
 from ticketdiet.training.convolutions import safe_convolutions
 from ticketdiet.training.evaluation import autocast, device_of
@@ -24,9 +25,10 @@ from ticketdiet.training.recipe import Recipe
 
 
 class FlatTensors:
-    """Named float32 tensors as views of one flat buffer; convolution weights are laid out channels-last."""
+    """Named float32 tensors as views of one flat buffer; ``layout`` is that of the convolutions' weights."""
 
-    def __init__(self, named: Sequence[tuple[str, Tensor]]) -> None:
+    def __init__(self, named: Sequence[tuple[str, Tensor]], layout: torch.memory_format = torch.channels_last) -> None:
+        self._layout = layout
         self.names = tuple(name for name, _ in named)
         device = named[0][1].device if named else torch.device("cpu")
         self.flat = torch.empty(sum(tensor.numel() for _, tensor in named), device=device)
@@ -40,13 +42,12 @@ class FlatTensors:
         views = self._views(flat, [view.shape for view in self.views.values()])
         return flat, dict(zip(self.names, views, strict=True))
 
-    @staticmethod
-    def _views(flat: Tensor, shapes: Sequence[torch.Size]) -> Iterator[Tensor]:
+    def _views(self, flat: Tensor, shapes: Sequence[torch.Size]) -> Iterator[Tensor]:
         start = 0
         for shape in shapes:
             part = flat[start : start + shape.numel()]
             start += shape.numel()
-            if len(shape) == 4:
+            if len(shape) == 4 and self._layout == torch.channels_last:
                 out, channels, height, width = shape
                 yield part.view(out, height, width, channels).permute(0, 3, 1, 2)
             else:
@@ -83,7 +84,7 @@ class Engine:
         self.model, self.recipe, self.device = model, recipe, device_of(model)
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         _check_float32(self._parameters)
-        self.data = FlatTensors(list(self._parameters.items()))
+        self.data = FlatTensors(list(self._parameters.items()), layout_for(self.device, recipe.precision))
         self.grad, grad_views = self.data.like(0.0)
         self._loss, self._optimiser, self._first_step = recipe.make_loss(), recipe.make_optimiser(), first_step
         made = {name: self.data.like(0.0) for name in self._optimiser.state_names}
@@ -101,6 +102,8 @@ class Engine:
         self._deferred = self.device.type == "cuda" if deferred is None else deferred
         self._healthy = torch.ones((), dtype=torch.bool, device=self.device)
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self._lr = torch.zeros((), device=self.device)
+        self._step = torch.zeros((), dtype=torch.int64, device=self.device)
 
     def _flat_mask(self, mask: Mask) -> Tensor:
         flat, views = self.data.like(1.0)
@@ -135,34 +138,48 @@ class Engine:
 
     def update(self, loss: Tensor, lr: float, step: int) -> bool:
         """Take the optimiser's step on ``loss`` unless it is not finite; return False when it is known not to be."""
-        if not self._deferred and not math.isfinite(loss.item()):
+        if self._deferred:
+            self.announce(lr, step)
+            self.update_on_device(loss)
+            return True
+        if not math.isfinite(loss.item()):
             self.restore_buffers()
             return False
+        self.data.flat.add_(self._direction(loss, step - self._first_step), alpha=-lr)
+        return True
+
+    def announce(self, lr: float, step: int) -> None:
+        """Put the learning rate and the number of the next ``update_on_device`` on the device."""
+        self._lr.fill_(lr)
+        self._step.fill_(step)
+
+    def update_on_device(self, loss: Tensor) -> None:
+        """Do what ``update`` does with numbers that are on the device, so that nothing waits for it."""
+        direction = self._suppress(self._direction(loss, (self._step - self._first_step).double()), loss)
+        self.data.flat.addcmul_(direction, self._lr, value=-1)
+
+    def _direction(self, loss: Tensor, update: int | Tensor) -> Tensor:
         self.grad.zero_()
         with self._convolutions:
             torch.autograd.backward(loss)
-        direction = self._direction(step)
-        if self._deferred:
-            direction = self._suppress(direction, loss, step)
-        self.data.flat.add_(direction, alpha=-lr)
-        return True
-
-    def _direction(self, step: int) -> Tensor:
         if self._mask is not None:
             self.grad.mul_(self._mask)
-        direction = self._optimiser.direction(self.data.flat, self.grad, self._state, step - self._first_step)
+        direction = self._optimiser.direction(self.data.flat, self.grad, self._state, update)
         if self._mask is not None and not self._optimiser.keeps_zeros:
             direction = direction * self._mask
         return direction
 
-    def _suppress(self, direction: Tensor, loss: Tensor, step: int) -> Tensor:
+    def _suppress(self, direction: Tensor, loss: Tensor) -> Tensor:
         was_healthy = self._healthy.clone()
         self._healthy &= torch.isfinite(loss.detach())
-        here = torch.full_like(self._bad_step, step)
-        self._bad_step.copy_(torch.where(was_healthy & ~self._healthy, here, self._bad_step))
+        self._bad_step.copy_(torch.where(was_healthy & ~self._healthy, self._step, self._bad_step))
         for good, buffer in zip(self._good_buffers, self._buffers, strict=True):
             buffer.copy_(torch.where(self._healthy, buffer, good))
         return torch.where(self._healthy, direction, torch.zeros_like(direction))
+
+    def changing(self) -> list[Tensor]:
+        """Return every tensor that a step changes: weights, the optimiser's state, buffers, and their health."""
+        return [self.data.flat, *self._state.values(), *self._buffers, self._healthy, self._bad_step]
 
     def first_bad_step(self) -> int | None:
         """Wait for the device and return the first step whose loss was not finite, if any."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ticketdiet.core.values import Images, Weights
+from ticketdiet.training.arithmetic import layout_for, reproducible
 from ticketdiet.training.batches import prepare
 from ticketdiet.training.recipe import Precision
 
@@ -74,15 +75,18 @@ def predict_logits(
     device = device_of(model)
     size = batch_size or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
     with evaluating(model), torch.inference_mode(), autocast(device, precision):
-        parts = [model(inputs).float().cpu() for inputs, _ in prepared_chunks(images, size, device)]
+        parts = [model(inputs).float().cpu() for inputs, _ in prepared_chunks(images, size, device, precision)]
     return torch.cat(parts)
 
 
-def prepared_chunks(images: Images, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def prepared_chunks(
+    images: Images, batch_size: int, device: torch.device, precision: Precision = "float32"
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (inputs, labels) of consecutive images, normalised and un-augmented, on ``device``."""
+    layout = layout_for(device, precision)
     for start in range(0, len(images), batch_size):
         pixels = images.pixels[start : start + batch_size].to(device)
-        yield prepare(pixels, images), images.labels[start : start + batch_size].to(device)
+        yield prepare(pixels, images, layout), images.labels[start : start + batch_size].to(device)
 
 
 @contextmanager
@@ -98,9 +102,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """Return the context that computes in ``precision`` on ``device``."""
+    """Return the context that computes in ``precision`` on ``device``; float32 is float32 proper on a GPU, too."""
     if precision == "float32":
-        return nullcontext()
+        return nullcontext() if device.type == "cpu" else reproducible(device)
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from ticketdiet.core.errors import TrainingDiverged, UserError
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images, Mask
+from ticketdiet.training.arithmetic import reproducible
 from ticketdiet.training.batches import BatchSource, CountsExamples, ImageBatches
 from ticketdiet.training.engine import Engine
 from ticketdiet.training.evaluation import device_of
 from ticketdiet.training.observers import Capture, Observer, TraceRow
 from ticketdiet.training.recipe import Recipe
+from ticketdiet.training.replay import Steps, steps_of
 from ticketdiet.training.schedule import learning_rate
 
 STEPS_BETWEEN_HEALTH_CHECKS = 50
@@ -142,16 +144,20 @@ def train(
     engine = Engine(model, recipe, mask, first_step=start_step)
     step = _resume(engine, resume, observers) if resume else start_step
 
+    steps = steps_of(engine, stop_step - step)
+
     def capture() -> TrainingState:
         return _capture(engine, step, observers)
 
     try:
-        with _training(model), deterministic(engine.device):
+        with _training(model), reproducible(engine.device):
             while step < stop_step:
                 for observer in observers:
                     observer.before_step(step, model, capture)
-                _one_step(engine, batches, recipe, step, observers, capture)
+                _one_step(steps, batches, recipe, step, observers, capture)
                 step += 1
+                if step % STEPS_BETWEEN_HEALTH_CHECKS == 0:
+                    _check_health(engine, recipe, capture)
             _check_health(engine, recipe, capture)
             for observer in observers:
                 observer.before_step(step, model, capture)
@@ -161,20 +167,18 @@ def train(
     rows = tuple(row for observer in observers for row in observer.rows())
     seen = (stop_step - start_step) * recipe.batch_size
     unique = batches.unique_examples(start_step, stop_step) if isinstance(batches, CountsExamples) else None
-    return Trained(final.weights, final.optimiser, rows, start_step, stop_step, seen, unique, engine.kernels)
+    return Trained(final.weights, final.optimiser, rows, start_step, stop_step, seen, unique, steps.kernels)
 
 
 def _one_step(
-    engine: Engine, batches: BatchSource, recipe: Recipe, step: int, observers: Sequence[Observer], capture: Capture
+    steps: Steps, batches: BatchSource, recipe: Recipe, step: int, observers: Sequence[Observer], capture: Capture
 ) -> None:
     batch = batches.batch(step)
-    logits, loss = engine.forward(batch)
+    logits, loss = steps.forward(batch)
     for observer in observers:
         observer.after_batch(step, batch, logits, loss)
-    if not engine.update(loss, learning_rate(recipe, step), step):
+    if not steps.update(loss, learning_rate(recipe, step), step):
         raise _diverged(step, recipe, capture)
-    if (step + 1) % STEPS_BETWEEN_HEALTH_CHECKS == 0:
-        _check_health(engine, recipe, capture)
 
 
 def _check_health(engine: Engine, recipe: Recipe, capture: Capture) -> None:
@@ -239,17 +243,3 @@ def _training(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was)
-
-
-@contextmanager
-def deterministic(device: torch.device) -> Iterator[None]:
-    """Ask cuDNN for deterministic kernels while training on CUDA; the CPU's are."""
-    if device.type != "cuda":
-        yield
-        return
-    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

@@ -45,14 +45,15 @@ class Optimiser(Configurable):
         super().__init__(options)
         self.recipe = recipe
 
-    def direction(self, weights: Tensor, gradient: Tensor, state: Mapping[str, Tensor], update: int) -> Tensor:
+    def direction(self, weights: Tensor, gradient: Tensor, state: Mapping[str, Tensor], update: int | Tensor) -> Tensor:
         """Return where the weights go: the engine subtracts the learning rate times this.
 
         Args:
             weights: float32 (weights,): all trained parameters; not to be changed.
             gradient: float32 (weights,): gradient of the mean loss, 0 at masked entries; may be overwritten.
             state: Name of each of ``state_names`` -> float32 (weights,), to be changed in place.
-            update: How many updates this state has seen, from 0. Rewinding starts again from 0.
+            update: How many updates this state has seen, from 0. Rewinding starts again from 0. On a GPU it is a
+                tensor there, float64 (), so that nothing waits for it.
 
         Returns:
             float32 (weights,); it may be ``gradient`` or a tensor of ``state``.
@@ -72,7 +73,7 @@ class SGD(Optimiser):
     state_names = ("momentum",)
     keeps_zeros = True
 
-    def direction(self, weights: Tensor, gradient: Tensor, state: Mapping[str, Tensor], update: int) -> Tensor:
+    def direction(self, weights: Tensor, gradient: Tensor, state: Mapping[str, Tensor], update: int | Tensor) -> Tensor:
         """Return the momentum, or Nesterov's look ahead."""
         decay, momentum = self.recipe["weight_decay"], self.recipe["momentum"]
         if decay:
@@ -110,7 +111,7 @@ class AdamW(Optimiser):
 
     options: Options
 
-    def direction(self, weights: Tensor, gradient: Tensor, state: Mapping[str, Tensor], update: int) -> Tensor:
+    def direction(self, weights: Tensor, gradient: Tensor, state: Mapping[str, Tensor], update: int | Tensor) -> Tensor:
         """Return the first moment over the root of the second, and the decay."""
         (first, second), mean, square = self.options.betas, state["exp_avg"], state["exp_avg_sq"]
         mean.lerp_(gradient, 1 - first)
