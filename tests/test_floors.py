@@ -173,10 +173,12 @@ def test_only_the_command_line_prints():
     assert not [call for call in calls_of("print", "input", "breakpoint") if package(call[0]) != "cli"]
 
 
-def test_only_the_building_of_a_model_seeds_the_global_generator_and_puts_it_back():
-    seeding = calls_of("random.seed", "np.random.seed", "numpy.random.seed", "torch.manual_seed", "torch.seed")
-    assert {module for module, _ in seeding} <= {"models.build"}
-    assert "fork_rng" in sources()["models.build"]
+def test_only_the_code_of_networks_finds_the_global_generators_seeded_and_they_are_put_back():
+    python, own = ("random.seed", "np.random.seed", "numpy.random.seed"), ("torch.manual_seed", "torch.seed")
+    devices = ("torch.default_generator.manual_seed", "torch.cuda.manual_seed")
+    seeding = {module for module, _ in calls_of(*python, *own, *devices)}
+    assert seeding == {"models.build", "training.draws"}
+    assert all("fork_rng" in sources()[module] for module in seeding)
 
 
 def test_no_file_is_too_long():

@@ -15,6 +15,7 @@ from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images, Mask
 from ticketdiet.training.arithmetic import reproducible
 from ticketdiet.training.batches import BatchSource, CountsExamples, ImageBatches
+from ticketdiet.training.draws import StepDraws
 from ticketdiet.training.engine import Engine
 from ticketdiet.training.evaluation import device_of
 from ticketdiet.training.observers import Capture, Observer, TraceRow
@@ -144,7 +145,7 @@ def train(
     engine = Engine(model, recipe, mask, first_step=start_step)
     step = _resume(engine, resume, observers) if resume else start_step
 
-    steps = steps_of(engine, stop_step - step)
+    steps, draws = steps_of(engine, stop_step - step), StepDraws(seeds, engine.device)
 
     def capture() -> TrainingState:
         return _capture(engine, step, observers)
@@ -154,7 +155,8 @@ def train(
             while step < stop_step:
                 for observer in observers:
                     observer.before_step(step, model, capture)
-                _one_step(steps, batches, recipe, step, observers, capture)
+                with draws.of(step):
+                    _one_step(steps, batches, recipe, step, observers, capture)
                 step += 1
                 if step % STEPS_BETWEEN_HEALTH_CHECKS == 0:
                     _check_health(engine, recipe, capture)
