@@ -22,6 +22,7 @@ from ticketdiet.page.masks import mask_section
 from ticketdiet.page.repeat import repeat_section, study_yaml
 from ticketdiet.page.rows import escaped, latex_table, row_section
 from ticketdiet.page.verdicts import verdicts_section
+from ticketdiet.reports import stage_costs
 from ticketdiet.reports.published import distance, published_curves
 from ticketdiet.reports.reading import StudyResults
 from ticketdiet.reports.rows import final_rows
@@ -155,6 +156,18 @@ def test_what_a_diet_shows_is_counted(study_input, studied):
     assert saved["easiest32@4"].steps_scored == pytest.approx((4 + 2 * 6) / 4)  # two networks of six steps
     assert (saved["none@0"].unique, saved["none@0"].n) == (0, 2)
     assert "easiest32@4 sees up to 32 different examples (33\u00a0% of the training images)" in section.lead
+
+
+def test_energy_is_that_of_the_stages_of_an_arm_where_it_was_read(study_input, studied, monkeypatch):
+    monkeypatch.setattr(stage_costs, "energy_of", lambda provenance: stage_costs.Energy(2000.0, True))
+    section = cost_section(study_input, studied.store)
+    assert (section.has_energy, section.is_estimated) == (True, True)
+    assert section.joules == 2000 * len(studied.plan.stages)
+    arms = {arm.arm: arm.joules for arm in section.arms}
+    own = [address for address, stage in studied.plan.stages.items() if any(use.arm == "none@0" for use in stage.uses)]
+    assert arms["none@0"] == 2000 * len(studied.plan.reached_from(own))
+    monkeypatch.setattr(stage_costs, "energy_of", lambda provenance: stage_costs.Energy(math.nan, False))
+    assert not cost_section(study_input, studied.store).has_energy
 
 
 def test_barriers_are_means_over_the_families(study_input, gallery):

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from ticketdiet.page.words import count, duration, names, percent, plain, signed, significant
+from ticketdiet.page.words import count, duration, energy, names, percent, plain, signed, significant
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,10 @@ from ticketdiet.page.words import count, duration, names, percent, plain, signed
         (duration(7.4), "7 s"),
         (duration(125), "2 min 5 s"),
         (duration(7325), "2 h 2 min"),
+        (duration(float("nan")), "none yet"),
+        (energy(1754.7), "1.75\u00a0kJ"),
+        (energy(2.5e6), "2.5\u00a0MJ"),
+        (energy(float("nan")), "not read"),
     ],
 )
 def test_numbers_are_written_for_people(written, expected):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ticketdiet.core.errors import TicketDietError
 from ticketdiet.page.inputs import StudyInput
 from ticketdiet.page.words import percent
 from ticketdiet.reports.accounting import Accounting, account
 from ticketdiet.reports.reading import StudyResults
+from ticketdiet.reports.stage_costs import StageCosts
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.network import Cost
 from ticketdiet.studies.stages.pretrain import Pretrain
@@ -28,6 +29,7 @@ class ArmCost:
         pretraining: Cost of its pre-trainings.
         cost: Of all its stages; what several arms have in common is counted for each.
         seconds: Wall time of those that are finished, as their manifests tell.
+        joules: Energy that was read while they were made; NaN when none was.
     """
 
     arm: str
@@ -37,6 +39,7 @@ class ArmCost:
     pretraining: Cost
     cost: Cost
     seconds: float
+    joules: float
 
     @property
     def fraction(self) -> float:
@@ -76,6 +79,8 @@ class CostSection:
         baseline: The arm with the most pre-training on all data; empty when there is none.
         whole: Of all stages, each counted once.
         seconds: Wall time of the finished stages, each counted once.
+        joules: Energy that was read while they were made; NaN when none was.
+        is_estimated: Whether a part of it is an equal part of what several processes took together.
     """
 
     lead: str
@@ -84,6 +89,13 @@ class CostSection:
     baseline: str
     whole: Cost
     seconds: float
+    joules: float
+    is_estimated: bool
+
+    @property
+    def has_energy(self) -> bool:
+        """Whether any energy was read."""
+        return not math.isnan(self.joules)
 
 
 def cost_section(study: StudyInput, store: ResultStore) -> CostSection:
@@ -93,12 +105,21 @@ def cost_section(study: StudyInput, store: ResultStore) -> CostSection:
         study: The study.
         store: Where its results are, for the times in their manifests.
     """
-    plan, sound = study.results.plan, study.results.state.sound
-    seconds = {address: _seconds(store, address) for address in plan.stages if address in sound}
-    arms = tuple(_arm_cost(study.results, arm, seconds) for arm in study.arms)
-    accounting = account(plan, store)
-    saved = _saved(accounting) if accounting.baseline else ()
-    return CostSection(_lead(arms), arms, saved, accounting.baseline or "", plan.cost(), sum(seconds.values()))
+    plan = study.results.plan
+    costs = StageCosts(plan, store, study.results.state)
+    arms = tuple(_arm_cost(study.results, arm, costs) for arm in study.arms)
+    accounting = account(plan, store, costs=costs)
+    every = [costs.of(stage) for stage in plan.stages.values()]
+    return CostSection(
+        lead=_lead(arms),
+        arms=arms,
+        saved=_saved(accounting) if accounting.baseline else (),
+        baseline=accounting.baseline or "",
+        whole=plan.cost(),
+        seconds=_known(one.seconds for one in every),
+        joules=_known(one.joules for one in every),
+        is_estimated=any(one.is_estimated for one in every),
+    )
 
 
 def _saved(accounting: Accounting) -> tuple[Saved, ...]:
@@ -123,7 +144,13 @@ def _saved(accounting: Accounting) -> tuple[Saved, ...]:
     )
 
 
-def _arm_cost(found: StudyResults, arm: str, seconds: Mapping[str, float]) -> ArmCost:
+def _known(values: Iterable[float]) -> float:
+    """Return the sum of what is known; NaN when nothing is."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) if known else math.nan
+
+
+def _arm_cost(found: StudyResults, arm: str, costs: StageCosts) -> ArmCost:
     plan = found.plan
     own = [address for address, stage in plan.stages.items() if any(use.arm == arm for use in stage.uses)]
     stages = plan.reached_from(own)
@@ -137,7 +164,8 @@ def _arm_cost(found: StudyResults, arm: str, seconds: Mapping[str, float]) -> Ar
         of=every,
         pretraining=sum((stage.cost for stage in points), Cost()),
         cost=sum((stage.cost for stage in stages.values()), Cost()),
-        seconds=sum(seconds.get(address, 0.0) for address in stages),
+        seconds=_known(costs.of(stage).seconds for stage in stages.values()),
+        joules=_known(costs.of(stage).joules for stage in stages.values()),
     )
 
 
@@ -160,10 +188,3 @@ def _lead(arms: tuple[ArmCost, ...]) -> str:
         f"The pre-training of {least.arm} sees up to {least.unique:,} different examples ({percent(least.fraction)} of "
         f"the training images), and that of {most.arm} up to {most.unique:,} ({percent(most.fraction)}). {rest}"
     )
-
-
-def _seconds(store: ResultStore, address: str) -> float:
-    try:
-        return float(store.manifest(address).provenance.get("seconds") or 0.0)
-    except TicketDietError:
-        return 0.0

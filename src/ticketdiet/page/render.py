@@ -30,7 +30,7 @@ from ticketdiet.page.masks import MaskSection, mask_section
 from ticketdiet.page.repeat import RepeatSection, repeat_section
 from ticketdiet.page.rows import RowSection, row_section
 from ticketdiet.page.verdicts import VerdictsSection, verdicts_section
-from ticketdiet.page.words import duration, percent, significant
+from ticketdiet.page.words import duration, energy, percent, significant
 from ticketdiet.reports.reading import StudyResults
 from ticketdiet.store.results import ResultStore
 
@@ -128,7 +128,8 @@ def render_page(parts: Sequence[StudyPart], *, live: bool = False) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"listed": listed, "duration": duration, "number": significant, "percent": percent}
+    environment.filters |= {"listed": listed, "duration": duration, "energy": energy}
+    environment.filters |= {"number": significant, "percent": percent}
     policy = (
         f"default-src 'none'; img-src data: blob:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         f"base-uri 'none'; form-action 'none'" + ("; connect-src 'self'" if live else "")

@@ -41,6 +41,16 @@ def count(number: int, what: str) -> str:
 
 def duration(seconds: float) -> str:
     """Write a time in hours and minutes, or minutes and seconds."""
+    if math.isnan(seconds):
+        return "none yet"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def energy(joules: float) -> str:
+    """Write an energy in kilojoules, or megajoules from a thousand on."""
+    if math.isnan(joules):
+        return "not read"
+    amount, unit = (joules / 1e6, "MJ") if joules >= 1e6 else (joules / 1e3, "kJ")
+    return f"{amount:.3g}{HARD_SPACE}{unit}"

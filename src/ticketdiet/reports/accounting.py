@@ -108,7 +108,9 @@ class Accounting:
         return pd.concat([self.rows, _frame(ends)], ignore_index=True)
 
 
-def account(plan: Plan, store: ResultStore | None, *, level: int | None = None) -> Accounting:
+def account(
+    plan: Plan, store: ResultStore | None, *, level: int | None = None, costs: StageCosts | None = None
+) -> Accounting:
     """Count what every arm of a study takes, in full, whoever shares it.
 
     Steps, examples and dense operations come from the plan, so that they are known before anything has run. The rest is
@@ -120,6 +122,7 @@ def account(plan: Plan, store: ResultStore | None, *, level: int | None = None) 
             store yet.
         level: Count what leads to the network of this level alone; by default all levels. See
             :func:`~ticketdiet.reports.phases.needs_of` for what each phase is.
+        costs: What the stages take, where somebody has read it already.
 
     Returns:
         Rows by arm, replicate and phase, and the totals.
@@ -128,8 +131,9 @@ def account(plan: Plan, store: ResultStore | None, *, level: int | None = None) 
         UserError: When no arm has such a level.
     """
     needs = needs_of(plan, level)
-    state = StudyState(plan.stages, tuple(plan.stages), {}) if store is None else study_state(plan, store)
-    costs = StageCosts(plan, store, state)
+    if costs is None:
+        nothing = StudyState(plan.stages, tuple(plan.stages), {})
+        costs = StageCosts(plan, store, nothing if store is None else study_state(plan, store))
     users = Counter(stage.address for need in needs for stage in need.stages)
     rows, scopes = [], []
     for need in needs:
