@@ -136,3 +136,19 @@ def test_golden_the_first_three_batches_of_a_seed(images):
 GOLDEN_INDICES = [[27, 24, 6, 35, 30, 26, 13, 2], [32, 23, 10, 36, 33, 15, 25, 5], [4, 9, 28, 37, 8, 22, 18, 17]]
 GOLDEN_SHIFT = [[3, 4], [3, 4], [0, 4], [3, 1]]
 GOLDEN_FLIP = [False, False, False, True, True, True, False, False]
+
+
+def test_streamed_images_give_the_same_bits_at_any_step():
+    pixels = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (50, 3, 8, 8), dtype=np.uint8))
+    images = Images(pixels, torch.arange(50) % 5, tuple("abcde"), (0.4, 0.5, 0.6), (0.2, 0.3, 0.2))
+    recipe = Recipe(steps=30, batch_size=8, crop_padding=2)
+    examples = np.arange(0, 50, 2)
+    whole, streamed = (
+        ImageBatches(one, recipe, RunSeeds.of(0, replicate=1), examples) for one in (images, images.streamed())
+    )
+    for step in (0, 1, 2, 3, 4, 17, 18, 5, 29):  # across epochs, ahead and back
+        one, other = whole.batch(step), streamed.batch(step)
+        assert torch.equal(one.inputs, other.inputs)
+        assert one.inputs.stride() == other.inputs.stride()
+        assert torch.equal(one.labels, other.labels)
+        assert torch.equal(one.indices, other.indices)

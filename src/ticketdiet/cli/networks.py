@@ -105,11 +105,12 @@ def open_networks(store_url: str, prefixes: tuple[str, ...], dataset: DatasetSpe
     """
     from ticketdiet.core.errors import check_known
     from ticketdiet.studies.executors import choose_device
+    from ticketdiet.studies.placement import place
     from ticketdiet.studies.stored_networks import load_images_of, load_network
 
     chosen, store = choose_device(device), open_store(store_url)
     networks = tuple(load_network(store, prefix) for prefix in prefixes)
-    named = load_images_of(networks, dataset).named()
+    named = place(load_images_of(networks, dataset), chosen).named()
     check_known("split", split, named)
     model = networks[0].build().to(chosen)
-    return Opened(networks, model, named[split].to(chosen), named["train"].to(chosen))
+    return Opened(networks, model, named[split], named["train"])

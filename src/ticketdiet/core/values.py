@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ticketdiet.core.errors import DataError
+from ticketdiet.core.pixels import PixelView
 
 Weights = Mapping[str, Tensor]
 Mask = Mapping[str, Tensor]
@@ -23,7 +24,7 @@ Mask = Mapping[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Labelled examples, held in memory as a whole.
+    """Labelled examples, held in memory (or mapped from a file) as a whole, or streamed (see :meth:`streamed`).
 
     Attributes:
         pixels: uint8 of shape (n, channels, height, width), or float32 of any shape (n, ...) taken as already prepared.
@@ -65,20 +66,33 @@ class Images:
     def take(self, indices: np.ndarray | Tensor) -> Images:
         """Return the examples at ``indices`` (int64, any order), with the same normalisation."""
         where = torch.as_tensor(indices, dtype=torch.int64, device=self.labels.device)
-        return Images(self.pixels[where], self.labels[where], self.class_names, self.mean, self.std)
+        pixels = self.pixels.take(where).as_tensor() if isinstance(self.pixels, PixelView) else self.pixels[where]
+        return Images(pixels, self.labels[where], self.class_names, self.mean, self.std)
+
+    def streamed(self) -> Images:
+        """Return the same images with pixels that stay where they are; what is shown to a network is read for it.
+
+        ``pixels`` is then a :class:`~ticketdiet.core.pixels.PixelView`: ``take`` copies nothing, ``to`` moves only the
+        labels, and training and evaluation send batches to the device one by one. No number depends on it.
+        """
+        pixels = PixelView.over(self.pixels).as_tensor()
+        return Images(pixels, self.labels, self.class_names, self.mean, self.std, self._fingerprint)
 
     def to(self, device: torch.device | str) -> Images:
-        """Return the same images with their tensors on ``device``."""
-        pixels, labels = self.pixels.to(device), self.labels.to(device)
+        """Return the same images with their tensors on ``device``; pixels that are streamed stay where they are."""
+        pixels = self.pixels if isinstance(self.pixels, PixelView) else self.pixels.to(device)
+        labels = self.labels.to(device)
         return Images(pixels, labels, self.class_names, self.mean, self.std, self._fingerprint)
 
 
 def _hash_tensors(*tensors: Tensor) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
-        array = np.ascontiguousarray(tensor.cpu().numpy())
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.data if array.size else b"")
+        parts = tensor.chunks() if isinstance(tensor, PixelView) else (tensor,)
+        digest.update(f"{str(tensor.dtype).removeprefix('torch.')}{tuple(tensor.shape)}".encode())
+        for part in parts:
+            array = np.ascontiguousarray(part.cpu().numpy())
+            digest.update(array.data if array.size else b"")
     return digest.hexdigest()
 
 

@@ -16,7 +16,7 @@ import shutil
 import time
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ import torch
 
 from ticketdiet.core.addresses import canonical_json
 from ticketdiet.core.values import Images, ImageSplits
+from ticketdiet.data.pixel_files import Allocate, PixelFiles, in_memory
 
 CACHE_VERSION = 1
 _LEFTOVER_AGE = 24 * 3600  # seconds; an older temporary folder was left by a writer that was killed
@@ -123,19 +124,56 @@ class ImageCache:
         except (OSError, ValueError, EOFError):  # another process is replacing it
             return None
 
-    def write(self, key: str, images: ImageSplits) -> None:
-        """Store ``images`` under ``key``; warns once and continues when the folder cannot be written."""
+    def keep(self, key: str, make: Callable[[Allocate], ImageSplits]) -> ImageSplits:
+        """Return the images of an entry; where there is none, make them and store them.
+
+        Warns once and continues when the folder cannot be written.
+
+        Args:
+            key: The entry.
+            make: Makes the images, with their pixels in arrays that it is given the means to allocate: they are files
+                of the new entry, so that the images need not fit into memory.
+
+        Returns:
+            The images, mapped from the entry where it could be written.
+        """
+        found = self.read(key)
+        if found is not None:
+            return found
+        beside = self._begin(key)
+        if beside is None:
+            return make(in_memory)
+        try:
+            files = PixelFiles(beside, self._refused)
+            images = make(files)
+            self._store(key, beside, images, files)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        # What was made is still writable; what is read cannot change the entry.
+        return self.read(key) or images
+
+    def _begin(self, key: str) -> Path | None:
         if self.folder is None:
-            return
+            return None
         beside = self.folder / f".{key}-{uuid.uuid4().hex}"
         try:
             beside.mkdir(parents=True)
-            _write_entry(beside, images)
+        except OSError as error:
+            self._refused(error)
+            return None
+        return beside
+
+    def _store(self, key: str, beside: Path, images: ImageSplits, files: PixelFiles) -> None:
+        try:
+            _write_entry(beside, images, files)
             self._put(beside, key)
             self._sweep()
         except OSError as error:
-            shutil.rmtree(beside, ignore_errors=True)
-            _warn_once(self.folder, error)
+            self._refused(error)
+
+    def _refused(self, error: OSError) -> None:
+        assert self.folder is not None
+        _warn_once(self.folder, error)
 
     def _meta(self, key: str) -> dict[str, Any] | None:
         if self.folder is None:
@@ -197,16 +235,17 @@ def facts_of_images(images: ImageSplits) -> ImageFacts:
     )
 
 
-def _write_entry(folder: Path, images: ImageSplits) -> None:
+def _write_entry(folder: Path, images: ImageSplits, pixels: PixelFiles) -> None:
     files = {}
     for name, split in images.named().items():
         for part, tensor in (("pixels", split.pixels), ("labels", split.labels)):
             path = folder / f"{name}_{part}.npy"
-            with path.open("wb") as file:
-                np.save(file, tensor.numpy(), allow_pickle=False)
-                file.flush()
+            if not pixels.move(tensor.numpy(), path):
+                np.save(path, tensor.numpy(), allow_pickle=False)
+            with path.open("rb") as file:
                 os.fsync(file.fileno())
             files[path.name] = _stamp(path.stat())
+    pixels.discard_scratch()
     meta = {**asdict(facts_of_images(images)), "files": files}
     with (folder / "meta.json").open("w") as file:
         json.dump({"checksum": _checksum(meta), "meta": meta}, file, indent=1)

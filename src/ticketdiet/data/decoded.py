@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from ticketdiet.core.errors import DataError
+from ticketdiet.data.pixel_files import Allocate
 
 Progress = Callable[[int, int], None]  # (images done, images in total)
 
@@ -48,6 +49,22 @@ class Source(Protocol):
     def decode(self, progress: Progress | None = None) -> Decoded:
         """Read everything; ``progress`` is called now and then with (images done, images in total)."""
         ...
+
+
+@runtime_checkable
+class DecodesInto(Protocol):
+    """A source that decodes picture by picture, so that its pixels need not fit into memory."""
+
+    def decode_into(self, allocate: Allocate, progress: Progress | None = None) -> Decoded:
+        """Read everything as ``Source.decode`` does, with the pixels in arrays that ``allocate`` makes."""
+        ...
+
+
+def decode(source: Source, allocate: Allocate, progress: Progress | None = None) -> Decoded:
+    """Decode a source, with its pixels in arrays that ``allocate`` makes where the source can do so."""
+    if isinstance(source, DecodesInto):
+        return source.decode_into(allocate, progress)
+    return source.decode(progress)
 
 
 def stamp_files(paths: Iterable[Path]) -> list[list[object]]:

@@ -2,6 +2,7 @@
 
 Several split folders may be merged: ``folder:PATH?train=train,valid&test=test`` is CINIC-10 as the paper uses it. The
 order is that of the split folders as given, then that of the sorted class names, then that of the sorted file names.
+Pictures of several sizes are brought to one by ``?size=64``, or ``?resize=256&size=224``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +18,8 @@ import numpy as np
 
 from ticketdiet.core.errors import DataError
 from ticketdiet.data.decoded import Decoded, Progress
-from ticketdiet.data.pictures import PictureReader
+from ticketdiet.data.pictures import PictureReader, TargetSize
+from ticketdiet.data.pixel_files import Allocate, in_memory
 from ticketdiet.data.request import Request
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -26,9 +29,10 @@ LAYOUT = "images in PATH/<split>/<class>/*.png or *.jpg"
 class ImageFolders:
     """Split folders of class folders under one path."""
 
-    def __init__(self, path: Path, splits: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(self, path: Path, splits: Mapping[str, tuple[str, ...]], size: TargetSize | None = None) -> None:
         self.path = path
         self.splits = dict(splits)
+        self.size = size
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -57,11 +61,17 @@ class ImageFolders:
             for _, file in files:
                 stat = file.stat()
                 digest.update(os.fsencode(f"{split}\0{file.path}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
-        return {"folder": str(self.path), "splits": self.splits, "files": digest.hexdigest()}
+        found = {"folder": str(self.path), "splits": self.splits, "files": digest.hexdigest()}
+        return found if self.size is None else {**found, "size": asdict(self.size)}
 
     def decode(self, progress: Progress | None = None) -> Decoded:
         """Read every file."""
-        reader = PictureReader(sum(map(len, self.files.values())), progress)
+        return self.decode_into(in_memory, progress)
+
+    def decode_into(self, allocate: Allocate, progress: Progress | None = None) -> Decoded:
+        """Read every file, with one picture at a time in memory."""
+        total = sum(map(len, self.files.values()))
+        reader = PictureReader(total, progress, allocate=allocate, size=self.size)
         pixels, labels = {}, {}
         for split, files in self.files.items():
             pixels[split] = reader.read(((file.path, Path(file.path)) for _, file in files), len(files))
@@ -108,8 +118,8 @@ class ImageFolders:
 
 
 def open_folder(request: Request) -> ImageFolders:
-    """Open ``folder:PATH``; options ``train`` and ``test`` name split folders, comma-separated."""
-    request.check(("train", "test"), takes_path=True)
+    """Open ``folder:PATH``; ``train`` and ``test`` name split folders, ``size`` and ``resize`` scale the pictures."""
+    request.check(("train", "test", "size", "resize"), takes_path=True)
     try:
         path = request.path
     except DataError as error:
@@ -117,7 +127,7 @@ def open_folder(request: Request) -> ImageFolders:
     if not path.is_dir():
         raise DataError(f"The path {path} is a file.", expected=LAYOUT, way_out="correct the path")
     splits = {split: tuple(request.options.get(split, split).split(",")) for split in ("train", "test")}
-    return ImageFolders(path, splits)
+    return ImageFolders(path, splits, TargetSize.of(request.options))
 
 
 def _is_image(name: str) -> bool:

@@ -19,9 +19,10 @@ import torch
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.values import Images, ImageSplits
 from ticketdiet.data.cache import ImageCache, ImageFacts, cache_folder, entry_key, facts_of_images
-from ticketdiet.data.decoded import Decoded, Progress, Source
+from ticketdiet.data.decoded import Decoded, Progress, Source, decode
 from ticketdiet.data.options import DatasetOptions
-from ticketdiet.data.prepare import KeptExamples, average_pool, channel_statistics, choose_limit, take_validation
+from ticketdiet.data.pixel_files import Allocate
+from ticketdiet.data.prepare import KeptExamples, channel_statistics, choose_limit, pool_chosen, take_validation
 from ticketdiet.data.sources import open_source
 
 
@@ -120,25 +121,22 @@ class _Opening:
         self.key = entry_key({"source": source, "options": options.identity})
 
     def images(self, progress: Progress | None) -> ImageSplits:
-        images = self.cache.read(self.key)
-        if images is None:
-            images = self.decoded(progress) if self.plain else self.prepare(self.decoded(progress))
-            self.cache.write(self.key, images)
-        return replace(images, name=self.name)
+        def make(allocate: Allocate) -> ImageSplits:
+            return self.decode(allocate, progress) if self.plain else self.prepare(self.decoded(progress), allocate)
+
+        return replace(self.cache.keep(self.key, make), name=self.name)
 
     def facts(self, progress: Progress | None) -> ImageFacts:
         known = self.cache.facts(self.key)
         return replace(known, name=self.name) if known is not None else facts_of_images(self.images(progress))
 
     def decoded(self, progress: Progress | None) -> ImageSplits:
-        images = None if self.plain else self.cache.read(self.decoded_key)
-        if images is None:
-            with _reading(self.name):
-                decoded = self.source.decode(progress)
-            images = _as_splits(decoded, self.name)
-            if not self.plain:
-                self.cache.write(self.decoded_key, images)
-        return images
+        return self.cache.keep(self.decoded_key, lambda allocate: self.decode(allocate, progress))
+
+    def decode(self, allocate: Allocate, progress: Progress | None) -> ImageSplits:
+        with _reading(self.name):
+            decoded = decode(self.source, allocate, progress)
+        return _as_splits(decoded, self.name)
 
     def kept(self) -> KeptExamples:
         labels = self.decoded(None).train.labels.numpy()
@@ -149,19 +147,21 @@ class _Opening:
         kept, aside = take_validation(labels, self.options.validation, self.options.seed)
         return kept[choose_limit(labels[kept], self.options.limit, self.options.seed)], aside
 
-    def prepare(self, whole: ImageSplits) -> ImageSplits:
+    def prepare(self, whole: ImageSplits, allocate: Allocate) -> ImageSplits:
         kept, aside = self.choose(whole.train.labels.numpy())
-        train = self.shrink(whole.train.take(kept) if self.options.choose_examples else whole.train)
+        train = self.shrink(whole.train, kept if self.options.choose_examples else None, allocate)
         mean, std = channel_statistics(train.pixels.numpy())
         return ImageSplits(
             replace(train, mean=mean, std=std),
-            replace(self.shrink(whole.test), mean=mean, std=std),
-            replace(self.shrink(whole.train.take(aside)), mean=mean, std=std) if len(aside) else None,
+            replace(self.shrink(whole.test, None, allocate), mean=mean, std=std),
+            replace(self.shrink(whole.train, aside, allocate), mean=mean, std=std) if len(aside) else None,
             self.name,
         )
 
-    def shrink(self, images: Images) -> Images:
-        return replace(images, pixels=torch.from_numpy(average_pool(images.pixels.numpy(), self.options.resolution)))
+    def shrink(self, images: Images, chosen: np.ndarray | None, allocate: Allocate) -> Images:
+        pixels = pool_chosen(images.pixels.numpy(), chosen, self.options.resolution, allocate)
+        labels = images.labels if chosen is None else images.labels[torch.from_numpy(chosen)]
+        return replace(images, pixels=torch.from_numpy(pixels), labels=labels)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 A folder (or its ``data`` folder) contains ``train*.parquet`` and ``test*.parquet``, one or several shards per split.
 The image column is a struct with ``bytes`` or plain binary; the label column contains integers. Class names come from
 the schema metadata under ``huggingface``. Where the defaults do not fit:
-``parquet:PATH?train=train,extra&test=validation&image=img&label=y``.
+``parquet:PATH?train=train,extra&test=validation&image=img&label=y``. Pictures of several sizes are brought to one by
+``?size=64``, or ``?resize=256&size=224``.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import numpy as np
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.extras import import_extra
 from ticketdiet.data.decoded import Decoded, Progress, checked_labels, stamp_files
-from ticketdiet.data.pictures import PictureReader
+from ticketdiet.data.pictures import PictureReader, TargetSize
+from ticketdiet.data.pixel_files import Allocate, in_memory
 from ticketdiet.data.request import Request
 
 _IMAGE_NAMES = ("image", "img", "picture", "png", "jpg")
 _LABEL_NAMES = ("label", "labels", "fine_label", "target", "class", "y")
-_BATCH = 1024
+_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,15 @@ class ParquetFolder:
 
     def decode(self, progress: Progress | None = None) -> Decoded:
         """Read every shard; rows keep their order."""
+        return self.decode_into(in_memory, progress)
+
+    def decode_into(self, allocate: Allocate, progress: Progress | None = None) -> Decoded:
+        """Read every shard, with one batch of encoded pictures at a time in memory."""
         files = {split: [_open_shard(shard) for shard in shards] for split, shards in self.shards.items()}
         columns = self._find_columns(files["train"][0].schema_arrow)
         counts = {split: sum(file.metadata.num_rows for file in opened) for split, opened in files.items()}
-        reader = PictureReader(sum(counts.values()), progress)
+        size = TargetSize.of(self.options)
+        reader = PictureReader(sum(counts.values()), progress, allocate=allocate, size=size)
         found = {split: self._read_split(split, files[split], counts[split], columns, reader) for split in files}
         (train_pixels, train_labels), (test_pixels, test_labels) = found["train"], found["test"]
         num_classes = 1 + max(int(train_labels.max()), int(test_labels.max()))
@@ -137,8 +144,9 @@ class ParquetFolder:
 
 
 def open_parquet(request: Request) -> ParquetFolder:
-    """Open ``parquet:PATH``; options ``train``, ``test`` (beginnings of file names, comma-separated), image, label."""
-    request.check(("train", "test", "image", "label"), takes_path=True)
+    """Open ``parquet:PATH``; options ``train``, ``test`` (beginnings of file names), image, label, size and resize."""
+    request.check(("train", "test", "image", "label", "size", "resize"), takes_path=True)
+    TargetSize.of(request.options)
     path = request.path
     if not path.is_dir():
         raise DataError(

@@ -7,7 +7,8 @@ is converted to RGB. Pictures of 16 bits or floats are refused, because their sc
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,65 @@ import numpy as np
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.extras import import_extra
 from ticketdiet.data.decoded import Progress
+from ticketdiet.data.pixel_files import Allocate, images_per_chunk, in_memory
 
 # The other formats of Pillow start programs (EPS) or are rarely what the user means.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GREY = {"1", "L", "LA", "La"}
 _COLOUR = {"RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
 _REPORT_EVERY = 1000
+_BILINEAR = 2  # PIL.Image.Resampling.BILINEAR
+MOST_SIDE = 16_384
+
+
+@dataclass(frozen=True)
+class TargetSize:
+    """The usual way to one size: scale the shorter side to ``resize``, then cut ``size`` x ``size`` from the middle.
+
+    Attributes:
+        resize: Length of the shorter side after scaling, in pixels, with the filter for bilinear reduction.
+        size: Height and width of the square that is kept.
+    """
+
+    resize: int
+    size: int
+
+    @classmethod
+    def of(cls, options: Mapping[str, str]) -> TargetSize | None:
+        """Read the options ``size`` and ``resize`` of a source.
+
+        Args:
+            options: The options that the user wrote; ``resize`` is ``size`` by default.
+
+        Returns:
+            The size, or None when there is neither option.
+
+        Raises:
+            DataError: When they are not whole numbers with 1 <= size <= resize.
+        """
+        if "size" not in options and "resize" not in options:
+            return None
+        given = {key: options[key] for key in ("size", "resize") if key in options}
+        try:
+            size, resize = int(options["size"]), int(options.get("resize", options["size"]))
+        except (KeyError, ValueError):
+            size, resize = 0, 0
+        if not 1 <= size <= resize <= MOST_SIDE:
+            raise DataError(
+                f"Got the options {', '.join(f'{key}={value}' for key, value in given.items())} of pictures.",
+                expected=f"whole numbers of pixels with 1 <= size <= resize <= {MOST_SIDE}",
+                way_out="for example ?size=64, or ?resize=256&size=224",
+            )
+        return cls(resize, size)
+
+    def fit(self, picture: Any) -> Any:
+        """Return a picture of Pillow in this size."""
+        width, height = picture.size
+        scale = self.resize / min(width, height)
+        scaled = (max(self.resize, round(width * scale)), max(self.resize, round(height * scale)))
+        resized = picture if scaled == (width, height) else picture.resize(scaled, resample=_BILINEAR)
+        left, top = (scaled[0] - self.size) // 2, (scaled[1] - self.size) // 2
+        return resized.crop((left, top, left + self.size, top + self.size))
 
 
 class PictureReader:
@@ -30,12 +84,23 @@ class PictureReader:
     Args:
         total: Number of pictures in all splits together, for ``progress``.
         progress: Called now and then with (pictures done, ``total``).
+        allocate: Makes the arrays of pixels.
+        size: To what size pictures are brought, or None to refuse pictures of several sizes.
     """
 
-    def __init__(self, total: int, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        total: int,
+        progress: Progress | None = None,
+        *,
+        allocate: Allocate = in_memory,
+        size: TargetSize | None = None,
+    ) -> None:
         self._pillow = import_extra("PIL.Image", "parquet")
         self._total = total
         self._progress = progress
+        self._allocate = allocate
+        self._size = size
         self._done = 0
         self._first: tuple[str, tuple[int, int]] | None = None
         self._grey = True
@@ -57,19 +122,27 @@ class PictureReader:
         for index, (name, encoded) in enumerate(pictures):
             values = self._decode(name, encoded)
             if index == 0:
-                pixels = np.empty((count, 3, *values.shape[:2]), dtype=np.uint8)
+                pixels = self._allocate((count, 3, *values.shape[:2]))
             pixels[index] = values if values.ndim == 2 else values.transpose(2, 0, 1)
             self._report()
         return pixels
 
     def settle(self, pixels: np.ndarray) -> np.ndarray:
         """Keep one channel of ``pixels`` when every picture that was read is grey; call it after the last split."""
-        return np.ascontiguousarray(pixels[:, :1]) if self._grey else pixels
+        if not self._grey:
+            return pixels
+        grey = self._allocate((len(pixels), 1, *pixels.shape[2:]))
+        size = images_per_chunk(pixels.shape)
+        for start in range(0, len(pixels), size):
+            grey[start : start + size] = pixels[start : start + size, :1]
+        return grey
 
     def _decode(self, name: str, encoded: bytes | Path) -> np.ndarray:
         try:
             opened = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
             with self._pillow.open(opened, formats=_FORMATS) as picture:
+                if self._size is not None:
+                    return np.asarray(self._size.fit(self._eight_bits(name, picture)))
                 self._check_size(name, picture.size)
                 return np.asarray(self._eight_bits(name, picture))
         except DataError:
@@ -102,7 +175,7 @@ class PictureReader:
                 f"The picture at {name} has size {size[0]}x{size[1]} (width x height), but that at {first_name} has "
                 f"{first_size[0]}x{first_size[1]}.",
                 expected="images of one size",
-                way_out="resize or crop them to one size first",
+                way_out="give ?size=PIXELS to bring them to one size, or resize them first",
             )
 
     def _report(self) -> None:

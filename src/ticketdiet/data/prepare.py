@@ -11,8 +11,7 @@ import numpy as np
 
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.seeds import numpy_generator
-
-_CHUNK = 4096
+from ticketdiet.data.pixel_files import Allocate, images_per_chunk, in_memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,9 +131,42 @@ def average_pool(pixels: np.ndarray, resolution: int | None) -> np.ndarray:
     Raises:
         DataError: When the blocks do not fit exactly, or the images would have to grow.
     """
-    n, channels, height, width = pixels.shape
-    if resolution is None or resolution == height:
+    return pool_chosen(pixels, None, resolution, in_memory)
+
+
+def pool_chosen(
+    pixels: np.ndarray, indices: np.ndarray | None, resolution: int | None, allocate: Allocate
+) -> np.ndarray:
+    """Choose images and shrink them as :func:`average_pool` does, a few at a time.
+
+    Args:
+        pixels: uint8 of shape (n, channels, height, width).
+        indices: int64 of shape (m,), or None for all images.
+        resolution: New height; see :func:`average_pool`.
+        allocate: Makes the array that is returned.
+
+    Returns:
+        uint8 of shape (m, channels, resolution, width * resolution / height); ``pixels`` when nothing changes.
+
+    Raises:
+        DataError: When the blocks do not fit exactly, or the images would have to grow.
+    """
+    _, channels, height, width = pixels.shape
+    factor = 1 if resolution is None else _block_side(resolution, height, width)
+    if indices is None and factor == 1:
         return pixels
+    count = len(pixels) if indices is None else len(indices)
+    made = allocate((count, channels, height // factor, width // factor))
+    size = images_per_chunk(pixels.shape)
+    for start in range(0, count, size):
+        chosen = slice(start, start + size) if indices is None else indices[start : start + size]
+        made[start : start + size] = _pooled(pixels[chosen], factor)
+    return made
+
+
+def _block_side(resolution: int, height: int, width: int) -> int:
+    if resolution == height:
+        return 1
     if resolution < 1 or height % resolution or width % (height // resolution):
         fits = [size for size in range(1, height + 1) if height % size == 0 and width % (height // size) == 0]
         raise DataError(
@@ -142,17 +174,20 @@ def average_pool(pixels: np.ndarray, resolution: int | None) -> np.ndarray:
             expected=f"one of: {', '.join(map(str, fits))}",
             way_out="choose one of these or leave it out: images are averaged over whole blocks and never enlarged",
         )
-    factor = height // resolution
+    return height // resolution
+
+
+def _pooled(pixels: np.ndarray, factor: int) -> np.ndarray:
+    if factor == 1:
+        return pixels
+    # 32 bits suffice for blocks of 4096 x 4096; adding slices is faster than a strided reduction.
+    count, channels, height, width = pixels.shape
+    total = np.zeros((count, channels, height // factor, width // factor), dtype=np.uint32)
+    for row in range(factor):
+        for column in range(factor):
+            total += pixels[:, :, row::factor, column::factor]
     area = factor * factor
-    pooled = np.empty((n, channels, resolution, width // factor), dtype=np.uint8)
-    for start in range(0, n, _CHUNK):
-        part = pixels[start : start + _CHUNK]
-        # 32 bits suffice for blocks of 4096 x 4096; adding slices is faster than a strided reduction.
-        total = np.zeros((len(part), channels, resolution, width // factor), dtype=np.uint32)
-        for row in range(factor):
-            for column in range(factor):
-                total += part[:, :, row::factor, column::factor]
-        pooled[start : start + _CHUNK] = (total + area // 2) // area
+    pooled: np.ndarray = ((total + area // 2) // area).astype(np.uint8)
     return pooled
 
 
@@ -169,11 +204,12 @@ def channel_statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
         The means and the standard deviations, one per channel.
     """
     values = np.arange(256, dtype=np.float64) / 255
+    size = images_per_chunk(pixels.shape)
     means, deviations = [], []
     for channel in range(pixels.shape[1]):
         counts = np.zeros(256, dtype=np.int64)
-        for start in range(0, len(pixels), _CHUNK):
-            counts += np.bincount(pixels[start : start + _CHUNK, channel].reshape(-1), minlength=256)
+        for start in range(0, len(pixels), size):
+            counts += np.bincount(pixels[start : start + size, channel].reshape(-1), minlength=256)
         mean = float(counts @ values / counts.sum())
         variance = float(counts @ (values - mean) ** 2 / counts.sum())
         means.append(mean)

@@ -15,6 +15,7 @@ from ticketdiet.studies.datasets import check_fingerprints, load_dataset
 from ticketdiet.studies.energy import ALONE, Sharing
 from ticketdiet.studies.label_noise import SeenNoise
 from ticketdiet.studies.network import Network
+from ticketdiet.studies.placement import place
 from ticketdiet.studies.schema import DatasetSpec
 from ticketdiet.studies.stage import Row, Stage, Training
 from ticketdiet.training.loop import DivergedAt, Trained, TrainingState, train
@@ -53,13 +54,14 @@ class Context:
         self._images: tuple[DatasetSpec, ImageSplits] | None = None
 
     def images(self, stage: Stage) -> ImageSplits:
-        """Return the images of the stage, on the device.
+        """Return the images of the stage, on the device or streamed to it.
 
         Raises:
             DataError: When they are not those that were planned for.
         """
         if self._images is None or self._images[0] != stage.dataset:
-            self._images = (stage.dataset, _on_device(load_dataset(stage.dataset), self.device))
+            loaded = load_dataset(stage.dataset)
+            self._images = (stage.dataset, place(loaded, self.device, processes=self.sharing.on_device))
         splits = self._images[1]
         check_fingerprints(splits, stage.data, stage.dataset.name)
         return splits
@@ -143,8 +145,3 @@ def training_facts(trained: Trained) -> Mapping[str, int | str | None]:
         "unique_examples": trained.unique_examples,
         "kernels": trained.kernels,
     }
-
-
-def _on_device(splits: ImageSplits, device: torch.device) -> ImageSplits:
-    validation = splits.validation.to(device) if splits.validation is not None else None
-    return ImageSplits(splits.train.to(device), splits.test.to(device), validation, splits.name)

@@ -7,6 +7,8 @@ takes its slice: any batch is known without replaying earlier ones. The last inc
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
@@ -17,9 +19,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ticketdiet.core.errors import DataError
+from ticketdiet.core.pixels import PixelView
 from ticketdiet.core.seeds import RunSeeds, numpy_generator
 from ticketdiet.core.values import Images
 from ticketdiet.training.arithmetic import layout_for
+from ticketdiet.training.prefetch import Prefetcher
 from ticketdiet.training.recipe import Recipe
 
 
@@ -39,7 +43,7 @@ class Batch:
 
 
 class BatchSource(Protocol):
-    """Where the loop gets its batches: from memory today, from a stream for what does not fit."""
+    """Where the loop gets its batches."""
 
     def batch(self, step: int) -> Batch:
         """Return the batch of ``step``, counted from initialisation."""
@@ -64,10 +68,10 @@ class _Epoch:
 
 
 class ImageBatches:
-    """Batches from images that live whole on one device.
+    """Batches from images that live whole on one device, or are streamed to it; both give the same bits.
 
     Args:
-        images: The training images, on the device of the network.
+        images: The training images, on the device of the network. Those that are streamed have their labels there.
         recipe: Gives batch size, crop padding and flip.
         seeds: Gives the order and augmentation seeds.
         examples: int64 indices of the subset to train on, or None for all.
@@ -91,6 +95,10 @@ class ImageBatches:
                 expected="at least one whole batch (the last incomplete one is dropped)",
                 way_out="give a larger subset, or a smaller batch_size",
             )
+        self._orders = _Orders(self._examples, recipe.batch_size, seeds.order)
+        self._ahead: Prefetcher | None = None
+        if isinstance(images.pixels, PixelView):
+            self._ahead = Prefetcher(_reader(images.pixels, self._orders), images.labels.device)
 
     def batch(self, step: int) -> Batch:
         """Return the batch of ``step``, counted from initialisation."""
@@ -99,7 +107,7 @@ class ImageBatches:
             self._epoch = self._draw(number)
         size = self._recipe.batch_size
         indices = self._epoch.order[position * size : (position + 1) * size]
-        pixels = self._images.pixels[indices]
+        pixels = self._images.pixels[indices] if self._ahead is None else self._ahead.get(step)
         if self._augments:
             pixels = prepare(self._augment(pixels, indices, self._epoch), self._images, self._layout)
         return Batch(pixels, self._images.labels[indices], indices)
@@ -110,12 +118,12 @@ class ImageBatches:
         return len(shown)
 
     def _draw(self, number: int) -> _Epoch:
-        order = _order(self._seeds.order, self._examples, number)
         chance = numpy_generator(self._seeds.augmentation, "epoch", number)
         shift = chance.integers(0, 2 * self._recipe.crop_padding + 1, size=(len(self._images), 2))
         flip = chance.integers(0, 2, size=len(self._images)).astype(bool)
         device = self._images.labels.device
-        return _Epoch(number, *(torch.from_numpy(part).to(device) for part in (order, shift, flip)))
+        order = self._orders.of(number).to(device)
+        return _Epoch(number, order, *(torch.from_numpy(part).to(device) for part in (shift, flip)))
 
     def _augment(self, pixels: Tensor, indices: Tensor, epoch: _Epoch) -> Tensor:
         if self._recipe.crop_padding:
@@ -123,6 +131,32 @@ class ImageBatches:
         if self._recipe.flip:
             pixels = torch.where(epoch.flip[indices][:, None, None, None], pixels.flip(-1), pixels)
         return pixels
+
+
+class _Orders:
+    """The order of the examples in each epoch; the last two are kept, for the step and for what is read ahead."""
+
+    def __init__(self, examples: np.ndarray, batch_size: int, seed: int) -> None:
+        self._examples, self._batch_size, self._seed = examples, batch_size, seed
+        self._kept: dict[int, Tensor] = {}
+        self._lock = threading.Lock()
+
+    def of(self, epoch: int) -> Tensor:
+        with self._lock:
+            if epoch not in self._kept:
+                drawn = torch.from_numpy(_order(self._seed, self._examples, epoch))
+                last = list(self._kept.items())[-1:]
+                self._kept = {**dict(last), epoch: drawn}
+            return self._kept[epoch]
+
+    def rows(self, step: int) -> Tensor:
+        """Return the examples of ``step``, int64 (batch,)."""
+        epoch, position = divmod(step, len(self._examples) // self._batch_size)
+        return self.of(epoch)[position * self._batch_size : (position + 1) * self._batch_size]
+
+
+def _reader(pixels: PixelView, orders: _Orders) -> Callable[[int], Tensor]:
+    return lambda step: pixels.read(orders.rows(step))
 
 
 def shown_examples(

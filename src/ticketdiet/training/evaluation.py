@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ticketdiet.core.pixels import PixelView
 from ticketdiet.core.values import Images, Weights
 from ticketdiet.training.arithmetic import layout_for, reproducible
 from ticketdiet.training.batches import prepare
+from ticketdiet.training.prefetch import Prefetcher
 from ticketdiet.training.recipe import Precision
 
 CPU_BATCH, GPU_BATCH = 250, 2000  # images per forward pass: what stays in caches, and what fills a GPU
+GPU_POSITIONS = GPU_BATCH * 64 * 64  # pixels per forward pass: larger images must still fit into a GPU's memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +76,17 @@ def predict_logits(
 ) -> Tensor:
     """Return the logits of a network in eval mode, float32 of shape (n, classes), on the CPU."""
     device = device_of(model)
-    size = batch_size or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
+    size = batch_size or _batch_that_suits(device, images.pixels.shape)
     with evaluating(model), torch.inference_mode(), autocast(device, precision):
         parts = [model(inputs).float().cpu() for inputs, _ in prepared_chunks(images, size, device, precision)]
     return torch.cat(parts)
+
+
+def _batch_that_suits(device: torch.device, shape: tuple[int, ...]) -> int:
+    if device.type == "cpu":
+        return CPU_BATCH
+    positions = shape[2] * shape[3] if len(shape) == 4 else 1
+    return max(1, min(GPU_BATCH, GPU_POSITIONS // max(1, positions)))
 
 
 def prepared_chunks(
@@ -84,8 +94,14 @@ def prepared_chunks(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (inputs, labels) of consecutive images, normalised and un-augmented, on ``device``."""
     layout = layout_for(device, precision)
-    for start in range(0, len(images), batch_size):
-        pixels = images.pixels[start : start + batch_size].to(device)
+    starts = range(0, len(images), batch_size)
+    if isinstance(images.pixels, PixelView):
+        view = images.pixels
+        ahead = Prefetcher(lambda i: view.read(slice(starts[i], starts[i] + batch_size)), device, stop=len(starts))
+        chunks: Iterable[Tensor] = (ahead.get(number) for number in range(len(starts)))
+    else:
+        chunks = (images.pixels[start : start + batch_size].to(device) for start in starts)
+    for start, pixels in zip(starts, chunks, strict=True):
         yield prepare(pixels, images, layout), images.labels[start : start + batch_size].to(device)
 
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ticketdiet.core.errors import DataError, UserError
+from ticketdiet.core.pixels import PixelView
 from ticketdiet.core.seeds import RunSeeds, numpy_generator, torch_generator
 from ticketdiet.core.values import Images, Weights
 from ticketdiet.training.batches import Batch, ImageBatches
@@ -105,7 +106,11 @@ def rotated_images(images: Images, seed: int = 0) -> Images:
     _check_square(images)
     drawn = torch.from_numpy(numpy_generator(seed, "turned").integers(0, ROTATIONS, len(images)))
     turns = drawn.to(images.labels.device)
-    return replace(images, pixels=rotate(images.pixels, turns), labels=turns, class_names=ROTATION_NAMES)
+    if isinstance(images.pixels, PixelView):
+        pixels = images.pixels.changed(lambda shown, where: rotate(shown, drawn[where])).as_tensor()
+    else:
+        pixels = rotate(images.pixels, turns)
+    return replace(images, pixels=pixels, labels=turns, class_names=ROTATION_NAMES)
 
 
 def head_name(model: nn.Module) -> str:
