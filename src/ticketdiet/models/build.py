@@ -18,6 +18,7 @@ from ticketdiet.core.registry import Registry
 from ticketdiet.core.seeds import derive_seed
 from ticketdiet.models.feedforward import VGG, LeNet300100
 from ticketdiet.models.initialisation import INITIALISATIONS, initialise
+from ticketdiet.models.libraries import FORMS, find_in_library, library_of
 from ticketdiet.models.own import call_factory, import_factory
 from ticketdiet.models.resnet import MOST_CIFAR_LAYERS, cifar_resnet, is_cifar_depth, lowres_resnet18, lowres_resnet50
 
@@ -35,12 +36,17 @@ OWN_MODULES = "package.module:function"
 
 
 def model_names() -> list[str]:
-    """Return all models for people: registered names, the CIFAR family and the form of an import path."""
-    return [*MODELS.names(), CIFAR_FAMILY, OWN_MODULES]
+    """Return all models for people: registered names, the CIFAR family, libraries, the form of an import path."""
+    return [*MODELS.names(), CIFAR_FAMILY, *FORMS, OWN_MODULES]
 
 
 def is_own_module(name: str) -> bool:
     """Whether ``name`` is the import path of a user's own module."""
+    return ":" in name and not library_of(name)
+
+
+def draws_own_weights(name: str) -> bool:
+    """Whether the module's constructor draws the initial weights by default: for modules of other people."""
     return ":" in name
 
 
@@ -58,8 +64,10 @@ def find_model(name: str) -> ModelFactory:
 
     Raises:
         UnknownName: When no model has this name.
-        UserError: When an import path cannot be imported.
+        UserError: When an import path cannot be imported, or a library is not installed.
     """
+    if library_of(name):
+        return find_in_library(name)
     if is_own_module(name):
         return import_factory(name)
     if name in MODELS:
@@ -102,14 +110,16 @@ def build_model(
     """Build a model on the CPU in float32; equal arguments give equal weights.
 
     Args:
-        name: A registered name, ``resnetN``, or the import path ``package.module:function`` of your own module. Your
-            function gets those of ``num_classes``, ``in_channels``, ``image_size`` and ``width`` that it accepts.
+        name: A registered name, ``resnetN``, ``torchvision:NAME``, ``timm:NAME``, or the import path
+            ``package.module:function`` of your own module. Your function gets those of ``num_classes``,
+            ``in_channels``, ``image_size`` and ``width`` that it accepts.
         num_classes: Number of outputs.
         in_channels: Number of channels of the images.
         image_size: Height and width of the images in pixels.
         width: Channels (or units) of the first stage; None for the model's own.
         initialisation: ``"kaiming"``, ``"paper"`` (see :func:`~ticketdiet.models.initialisation.initialise`) or
-            ``"module"``, which keeps what the constructor draws. None is ``"kaiming"``, or ``"module"`` for your own.
+            ``"module"``, which keeps what the constructor draws. None is ``"kaiming"``, or ``"module"`` for your own
+            and those of torchvision and timm.
         seed: Seed of all random draws. The global generator is left as it was, even if a constructor uses it.
 
     Returns:
@@ -128,7 +138,7 @@ def build_model(
         if value is not None and value < 1:
             raise UserError(f"Got {key}={value}.", expected="a whole number of at least 1", way_out=f"correct {key}")
     if initialisation is None:
-        initialisation = "module" if is_own_module(name) else "kaiming"
+        initialisation = "module" if draws_own_weights(name) else "kaiming"
     check_known("initialisation", initialisation, INITIALISATIONS)
     with torch.random.fork_rng(devices=[]):
         factory = find_model(name)

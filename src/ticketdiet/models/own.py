@@ -80,6 +80,8 @@ def call_factory(factory: Callable[..., object], keywords: Mapping[str, int | No
         )
     try:
         made = factory(**given)
+    except UserError:
+        raise
     except Exception as error:
         arguments = ", ".join(f"{key}={value}" for key, value in given.items())
         raise UserError(

@@ -15,7 +15,8 @@ from torch import nn
 from ticketdiet.core.errors import DataError, UserError
 from ticketdiet.core.reading import open_regular
 from ticketdiet.data.cache import ImageFacts
-from ticketdiet.models.build import build_model, find_model, is_own_module
+from ticketdiet.models.build import build_model, draws_own_weights, find_model, is_own_module
+from ticketdiet.models.libraries import library_of, library_version
 from ticketdiet.studies.schema import ModelSpec
 from ticketdiet.tickets.masks import prunable_names
 from ticketdiet.training.batch_norm import batch_norms
@@ -45,7 +46,8 @@ class Network:
         name: Registered name, or ``package.module:function``.
         width: Channels of the first stage; None for the network's own.
         initialisation: ``"kaiming"``, ``"paper"`` or ``"module"``.
-        source: SHA-256 of the file of an own module, so that editing the file is another network; otherwise empty.
+        source: SHA-256 of the file of an own module, so that editing the file is another network; name and version of
+            the library of a network of torchvision or timm; otherwise empty.
         num_classes: Outputs.
         in_channels: Channels of an image.
         image_size: Height and width of an image.
@@ -73,12 +75,11 @@ class Network:
                 expected="square images",
                 way_out="crop or pad the images before loading them",
             )
-        built_in = not is_own_module(model.name)
         return cls(
             name=model.name,
             width=model.width,
-            initialisation=model.initialisation or ("kaiming" if built_in else "module"),
-            source="" if built_in else source_digest(model.name),
+            initialisation=model.initialisation or ("module" if draws_own_weights(model.name) else "kaiming"),
+            source=source_of(model.name),
             num_classes=facts.num_classes,
             in_channels=channels,
             image_size=height,
@@ -94,12 +95,19 @@ class Network:
         return build_model(**self._options(), initialisation=self.initialisation, seed=seed)
 
     def check_source(self) -> None:
-        """Refuse an own module whose file is no longer what it was.
+        """Refuse an own module whose file is no longer what it was, and a library of another version.
 
         Raises:
-            UserError: When the file was edited, or cannot be found.
+            UserError: When the file was edited or cannot be found, or the library is another version or missing.
         """
-        if self.source and source_digest(self.name) != self.source:
+        found = source_of(self.name) if self.source else ""
+        if found != self.source and library_of(self.name):
+            raise UserError(
+                f"The weights of {self.name} were trained with {self.source}, but {found} is installed.",
+                expected="the version of the library at training: another may build another network",
+                way_out="install that version, or run the study again with this one",
+            )
+        if found != self.source:
             raise UserError(
                 f"The file of model {self.name} is not the one that these weights were trained with.",
                 expected="the file as it was at training",
@@ -154,7 +162,7 @@ def _build(name: str, **sizes: Any) -> nn.Module:
 
 
 def _check_size(name: str, sizes: dict[str, Any]) -> None:
-    """Refuse a built-in network that would not fit into memory, before any of it is made."""
+    """Refuse a network of a known name that would not fit into memory, before any of it is made."""
     with torch.device("meta"):
         weights = sum(weight.numel() for weight in build_model(name, initialisation="module", **sizes).parameters())
     if weights > MOST_WEIGHTS:
@@ -192,6 +200,13 @@ def file_digest(path: str) -> str:
             expected="a file with one number per example",
             way_out="check the path",
         ) from None
+
+
+def source_of(name: str) -> str:
+    """Return what ``Network.source`` says of a model."""
+    if library_of(name):
+        return library_version(name)
+    return source_digest(name) if is_own_module(name) else ""
 
 
 def source_digest(name: str) -> str:
