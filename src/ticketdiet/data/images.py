@@ -7,7 +7,7 @@ that other options do not decode again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from ticketdiet.core.errors import DataError
 from ticketdiet.core.values import Images, ImageSplits
 from ticketdiet.data.cache import ImageCache, ImageFacts, cache_folder, entry_key, facts_of_images
 from ticketdiet.data.decoded import Decoded, Progress, Source, decode
+from ticketdiet.data.huggingface import open_dataset_dict
 from ticketdiet.data.options import DatasetOptions
 from ticketdiet.data.pixel_files import Allocate
 from ticketdiet.data.prepare import KeptExamples, channel_statistics, choose_limit, pool_chosen, take_validation
@@ -27,7 +28,7 @@ from ticketdiet.data.sources import open_source
 
 
 def load_images(
-    source: str,
+    source: str | Mapping[str, Any],
     *,
     resolution: int | None = None,
     limit: int | None = None,
@@ -46,7 +47,8 @@ def load_images(
 
     Args:
         source: ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``svhn``, ``parquet:PATH``,
-            ``folder:PATH``, ``npz:PATH`` or a name that another package registered.
+            ``folder:PATH``, ``npz:PATH``, ``hf:PATH`` or a name that another package registered; or a ``DatasetDict``
+            of the library ``datasets``, with splits ``train`` and ``test``.
         resolution: New height, an exact divisor of the old: square blocks are averaged and rounded, halves up.
         limit: Number of training images, chosen at random with the classes in proportion. Their order is kept, and
             the images of a smaller limit are among those of a larger one with the same seed.
@@ -109,12 +111,16 @@ def kept_examples(source: str, **options: Any) -> KeptExamples:
 class _Opening:
     """One data set with its options, and its places in the cache."""
 
-    def __init__(self, name: str, options: DatasetOptions) -> None:
-        self.name = name
+    def __init__(self, given: str | Mapping[str, Any], options: DatasetOptions) -> None:
         self.options = options
-        self.source: Source = open_source(name, root=options.root, cache=options.cache, download=options.download)
+        if isinstance(given, str):
+            self.name = given
+            self.source: Source = open_source(given, root=options.root, cache=options.cache, download=options.download)
+        else:
+            self.source = found = open_dataset_dict(given)
+            self.name = found.name
         self.cache = ImageCache(None if options.cache is False else cache_folder(options.cache) / "images")
-        with _reading(name):
+        with _reading(self.name):
             source = self.source.identity()
         self.plain = options.identity is None
         self.decoded_key = entry_key({"source": source, "options": None})

@@ -17,6 +17,7 @@ from ticketdiet.data.cache import downloads_folder
 from ticketdiet.data.decoded import Source
 from ticketdiet.data.digits import open_digits
 from ticketdiet.data.folders import open_folder
+from ticketdiet.data.huggingface import open_huggingface
 from ticketdiet.data.npz import open_npz
 from ticketdiet.data.parquet import open_parquet
 from ticketdiet.data.request import Request, take_apart
@@ -84,8 +85,10 @@ def _register_builtin() -> None:
     SOURCES.register("digits")(SourceKind(digits, open_digits, "digits", find=lambda _: "with scikit-learn"))
     parquet = "Hugging Face image layout: train*.parquet and test*.parquet"
     SOURCES.register("parquet")(SourceKind(parquet, open_parquet, "parquet:PATH", "parquet"))
-    folder = "PATH/<split>/<class>/*.png, *.jpg; ?train=train,valid&test=test merges split folders"
+    folder = "PATH/<split>/<class>/*.png, *.jpg; ?train=train,valid&test=test merges split folders, ?size=64 scales"
     SOURCES.register("folder")(SourceKind(folder, open_folder, "folder:PATH", "parquet"))
+    hf = "A data set of the library datasets: a folder that save_to_disk wrote, or a name on the Hugging Face Hub"
+    SOURCES.register("hf")(SourceKind(hf, open_huggingface, "hf:PATH", "datasets"))
     npz = "x_train y_train x_test y_test, uint8, n x height x width [x channels]"
     SOURCES.register("npz")(SourceKind(npz, open_npz, "npz:PATH"))
 

@@ -25,6 +25,7 @@ from ticketdiet.core.values import Images
 from ticketdiet.training.arithmetic import layout_for
 from ticketdiet.training.prefetch import Prefetcher
 from ticketdiet.training.recipe import Recipe
+from ticketdiet.training.resized_crop import draw_boxes, resized_crop
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,7 @@ class _Epoch:
     order: Tensor  # int64 (examples,): positions in the data set
     shift: Tensor  # int64 (images, 2): top and left of the crop
     flip: Tensor  # bool (images,)
+    box: Tensor | None  # int64 (images, 4): top, left, height and width of the resized crop
 
 
 class ImageBatches:
@@ -72,7 +74,7 @@ class ImageBatches:
 
     Args:
         images: The training images, on the device of the network. Those that are streamed have their labels there.
-        recipe: Gives batch size, crop padding and flip.
+        recipe: Gives batch size, crops and flip.
         seeds: Gives the order and augmentation seeds.
         examples: int64 indices of the subset to train on, or None for all.
 
@@ -123,10 +125,21 @@ class ImageBatches:
         flip = chance.integers(0, 2, size=len(self._images)).astype(bool)
         device = self._images.labels.device
         order = self._orders.of(number).to(device)
-        return _Epoch(number, order, *(torch.from_numpy(part).to(device) for part in (shift, flip)))
+        shift_there, flip_there = (torch.from_numpy(part).to(device) for part in (shift, flip))
+        return _Epoch(number, order, shift_there, flip_there, self._boxes(number, device))
+
+    def _boxes(self, number: int, device: torch.device) -> Tensor | None:
+        area = self._recipe.resized_crop
+        if area is None or not self._augments:
+            return None
+        chance = numpy_generator(self._seeds.augmentation, "resized_crop", number)
+        height, width = self._images.pixels.shape[2:]
+        return torch.from_numpy(draw_boxes(chance, len(self._images), height, width, area)).to(device)
 
     def _augment(self, pixels: Tensor, indices: Tensor, epoch: _Epoch) -> Tensor:
-        if self._recipe.crop_padding:
+        if epoch.box is not None:
+            pixels = resized_crop(pixels, epoch.box[indices])
+        elif self._recipe.crop_padding:
             pixels = crop(pixels, epoch.shift[indices], self._recipe.crop_padding)
         if self._recipe.flip:
             pixels = torch.where(epoch.flip[indices][:, None, None, None], pixels.flip(-1), pixels)

@@ -23,6 +23,8 @@ MOST_EXAMPLES = 10**6
 MOST_MILESTONES = 1000
 MOST_PADDING = 1000
 
+Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+
 _USUAL_OPTIMISER, _USUAL_LOSS = "sgd", "cross_entropy"
 _KEYS_OF = {"optimiser": frozenset({"momentum", "nesterov"}), "loss": frozenset({"label_smoothing"})}
 _FEWEST_FOR_FRACTIONS = 4  # with fewer steps even the default fractions fall on one step or on step 0
@@ -87,6 +89,11 @@ class Recipe(BaseModel):
         default=4, ge=0, le=MOST_PADDING, description="Zero padding before the random crop, in pixels; 0: no crop."
     )
     flip: bool = Field(default=True, description="Whether images are flipped horizontally at random.")
+    resized_crop: tuple[Fraction, Fraction] | None = Field(
+        default=None,
+        description="Lowest and highest fraction of the area for random resized crops, such as [0.08, 1.0], instead of "
+        "crop_padding: a random part of the image, of a ratio from 3/4 to 4/3, scaled to the size of the image.",
+    )
     precision: Precision = Field(
         default="float32",
         description="float32: float32 throughout; bfloat16: autocast with float32 weights, which is faster only where "
@@ -123,6 +130,16 @@ class Recipe(BaseModel):
             raise ValueError("nesterov has no effect with momentum 0; give a momentum above 0, or leave nesterov out")
         if self.schedule == "multistep" and self.steps >= _FEWEST_FOR_FRACTIONS:
             self._check_milestones()
+        return self
+
+    @model_validator(mode="after")
+    def _crops_in_one_way(self) -> Recipe:
+        if self.resized_crop is None:
+            return self
+        if self.resized_crop[0] > self.resized_crop[1]:
+            raise ValueError(f"resized_crop is {list(self.resized_crop)}; give the lower fraction first")
+        if self.crop_padding != type(self).model_fields["crop_padding"].default:
+            raise ValueError("crop_padding has no effect with resized_crop; leave crop_padding out")
         return self
 
     @model_validator(mode="after")
@@ -191,6 +208,11 @@ class Recipe(BaseModel):
         fields = self.model_dump()
         for key in ("milestones", "gamma", "optimiser", "optimiser_options", "loss", "loss_options"):
             del fields[key]
+        if self.resized_crop is None:
+            del fields["resized_crop"]
+        else:
+            del fields["crop_padding"]
+            fields["resized_crop"] = list(self.resized_crop)
         if self.precision != "float32":
             fields["sparse_kernels"] = "off"
         if self.schedule == "multistep":
