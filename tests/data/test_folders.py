@@ -94,3 +94,14 @@ def test_a_path_may_hold_a_question_mark(tmp_path: Path, write_folder: Write, pi
     write_folder(tmp_path / "why?", pictures)
     assert len(load_images(f"folder:{tmp_path}/why?").train) == 3
     assert len(load_images(f"folder:{tmp_path}/why??train=valid").train) == 2
+
+
+def test_pictures_of_several_sizes_are_brought_to_one_where_that_is_asked_for(
+    tmp_path: Path, write_folder: Write, draw: Draw
+) -> None:
+    names = [f"{split}/{kind}/1.png" for split in ("train", "val") for kind in "ab"]
+    write_folder(tmp_path, {name: draw(9 + i, 12, 3, seed=i) for i, name in enumerate(names)})
+    loaded = {size: load_images(f"folder:{tmp_path}?test=val&size={size}") for size in (4, 8)}
+    assert [splits.train.pixels.shape for splits in loaded.values()] == [(2, 3, 4, 4), (2, 3, 8, 8)]
+    larger = load_images(f"folder:{tmp_path}?test=val&resize=9&size=8")
+    assert larger.fingerprint != loaded[8].fingerprint

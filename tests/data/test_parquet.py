@@ -187,3 +187,19 @@ def test_the_test_images_of_cifar10_are_decoded_as_pillow_does(tmp_path: Path) -
         picture = np.asarray(Image.open(io.BytesIO(table["img"][index].as_py()["bytes"])), dtype=np.float64)
         pooled = np.floor(picture.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3)) + 0.5)
         assert np.array_equal(images.pixels[index].numpy(), pooled.transpose(2, 0, 1))
+
+
+def test_shards_as_the_hub_names_them_are_read_in_order_and_brought_to_one_size(
+    tmp_path: Path, write_parquet: Write, draw: Draw, as_png: Encode
+) -> None:
+    pixels = [draw(8 + i, 8, 3, seed=i) for i in range(12)]
+    for shard in range(11, -1, -1):
+        encoded = as_png(pixels[shard])
+        write_parquet(tmp_path / f"data/train-{shard:05d}-of-00012.parquet", [encoded], [shard])
+    write_parquet(tmp_path / "data/validation-00000-of-00001.parquet", [as_png(pixels[0])], [0])
+    splits = load_images(f"parquet:{tmp_path}?test=validation&size=8")
+    assert splits.train.labels.tolist() == list(range(12))
+    assert splits.train.pixels.shape == (12, 3, 8, 8)
+    for options in ("size=0", "resize=16"):
+        with pytest.raises(DataError, match="whole numbers of pixels"):
+            load_images(f"parquet:{tmp_path}?test=validation&{options}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ticketdiet.core.errors import DataError
-from ticketdiet.data.pictures import PictureReader
+from ticketdiet.data.pictures import PictureReader, TargetSize
 
 pytest.importorskip("PIL.Image")
 Encode = Callable[[np.ndarray], bytes]
@@ -39,3 +39,34 @@ def test_progress_ends_with_the_total(as_png: Encode, draw: Draw) -> None:
     reader = PictureReader(2, lambda done, total: told.append((done, total)))
     reader.read([("a", as_png(draw(2, 2))), ("b", as_png(draw(2, 2)))], 2)
     assert told == [(2, 2)]
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 30), (33, 17), (12, 12), (5, 7)])
+def test_pictures_of_several_sizes_are_scaled_and_cut_as_torchvision_does(
+    as_png: Encode, draw: Draw, height: int, width: int
+) -> None:
+    transforms = pytest.importorskip("torchvision.transforms.v2")
+    image = pytest.importorskip("PIL.Image")
+    pixels = draw(height, width, 3)
+    expected = transforms.Compose([transforms.Resize(12), transforms.CenterCrop(8)])(image.fromarray(pixels))
+    read = PictureReader(1, size=TargetSize(12, 8)).read([("one", as_png(pixels))], 1)
+    assert np.array_equal(read[0], np.asarray(expected).transpose(2, 0, 1))
+
+
+def test_grey_pictures_of_several_sizes_stay_grey(as_png: Encode, draw: Draw) -> None:
+    reader = PictureReader(2, size=TargetSize.of({"size": "4"}))
+    read = reader.read([("a", as_png(draw(9, 5))), ("b", as_png(draw(4, 6)))], 2)
+    assert reader.settle(read).shape == (2, 1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    "options", [{"size": "0"}, {"size": "x"}, {"resize": "9"}, {"size": "9", "resize": "8"}, {"size": "99999"}]
+)
+def test_a_size_that_cannot_be_is_refused(options: dict[str, str]) -> None:
+    with pytest.raises(DataError, match="whole numbers of pixels"):
+        TargetSize.of(options)
+
+
+def test_without_options_pictures_keep_their_size() -> None:
+    assert TargetSize.of({"train": "a"}) is None
+    assert TargetSize.of({"size": "224", "resize": "256"}) == TargetSize(256, 224)

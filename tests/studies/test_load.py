@@ -12,7 +12,7 @@ from ticketdiet.studies.spec import StudySpec
 
 
 def test_every_built_in_study_is_legal_and_names_itself():
-    assert builtin_names() == ["cifar10-resnet20", "mini-cifar", "quickstart"]
+    assert builtin_names() == ["cifar10-resnet20", "imagenet64-resnet18", "mini-cifar", "quickstart"]
     for name in builtin_names():
         study = load_spec(name)
         assert study.study == name

@@ -152,3 +152,15 @@ def test_streamed_images_give_the_same_bits_at_any_step():
         assert one.inputs.stride() == other.inputs.stride()
         assert torch.equal(one.labels, other.labels)
         assert torch.equal(one.indices, other.indices)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_images_streamed_to_a_gpu_give_the_same_bits_as_images_on_it(images):
+    recipe = Recipe(steps=100, batch_size=8, resized_crop=(0.2, 1.0))
+    there, streamed = (ImageBatches(one.to("cuda"), recipe, SEEDS) for one in (images, images.streamed()))
+    for step in (0, 1, 2, 9, 3):
+        one, other = there.batch(step), streamed.batch(step)
+        assert other.inputs.device.type == "cuda"
+        assert torch.equal(one.inputs, other.inputs)
+        assert torch.equal(one.labels, other.labels)

@@ -1,8 +1,8 @@
 """Data sets of the Hugging Face library ``datasets``; the only place that uses it (extra ``datasets``).
 
-``hf:PATH`` is a folder that ``save_to_disk`` wrote, and ``hf:NAME`` a data set of the Hub, which the library keeps in
-its own cache and downloads where that is allowed. In Python, a ``DatasetDict`` can be given as it is. The image column has
-the feature ``Image``, the label column ``ClassLabel`` or integers. Where the defaults do not fit:
+``hf:PATH`` is a folder written by ``save_to_disk``. ``hf:NAME`` is a data set of the Hub, which the library keeps in
+its own cache and downloads where that is allowed. In Python, a ``DatasetDict`` can be given as it is. The image column
+has the feature ``Image``, the label column ``ClassLabel`` or integers. Where the defaults do not fit:
 ``hf:NAME?config=CONFIG&train=train&test=validation&image=img&label=fine_label&size=64``.
 """
 

@@ -32,6 +32,8 @@ MOST_SIDE = 16_384
 class TargetSize:
     """The usual way to one size: scale the shorter side to ``resize``, then cut ``size`` x ``size`` from the middle.
 
+    Sides and places are rounded as torchvision's ``Resize`` and ``CenterCrop`` round them.
+
     Attributes:
         resize: Length of the shorter side after scaling, in pixels, with the filter for bilinear reduction.
         size: Height and width of the square that is kept.
@@ -70,11 +72,10 @@ class TargetSize:
 
     def fit(self, picture: Any) -> Any:
         """Return a picture of Pillow in this size."""
-        width, height = picture.size
-        scale = self.resize / min(width, height)
-        scaled = (max(self.resize, round(width * scale)), max(self.resize, round(height * scale)))
-        resized = picture if scaled == (width, height) else picture.resize(scaled, resample=_BILINEAR)
-        left, top = (scaled[0] - self.size) // 2, (scaled[1] - self.size) // 2
+        shorter = min(picture.size)
+        scaled = tuple(int(self.resize * side / shorter) for side in picture.size)
+        resized = picture if scaled == picture.size else picture.resize(scaled, resample=_BILINEAR)
+        left, top = (round((side - self.size) / 2) for side in scaled)
         return resized.crop((left, top, left + self.size, top + self.size))
 
 

@@ -22,7 +22,8 @@ def draw_boxes(
     """Draw the part of each image that is shown.
 
     The area is uniform in ``area`` times that of the image, and the logarithm of width over height is uniform between
-    those of 3/4 and 4/3. An image for which ten tries do not fit shows the largest part in the middle with a ratio in range.
+    those of 3/4 and 4/3. An image for which ten tries do not fit shows the largest part in its middle that has such a
+    ratio.
 
     Args:
         chance: Where the numbers come from.
