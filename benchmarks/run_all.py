@@ -30,6 +30,7 @@ BENCHMARKS: Mapping[str, tuple[str, ...]] = {
     "sparse_speed": (),
     "search_speed": ("--steps", "40"),
     "study_speed": (),
+    "large_data": ("--images", "100000", "--parts", "make", "load"),
 }
 
 
@@ -61,6 +62,10 @@ def figures_of(name: str, found: Mapping[str, Any]) -> Iterator[Figure]:
             yield Figure(f"search of 20 levels, seed {seed}", ratio, "x", 2.0)
     elif name == "study_speed":
         yield from (Figure(f"finished study: {what}", value, "s") for what, value in found["seconds"].items())
+    elif name == "large_data":
+        made, loaded = found["results"]["make"], found["results"]["load"]
+        yield Figure(f"cache of {found['images']:,} images of 64x64", made["seconds"], "s")
+        yield Figure("a batch of 128 of them, streamed", 128_000 / loaded["images_per_second"], "ms")
 
 
 def _figures_of_steps(found: Mapping[str, Any]) -> Iterator[Figure]:

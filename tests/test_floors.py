@@ -34,7 +34,9 @@ FLOORS = {
 SCIENCE = ("training", "scores", "tickets", "landscape")
 # Where heavy or rare libraries may be imported; anywhere else is a surprise for who has not installed them.
 HEAVY = {
-    "torchvision": {"data.vision"},
+    "torchvision": {"data.vision", "models.libraries"},
+    "timm": {"models.libraries"},
+    "datasets": {"data.huggingface"},
     "pyarrow": {"data.parquet", "reports.table"},
     "PIL": {"data.pictures"},
     "curvlinops": {"landscape.curvature"},

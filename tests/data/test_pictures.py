@@ -70,3 +70,16 @@ def test_a_size_that_cannot_be_is_refused(options: dict[str, str]) -> None:
 def test_without_options_pictures_keep_their_size() -> None:
     assert TargetSize.of({"train": "a"}) is None
     assert TargetSize.of({"size": "224", "resize": "256"}) == TargetSize(256, 224)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_pictures_keep_their_order_whatever_the_number_of_threads(
+    as_png: Encode, draw: Draw, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    pixels = draw(40, 5, 5, 3)
+    encoded = [(str(i), as_png(picture)) for i, picture in enumerate(pixels)]
+    assert np.array_equal(PictureReader(40).read(encoded, 40), pixels.transpose(0, 3, 1, 2))
+    encoded[7], encoded[30] = ("seven", b"damaged"), ("thirty", b"damaged")
+    with pytest.raises(DataError, match="picture at seven"):
+        PictureReader(40).read(encoded, 40)

@@ -12,10 +12,12 @@ from torch import nn
 from ticketdiet.core.errors import UserError
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies import network
+from ticketdiet.studies.exported import stored_ticket
 from ticketdiet.studies.load import parse_study
 from ticketdiet.studies.plan import Plan, plan_study
 from ticketdiet.studies.stored_networks import load_network
 from ticketdiet.tickets.masks import count_kept, prunable_names
+from ticketdiet.tickets.portable_files import load_ticket, save_ticket
 
 pytest.importorskip("timm")
 pytest.importorskip("torchvision")
@@ -51,7 +53,12 @@ def test_a_study_runs_and_its_networks_load(run_tiny: Any, tmp_path: Path, name:
     weights = store.tensors(last, "weights")
     assert all(bool((weights[key][kept == 0] == 0).all()) for key, kept in mask.items())
     model.load_state_dict(weights)
-    assert model.eval()(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    images = torch.rand(2, 1, 8, 8)
+    ticket = stored_ticket(store, last)
+    save_ticket(tmp_path / "ticket.safetensors", ticket)
+    loaded = load_ticket(tmp_path / "ticket.safetensors")
+    assert loaded.facts.network.name == name
+    assert torch.equal(loaded.module(images), model.eval()(images))
 
 
 def test_convolutions_with_groups_are_pruned_and_computed_by_the_stock_kernels() -> None:

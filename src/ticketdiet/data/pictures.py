@@ -7,12 +7,15 @@ is converted to RGB. Pictures of 16 bits or floats are refused, because their sc
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.extras import import_extra
@@ -24,6 +27,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GREY = {"1", "L", "LA", "La"}
 _COLOUR = {"RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
 _REPORT_EVERY = 1000
+_AHEAD = 4  # pictures that are decoded ahead, for each thread
 _BILINEAR = 2  # PIL.Image.Resampling.BILINEAR
 MOST_SIDE = 16_384
 
@@ -120,8 +124,7 @@ class PictureReader:
             DataError: When a picture cannot be read, or differs in size from the first.
         """
         pixels = np.empty((0, 3, 0, 0), dtype=np.uint8)
-        for index, (name, encoded) in enumerate(pictures):
-            values = self._decode(name, encoded)
+        for index, values in enumerate(self._decoded(pictures)):
             if index == 0:
                 pixels = self._allocate((count, 3, *values.shape[:2]))
             pixels[index] = values if values.ndim == 2 else values.transpose(2, 0, 1)
@@ -137,6 +140,20 @@ class PictureReader:
         for start in range(0, len(pixels), size):
             grey[start : start + size] = pixels[start : start + size, :1]
         return grey
+
+    def _decoded(self, pictures: Iterable[tuple[str, bytes | Path]]) -> Iterator[np.ndarray]:
+        """Decode in order, a few pictures ahead, in as many threads as PyTorch has."""
+        waiting: deque[Future[np.ndarray]] = deque()
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(threads) as pool:
+            for name, encoded in pictures:
+                if self._first is None and self._size is None:
+                    yield self._decode(name, encoded)  # the others are compared with it
+                    continue
+                waiting.append(pool.submit(self._decode, name, encoded))
+                if len(waiting) > _AHEAD * threads:
+                    yield waiting.popleft().result()
+            yield from (decoded.result() for decoded in waiting)
 
     def _decode(self, name: str, encoded: bytes | Path) -> np.ndarray:
         try:

@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST, CIFAR and SVHN; the only place that uses torchvision (extra ``vision``).
+"""MNIST, Fashion-MNIST, CIFAR and SVHN; for data the only place that uses torchvision (extra ``vision``).
 
 The files are expected where torchvision puts them, in ``root`` or in the package's own downloads; only the latter is
 downloaded into. The IDX files of MNIST and Fashion-MNIST are read here, so that torchvision is needed only to download

@@ -10,12 +10,13 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import json
+import re
 import typing
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any
 
-import yaml
 from torch import nn
 
 from ticketdiet.core.errors import UnknownName, UserError
@@ -23,6 +24,7 @@ from ticketdiet.core.extras import import_extra
 
 EXTRAS: Mapping[str, str] = {"torchvision": "vision", "timm": "timm"}
 FORMS = ("torchvision:NAME", "timm:NAME")
+_WORD = re.compile(r"[A-Za-z_][\w.-]*")
 _FROM_DATA = frozenset({"num_classes", "in_chans", "in_channels"})
 _PRETRAINED = frozenset(
     {"weights", "weights_backbone", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict"}
@@ -116,13 +118,13 @@ def _read_options(name: str, text: str) -> dict[str, Any]:
 
 def _value(name: str, key: str, text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = None
+        value = json.loads(text)
+    except ValueError:
+        value = text if _WORD.fullmatch(text) else None
     if not isinstance(value, bool | int | float | str):
         raise UserError(
             f"The option {key}={text} of the model {name!r} is neither a number, a truth value nor a word.",
-            expected="one value, as in YAML",
+            expected="a number, true, false, or a word",
             way_out="use a network of your own (package.module:function) for options of another kind",
         )
     return value

@@ -24,7 +24,7 @@ from ticketdiet.studies.subset_spec import SubsetSpec
 class DatasetSpec(Part):
     """Which images."""
 
-    name: str = Field(description="The source: digits, cifar10, ..., or parquet:PATH, folder:PATH, npz:PATH.")
+    name: str = Field(description="The source: digits, cifar10, ..., or parquet:PATH, folder:PATH, npz:PATH, hf:PATH.")
     resolution: int | None = Field(
         default=None, ge=1, le=MOST_PIXELS, description="Height and width to which images are average-pooled."
     )
@@ -50,7 +50,8 @@ class ModelSpec(Part):
     """Which network; input channels, size and classes follow the data."""
 
     name: str = Field(
-        default="resnet20", description="resnet20, vgg16, ..., or your own network as package.module:function."
+        default="resnet20",
+        description="resnet20, vgg16, ..., torchvision:NAME, timm:NAME, or package.module:function for your own.",
     )
     width: int | None = Field(
         default=None,
@@ -62,7 +63,7 @@ class ModelSpec(Part):
         default=None,
         description="How initial weights are drawn. paper: with BatchNorm scales from U(0, 1), as in the published "
         "runs; module: by the module's constructor. The default is kaiming, and module for your own "
-        "network.",
+        "network and those of torchvision and timm.",
     )
 
 

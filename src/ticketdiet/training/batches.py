@@ -90,7 +90,7 @@ class ImageBatches:
         self._epoch: _Epoch | None = None
         self.steps_per_epoch = len(self._examples) // recipe.batch_size
         self._augments = images.pixels.dtype == torch.uint8
-        self._layout = layout_for(images.pixels.device, recipe.precision)
+        self._layout = layout_for(images.labels.device, recipe.precision)
         if self.steps_per_epoch == 0:
             raise DataError(
                 f"Got {len(self._examples)} examples to train on in batches of {recipe.batch_size}.",
