@@ -95,8 +95,10 @@ def test_a_missing_library_is_named_with_its_extra(name: str, extra: str, monkey
             call(name)
 
 
-def test_the_version_of_the_library_is_known() -> None:
+def test_the_version_of_the_library_is_known_and_the_same_for_every_build(monkeypatch: pytest.MonkeyPatch) -> None:
     assert library_version(TIMM) == f"timm {metadata.version('timm')}"
+    monkeypatch.setattr(metadata, "version", lambda name: "0.26.0+cu130")
+    assert library_version(TORCHVISION) == "torchvision 0.26.0"
     assert [library_of(name) for name in (TIMM, TORCHVISION, "mine.timm:net", "resnet20", "timm")] == [
         "timm",
         "torchvision",

@@ -39,14 +39,20 @@ def library_of(name: str) -> str:
 
 
 def library_version(name: str) -> str:
-    """Return the library of a model and its version, for example ``timm 1.0.31``; it is part of the identity.
+    """Return the library of a model and its version, which are part of the identity.
+
+    Args:
+        name: ``torchvision:NAME`` or ``timm:NAME``.
+
+    Returns:
+        For example ``torchvision 0.26.0``, without what tells builds for CPUs and GPUs apart (``+cpu``, ``+cu130``).
 
     Raises:
         UserError: When the library is not installed; the message names the extra.
     """
     library = library_of(name)
     import_extra(library, EXTRAS[library])
-    return f"{library} {metadata.version(library)}"
+    return f"{library} {metadata.version(library).partition('+')[0]}"
 
 
 def find_in_library(name: str) -> Callable[..., nn.Module]:
