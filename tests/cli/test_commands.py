@@ -259,7 +259,7 @@ def test_devices_and_threads_reach_the_workers(done, monkeypatch):
 
     folder, _ = done
     asked = []
-    monkeypatch.setattr("ticketdiet.reports.study.choose_device", lambda name: name)
+    monkeypatch.setattr("ticketdiet.studies.forecast.choose_devices", lambda names: names)
     monkeypatch.setattr("ticketdiet.reports.study.run_plan", lambda *_, **o: asked.append(o) or Outcome(0, 6))
     options = ("--device", "cuda:0,cuda:1", "--device", "cpu", "--threads", 2, "--workers", 3)
     arguments = ("run", folder / "tiny.yaml", "--store", folder / "runs", "--out", folder / "figures")

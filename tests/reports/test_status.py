@@ -125,7 +125,7 @@ def test_a_stage_that_is_made_at_the_second_try_leaves_no_failure(plan_tiny, sto
             raise RuntimeError("a wire came loose")
         return perform(context, stage)
 
-    monkeypatch.setattr("ticketdiet.studies.executors.perform", fail_first)
+    monkeypatch.setattr("ticketdiet.studies.executors.in_process.perform", fail_first)
     with pytest.raises(RuntimeError, match="a wire"):
         run_tiny(plan, store)
     assert store.failed.read()[tries[0]].message == "RuntimeError: a wire came loose"

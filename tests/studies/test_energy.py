@@ -11,7 +11,7 @@ import torch
 from ticketdiet.reports.accounting import account
 from ticketdiet.studies import energy
 from ticketdiet.studies.energy import EnergyCounter, EnergyMeter, Sharing, describe_energy, nvml_counters, rapl_counters
-from ticketdiet.studies.executors import _sharing
+from ticketdiet.studies.executors.processes import _sharing
 
 RANGE = 1_000_000  # microjoules
 

@@ -14,7 +14,7 @@ from ticketdiet.core.errors import StagesFailed, UserError
 from ticketdiet.landscape.rewind_search import ConnectedWhen
 from ticketdiet.store.drivers import Driver
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies import run as run_module
+from ticketdiet.studies.executors import local
 from ticketdiet.studies.find_rewind import find_rewinding_point
 from ticketdiet.studies.load import parse_study
 from ticketdiet.studies.plan import plan_study
@@ -209,13 +209,13 @@ def test_a_search_for_the_rewinding_point_keeps_what_it_found_between_its_plans(
 def test_a_store_in_memory_is_refused_for_several_workers_and_worked_by_one_by_default(
     plan_tiny, monkeypatch, run_tiny
 ):
-    monkeypatch.setattr(run_module, "default_workers", lambda plan, devices: 2)
+    monkeypatch.setattr(local, "default_workers", lambda plan, devices, per_device: 2)
     plan = plan_tiny("pruning.levels=0", "scores={}", "arms={none@0: {}}")
     store = ResultStore.open(f"memory://{uuid.uuid4().hex}")
     with pytest.raises(UserError, match=r"2 workers on the store memory://(.|\n)*--workers 1, or a folder"):
         run_tiny(plan, store, workers=2)
     assert store.addresses() == []
-    monkeypatch.setattr(run_module, "Processes", None)
+    monkeypatch.setattr(local, "Processes", None)
     assert run_tiny(plan, store, workers=None).made == len(plan.stages)
     assert stages_left(plan, store) == {}
 

@@ -11,6 +11,8 @@ import typer
 from ticketdiet.cli.options import (
     DEFAULT_STORE,
     Devices,
+    ExecutorName,
+    ExecutorsFile,
     FiguresFolder,
     Json,
     Settings,
@@ -18,6 +20,7 @@ from ticketdiet.cli.options import (
     StudyName,
     Tolerance,
     Workers,
+    open_executor,
     open_store,
     open_study,
     split_devices,
@@ -61,16 +64,17 @@ def find_rewind(
     replicates: Annotated[int, typer.Option(min=1, help="Take every verdict from the mean of so many replicates.")] = 1,
     workers: Workers = None,
     device: Devices = None,
+    executor: ExecutorName = None,
+    executors: ExecutorsFile = None,
     out: FiguresFolder = None,
     json: Json = None,
 ) -> None:
     """Find the smallest rewinding point whose dense children are connected, by bisection over pre-training steps."""
     from ticketdiet.reports.progress import RunView
-    from ticketdiet.studies.executors import choose_device
     from ticketdiet.studies.find_rewind import find_rewinding_point
 
     opened = open_study(study, store, settings)
-    devices = [choose_device(name) for name in split_devices(device)]
+    place = open_executor(executor, executors)
     rule = _rule(opened.spec.measure.tolerance if tolerance is None else tolerance, max_barrier, min_fraction)
     with resumable(), RunView() as view:
         found = find_rewinding_point(
@@ -82,7 +86,8 @@ def find_rewind(
             max_k=max_k,
             replicates=replicates,
             workers=workers,
-            devices=devices,
+            devices=split_devices(device),
+            executor=place,
             observer=view,
         )
     _print_found(found)

@@ -104,7 +104,7 @@ def open_networks(store_url: str, prefixes: tuple[str, ...], dataset: DatasetSpe
         UserError: For an address that holds no weights, other images, a split or device that is not there.
     """
     from ticketdiet.core.errors import check_known
-    from ticketdiet.studies.executors import choose_device
+    from ticketdiet.studies.devices import choose_device
     from ticketdiet.studies.placement import place
     from ticketdiet.studies.stored_networks import load_images_of, load_network
 

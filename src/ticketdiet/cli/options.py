@@ -12,6 +12,7 @@ from ticketdiet.reports.formats import Format
 if TYPE_CHECKING:
     from ticketdiet.reports.study import Study
     from ticketdiet.store.results import ResultStore
+    from ticketdiet.studies.executors.base import ExecutorKind
 
 StudyName = Annotated[
     str,
@@ -40,12 +41,34 @@ Devices = Annotated[
     typer.Option(
         "--device",
         metavar="DEVICE",
-        help="Where to compute: auto, cpu, cuda or cuda:N. Repeat it, or separate devices by commas, to give them to "
-        "the workers in turn. The default is auto.",
+        help="Where to compute: auto, all (every GPU), cpu, cuda or cuda:N. Repeat it, or separate devices by commas, "
+        "to give them to the workers in turn. The default is auto.",
     ),
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="How many processes train. The default is one per core or per GPU.")
+]
+WorkersPerDevice = Annotated[
+    int | None, typer.Option(min=1, help="How many processes train on each device. The default is one per GPU.")
+]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="NAME",
+        envvar="TICKETDIET_EXECUTOR",
+        help="Where the stages are worked: local, slurm, ray, or a name in the machine file. The default is local.",
+    ),
+]
+ExecutorsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--executors",
+        metavar="FILE",
+        envvar="TICKETDIET_EXECUTORS",
+        help="The machine file, which names executors and their options. The default is executors.yaml in this folder, "
+        "or else in ~/.config/ticketdiet.",
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads per process. By default the processes divide the cores.")
@@ -99,3 +122,12 @@ def split_names(text: str) -> list[str]:
 def split_devices(given: list[str] | None) -> list[str]:
     """Read ``--device``, which may be repeated and may hold several devices."""
     return [device.strip() for text in given or ["auto"] for device in text.split(",")]
+
+
+def open_executor(name: str | None, file: Path | None) -> ExecutorKind | None:
+    """Return the executor that a command names, None when it names none."""
+    if name is None:
+        return None
+    from ticketdiet.studies.executors.catalog import find_executor
+
+    return find_executor(name, file)

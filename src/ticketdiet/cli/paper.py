@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ticketdiet.cli.options import DEFAULT_STORE, Devices, StoreUrl, Threads, Workers, split_devices, split_names
+from ticketdiet.cli.options import (
+    DEFAULT_STORE,
+    Devices,
+    ExecutorName,
+    ExecutorsFile,
+    StoreUrl,
+    Threads,
+    Workers,
+    open_executor,
+    split_devices,
+    split_names,
+)
 from ticketdiet.cli.output import new_table, warn
 from ticketdiet.cli.stopping import resumable
 from ticketdiet.core.errors import UserError
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
 
     from ticketdiet.paper.session import Paper
     from ticketdiet.reports.verdict import Verdict
+    from ticketdiet.studies.executors.base import ExecutorKind
 
 
 def paper(
@@ -52,6 +63,8 @@ def paper(
     workers: Workers = None,
     threads: Threads = None,
     device: Devices = None,
+    executor: ExecutorName = None,
+    executors: ExecutorsFile = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where verdicts, rows and figures go. Default: paper/RECIPE-SCALE."),
@@ -67,7 +80,8 @@ def paper(
             _print_plan(asked, workers, threads)
             return
         if not judge:
-            _run(asked, _numbers(replicates, asked.setting.replicates), workers, threads, split_devices(device))
+            chosen, place = _numbers(replicates, asked.setting.replicates), open_executor(executor, executors)
+            _run(asked, chosen, workers, threads, split_devices(device), place)
         _judge(asked, rows or [], out or Path("paper") / asked.setting.name)
 
 
@@ -129,15 +143,21 @@ def _print_plan(asked: Paper, workers: int | None, threads: int | None) -> None:
         typer.echo(rest.in_words(), err=True)
 
 
-def _run(asked: Paper, replicates: range | None, workers: int | None, threads: int | None, devices: list[str]) -> None:
+def _run(
+    asked: Paper,
+    replicates: range | None,
+    workers: int | None,
+    threads: int | None,
+    devices: list[str],
+    executor: ExecutorKind | None,
+) -> None:
     from ticketdiet.reports.progress import RunView
-    from ticketdiet.studies.executors import choose_device
-    from ticketdiet.studies.forecast import forecast
+    from ticketdiet.studies.forecast import forecaster
 
-    chosen = [choose_device(name) for name in devices]
-    advise = partial(forecast, device=chosen[0], workers=workers, threads=threads)
-    with RunView(advise=advise) as view:
-        outcome = asked.run(replicates, workers=workers, devices=chosen, threads=threads, observer=view)
+    with RunView(advise=forecaster(executor, devices, workers=workers, threads=threads)) as view:
+        outcome = asked.run(
+            replicates, workers=workers, devices=devices, threads=threads, executor=executor, observer=view
+        )
     typer.echo(f"Made {outcome.made} stages; {outcome.kept} were there already.")
 
 

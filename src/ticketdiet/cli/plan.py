@@ -81,7 +81,7 @@ def _stage_as_json(stage: Stage, left: dict[str, str]) -> dict[str, Any]:
 
 def _print(planned: Plan, left: dict[str, str], remaining: Cost) -> None:
     from ticketdiet.reports.table import whole_lines
-    from ticketdiet.studies.executors import choose_device
+    from ticketdiet.studies.devices import choose_device
     from ticketdiet.studies.precision_advice import precision_advice
     from ticketdiet.studies.time_left import time_left
 

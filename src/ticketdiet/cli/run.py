@@ -10,6 +10,8 @@ import typer
 from ticketdiet.cli.options import (
     DEFAULT_STORE,
     Devices,
+    ExecutorName,
+    ExecutorsFile,
     FiguresFolder,
     LimitArms,
     Settings,
@@ -17,6 +19,8 @@ from ticketdiet.cli.options import (
     StudyName,
     Threads,
     Workers,
+    WorkersPerDevice,
+    open_executor,
     open_study,
     split_devices,
 )
@@ -36,8 +40,11 @@ def run(
     store: StoreUrl = DEFAULT_STORE,
     settings: Settings = None,
     workers: Workers = None,
+    workers_per_device: WorkersPerDevice = None,
     threads: Threads = None,
     device: Devices = None,
+    executor: ExecutorName = None,
+    executors: ExecutorsFile = None,
     limit_arms: LimitArms = None,
     log: Annotated[
         list[str] | None,
@@ -52,8 +59,15 @@ def run(
     """Make what is missing of a study, in dependency order, and keep each result as soon as it is there."""
     with resumable():
         found = open_study(study, store, settings, limit_arms)
-        loggers = _loggers(log or ())
-        outcome = found.run(workers=workers, devices=split_devices(device), threads=threads, loggers=loggers)
+        place, loggers = open_executor(executor, executors), _loggers(log or ())
+        outcome = found.run(
+            workers=workers,
+            workers_per_device=workers_per_device,
+            devices=split_devices(device),
+            threads=threads,
+            executor=place,
+            loggers=loggers,
+        )
         if not outcome.made:
             typer.echo(f"Nothing to do: all {outcome.kept} stages of {found.name} are in {found.store.url}.")
         else:

@@ -19,6 +19,7 @@ from ticketdiet.reports.completeness import DRAWN
 from ticketdiet.reports.reading import StudyResults, read_study
 from ticketdiet.reports.verdict import Verdict
 from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.executors.base import ExecutorKind
 from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.record import record_plan
 from ticketdiet.studies.run import Outcome, RunObserver, run_plan
@@ -54,6 +55,7 @@ class Paper:
         workers: int | None = None,
         devices: Sequence[str] = ("cpu",),
         threads: int | None = None,
+        executor: ExecutorKind | str | None = None,
         observer: RunObserver | None = None,
     ) -> Outcome:
         """Make what is missing, replicate by replicate, and record every study.
@@ -61,8 +63,9 @@ class Paper:
         Args:
             replicates: Only these, from 0; by default all.
             workers: Processes; by default one per core or GPU.
-            devices: torch devices, given to the workers in turn.
+            devices: Names of torch devices, given to the workers in turn; ``"all"`` is every GPU.
             threads: Threads per worker.
+            executor: Where the work is done instead of in processes on this machine.
             observer: Is told how it goes.
 
         Returns:
@@ -75,7 +78,16 @@ class Paper:
         for own in self.planned.plans:
             record_plan(store, own)
         plan = whole if replicates is None else self.planned.together(replicates)
-        return run_plan(plan, store, whole=whole, workers=workers, devices=devices, threads=threads, observer=observer)
+        return run_plan(
+            plan,
+            store,
+            whole=whole,
+            executor=executor,
+            workers=workers,
+            devices=devices,
+            threads=threads,
+            observer=observer,
+        )
 
     def results(self, plan: Plan) -> StudyResults | None:
         """Return what the store holds of a plan; None when there is no store yet."""

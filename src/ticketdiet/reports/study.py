@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -20,8 +20,9 @@ from ticketdiet.core.values import Scores
 from ticketdiet.reports.completeness import DRAWN
 from ticketdiet.reports.progress import RunView
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.executors import Executor, choose_device
-from ticketdiet.studies.forecast import forecast
+from ticketdiet.studies.executors.base import Executor, ExecutorKind
+from ticketdiet.studies.executors.catalog import find_executor
+from ticketdiet.studies.forecast import forecaster
 from ticketdiet.studies.loggers.base import Logger
 from ticketdiet.studies.loggers.observer import LoggingObserver
 from ticketdiet.studies.plan import Plan, plan_study
@@ -94,9 +95,10 @@ class Study:
         self,
         *,
         workers: int | None = None,
+        workers_per_device: int | None = None,
         devices: Sequence[str] | str = "auto",
         threads: int | None = None,
-        executor: Executor | None = None,
+        executor: Executor | ExecutorKind | str | None = None,
         observer: RunObserver | None = None,
         loggers: Sequence[Logger] = (),
     ) -> Outcome:
@@ -104,9 +106,10 @@ class Study:
 
         Args:
             workers: Processes; default one per core on the CPU, or one per GPU.
-            devices: torch devices, given to the workers in turn; ``"auto"`` for a GPU where there is one.
+            workers_per_device: Processes on each device; default one per GPU.
+            devices: torch devices, given to the workers in turn; ``"auto"`` for a GPU, if any, ``"all"`` for every GPU.
             threads: Threads per worker; default its fraction of the cores.
-            executor: Where the work is done instead.
+            executor: Where the work is done instead: ``"slurm"``, for example, or a name in the machine file.
             observer: Is told how it goes, instead of a progress bar.
             loggers: Are told the numbers of every stage that this run makes; they are closed at the end.
 
@@ -114,15 +117,15 @@ class Study:
             How many stages were made, and how many were there.
 
         Raises:
-            UserError: When the study does not fit its data.
+            UserError: When the study does not fit its data, or the executor cannot be started as asked.
             StagesFailed: When stages could not be made; all others were.
         """
-        chosen = [choose_device(device) for device in ([devices] if isinstance(devices, str) else devices)]
-        whole = plan_study(self.spec)
+        asked = [devices] if isinstance(devices, str) else list(devices)
+        place = find_executor(executor) if isinstance(executor, str) else executor
+        advise, whole = forecaster(place, asked, workers=workers, threads=threads), plan_study(self.spec)
         plan, store = self._limited(whole), ResultStore.open(self.url)
         if plan is not whole:  # the run records what it makes, which is only a part of the study
             record_plan(store, whole)
-        advise = partial(forecast, device=chosen[0], workers=workers, threads=threads)
         with (
             RunView(advise=advise) if observer is None else nullcontext(observer) as watching,
             closing(LoggingObserver(watching, store, loggers)) as logging,
@@ -131,9 +134,10 @@ class Study:
                 plan,
                 store,
                 of=self.spec,
-                executor=executor,
+                executor=place,
                 workers=workers,
-                devices=chosen,
+                workers_per_device=workers_per_device,
+                devices=asked,
                 threads=threads,
                 observer=logging if loggers else watching,
             )
@@ -317,10 +321,9 @@ class Study:
         return whole if self.arms is None else whole.only(self.arms)
 
     def _store_if_any(self) -> ResultStore | None:
-        try:
+        with suppress(NoStore):
             return self.store
-        except NoStore:
-            return None
+        return None
 
     def _recorded(self) -> Plan | None:
         store = self._store_if_any()

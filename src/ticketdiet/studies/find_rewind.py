@@ -15,6 +15,8 @@ import torch
 from ticketdiet.core.errors import UserError, check_known
 from ticketdiet.landscape.rewind_search import ConnectedWhen, Evidence, RewindAnswer, bisect_connected
 from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.devices import choose_devices
+from ticketdiet.studies.executors.base import ExecutorKind
 from ticketdiet.studies.machine import cpu_count
 from ticketdiet.studies.network import Cost
 from ticketdiet.studies.plan import Plan, plan_study
@@ -81,6 +83,7 @@ def find_rewinding_point(
     workers: int | None = None,
     devices: Sequence[str] = ("cpu",),
     threads: int | None = None,
+    executor: ExecutorKind | str | None = None,
     observer: RunObserver | None = None,
 ) -> FoundPoint:
     """Find the smallest pre-training step from which dense children are linearly connected, by bisection.
@@ -97,8 +100,9 @@ def find_rewinding_point(
         max_k: Largest step to consider; default half of training.
         replicates: Replicates to average over, from the first.
         workers: Processes; default one a core up to the trainings of one family.
-        devices: torch devices, given to the workers in turn.
+        devices: Names of torch devices, given to the workers in turn; ``"all"`` is every GPU.
         threads: Threads of each worker; default its fraction of the cores.
+        executor: Where the work is done instead of in processes on this machine; see :func:`run_plan`.
         observer: Is told how each probe goes.
 
     Returns:
@@ -113,7 +117,8 @@ def find_rewinding_point(
     steps = study.arm(chosen).most_pretraining_steps
     ks = _checked(default_candidates(steps, max_k) if candidates is None else candidates, steps, max_k)
     probing = _Probing(study, store, chosen, rule, replicates)
-    workers = workers or (_default_workers(probing, devices) if store.shared else 1)
+    if executor is None:
+        workers = workers or (_default_workers(probing, choose_devices(devices)) if store.shared else 1)
     made = 0
 
     # Between its plans, too, a search needs what it has found so far.
@@ -124,7 +129,14 @@ def find_rewinding_point(
             plan = probing.plan(k)
             driver.reach(plan.stages)
             made += run_plan(
-                plan, store, of=study, workers=workers, devices=devices, threads=threads, observer=observer
+                plan,
+                store,
+                of=study,
+                executor=executor,
+                workers=workers,
+                devices=devices,
+                threads=threads,
+                observer=observer,
             ).made
             return probing.judge(k, plan)
 

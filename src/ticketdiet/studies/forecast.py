@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
+from ticketdiet.studies.devices import choose_devices
+from ticketdiet.studies.executors.base import Executor, ExecutorKind
 from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.precision_advice import precision_advice
 from ticketdiet.studies.time_left import time_left
@@ -29,3 +32,26 @@ def forecast(
     rest = time_left(plan, left, device=device, workers=workers, threads=threads)
     time = "" if rest is None or rest.seconds < SECONDS_NOT_WORTH_A_WORD else rest.in_words()
     return "\n".join(filter(None, (time, precision_advice(plan, left, device=device, workers=workers))))
+
+
+def forecaster(
+    executor: Executor | ExecutorKind | None,
+    devices: Sequence[str],
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+) -> Callable[[Plan, Collection[str]], str]:
+    """Return what says, of a plan and the addresses left, how long the run takes.
+
+    Args:
+        executor: Where it runs; None for this machine. Of other machines nothing is known, and nothing is said.
+        devices: Names of the torch devices of the run.
+        workers: Processes of the run, by default as many as it chooses.
+        threads: Threads of each, by default as many as the run chooses.
+
+    Raises:
+        DeviceError: When a device is not here.
+    """
+    if executor is not None and not (isinstance(executor, ExecutorKind) and executor.here):
+        return lambda plan, left: ""
+    return partial(forecast, device=choose_devices(devices)[0], workers=workers, threads=threads)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ticketdiet.core.cpu import has_bfloat16
+from ticketdiet.studies.executors.local import default_workers, threads_per_worker
 from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.probing import examples_like, most_work, quietly, step_timer_of, total_cost, trainings_left
-from ticketdiet.studies.run import default_workers, threads_per_worker
 from ticketdiet.studies.stage import TrainingStage
 from ticketdiet.studies.stages.pretrain import Pretrain
 from ticketdiet.studies.stages.score_model import ScoreModel

@@ -26,7 +26,7 @@ from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.schema import DatasetSpec
 from ticketdiet.studies.spec import StudySpec
 from ticketdiet.studies.stage import Stage
-from ticketdiet.studies.stages.catalog import KINDS
+from ticketdiet.studies.stage_data import stage_of_data, stage_to_data
 
 FORMAT = 1
 _FACTS = TypeAdapter(ImageFacts)
@@ -95,10 +95,7 @@ def record_plan(store: ResultStore, plan: Plan, of: StudySpec | None = None) -> 
             for dataset, facts in plan.facts.items()
         ],
         "warnings": list(plan.warnings),
-        "stages": [
-            {"kind": stage.kind, "version": stage.version, "address": address, "fields": stage.fields()}
-            for address, stage in plan.stages.items()
-        ],
+        "stages": [stage_to_data(stage) for stage in plan.stages.values()],
     }
     store.records.write(plan.study.study, study_digest(plan.study), document)
 
@@ -171,7 +168,7 @@ def _read(store: ResultStore, name: str, digest: str) -> StudyRecord | None:
     try:
         if document is None or document["format"] != FORMAT:
             return None
-        stages = [_stage_of(entry) for entry in document["stages"]]
+        stages = [stage_of_data(entry) for entry in document["stages"]]
         facts = {
             DatasetSpec.model_validate(entry["dataset"]): _FACTS.validate_python(entry["facts"])
             for entry in document["facts"]
@@ -203,11 +200,3 @@ def _packed(labels: np.ndarray) -> str:
 
 def _unpacked(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text, validate=True), dtype="<i4").astype(np.int64)
-
-
-def _stage_of(entry: dict[str, Any]) -> Stage:
-    kind = KINDS[entry["kind"]]
-    stage = kind.of_fields(entry["fields"])
-    if kind.version != entry["version"] or stage.address != entry["address"]:
-        raise ValueError(f"This version of the code would not plan this stage of kind {kind.kind!r}.")
-    return stage

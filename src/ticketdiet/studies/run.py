@@ -9,26 +9,24 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
-import torch
-
-from ticketdiet.core.errors import DamagedResult, StagesFailed, StoreError, TicketDietError, UserError
+from ticketdiet.core.errors import DamagedResult, StagesFailed, StoreError, TicketDietError
 from ticketdiet.store.drivers import Driver
 from ticketdiet.store.failed import FailedStage
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.context import Context
-from ticketdiet.studies.executors import Executor, InProcess, Processes
-from ticketdiet.studies.machine import cpu_count, tune_allocator
+from ticketdiet.studies.executors.base import ChainExecutor, Executor, ExecutorKind, NotBegun, RunRequest, Warnings
+from ticketdiet.studies.executors.catalog import find_executor
+from ticketdiet.studies.executors.local import Local
 from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.record import record_plan
 from ticketdiet.studies.spec import StudySpec
 from ticketdiet.studies.stage import Stage
 
-MOST_WORKERS = 8
 SECONDS_BETWEEN_LOOKS = 0.2
 MOST_TRIES = 3  # at a stage whose inputs turn out to be damaged
 
@@ -86,8 +84,9 @@ def run_plan(
     *,
     of: StudySpec | None = None,
     whole: Plan | None = None,
-    executor: Executor | None = None,
+    executor: Executor | ExecutorKind | str | None = None,
     workers: int | None = None,
+    workers_per_device: int | None = None,
     devices: Sequence[str] = ("cpu",),
     threads: int | None = None,
     observer: RunObserver | None = None,
@@ -100,11 +99,13 @@ def run_plan(
         store: Where results are looked for and kept; the plan is recorded there too.
         of: The study that asks for this plan, when that is another than the plan's own.
         whole: The plan to record, when ``plan`` is only some of the replicates of the same study.
-        executor: Where stages are worked; it is closed at the end. Default: in this process or in a pool of processes,
-            as the next three say.
-        workers: Processes; default one per core on the CPU (8 at most, no more than there are chains), one per GPU, and
-            one on a store in the memory of this process.
-        devices: torch devices, given to the workers in turn.
+        executor: Where stages are worked; it is closed at the end. A name is looked up by
+            :func:`~ticketdiet.studies.executors.catalog.find_executor`. Default: in this process or in a pool of
+            processes, as the next four say.
+        workers: Stages worked at once; on this machine by default one per core on the CPU (8 at most, no more than
+            there are chains), one per GPU, and one on a store in the memory of this process.
+        workers_per_device: Stages worked at once on each device; default one per GPU.
+        devices: Names of torch devices, given to the workers in turn; ``"all"`` is every GPU.
         threads: Threads of each worker; default its fraction of the cores.
         observer: Is told how it goes.
         save_every_seconds: How often the state of a long training is kept.
@@ -113,20 +114,32 @@ def run_plan(
         What was made and what was there.
 
     Raises:
-        UserError: For several workers on a store that processes cannot share.
+        UserError: For an executor that cannot be started as asked, several workers on a store that processes cannot
+            share, or a device that is not here.
         StagesFailed: When stages could not be made; all others were.
         StoreError: When the store itself fails, as with a full disk.
     """
     observer = observer or RunObserver()
-    if executor is None:
-        workers = _checked_workers(workers, store, default_workers(plan, devices))
+    request = RunRequest(
+        store=store,
+        plan=plan,
+        workers=workers,
+        workers_per_device=workers_per_device,
+        devices=tuple(devices),
+        threads=threads,
+        save_every_seconds=save_every_seconds,
+        report=observer.progressed,
+    )
+    place = Local() if executor is None else find_executor(executor) if isinstance(executor, str) else executor
+    if isinstance(place, ExecutorKind):
+        place.check(request)
     with store.drive(plan.stages) as driver:
         left = stages_left(plan, store)
         record_plan(store, whole or plan, of)
         observer.planned(plan, left)
         if not left:
             return Outcome(0, len(plan.stages))
-        chosen = executor or _executor(store, workers or 1, devices, threads, save_every_seconds, observer)
+        chosen = place.start(request) if isinstance(place, ExecutorKind) else place
         scheduler = _Scheduler(plan, store, driver, chosen, observer, dict.fromkeys(left))
         try:
             scheduler.run()
@@ -135,48 +148,6 @@ def run_plan(
             raise
         chosen.close()
     return Outcome(len(scheduler.done), len(plan.stages) - len(scheduler.done))
-
-
-def default_workers(plan: Plan, devices: Sequence[str]) -> int:
-    """Processes that a plan is worth: no more than cores, chains of levels, or eight; one per GPU."""
-    if any(device.startswith("cuda") for device in devices):
-        return len(devices)
-    chains = len(plan.study.arms) * plan.study.replicates * (1 + plan.study.children)
-    return max(1, min(cpu_count(), chains, MOST_WORKERS))
-
-
-def threads_per_worker(workers: int) -> int:
-    """Threads of each of ``workers`` processes: the cores, divided among them."""
-    return max(1, cpu_count() // workers)
-
-
-def _checked_workers(workers: int | None, store: ResultStore, default: int) -> int:
-    if store.shared:
-        return workers or default
-    if workers is not None and workers > 1:
-        raise UserError(
-            f"Got {workers} workers on the store {store.url}, which is in the memory of this process.",
-            expected="one worker, or a store that several processes can share",
-            way_out="--workers 1, or a folder or a bucket for --store",
-        )
-    return 1
-
-
-def _executor(
-    store: ResultStore,
-    workers: int,
-    devices: Sequence[str],
-    threads: int | None,
-    save_every: float,
-    observer: RunObserver,
-) -> Executor:
-    threads = threads or threads_per_worker(workers)
-    if workers > 1:
-        return Processes(store.url, devices, workers, threads, save_every)
-    torch.set_num_threads(threads)
-    tune_allocator()
-    report: Callable[[Stage, int], None] = observer.progressed
-    return InProcess(Context(store, devices[0], save_every_seconds=save_every, report=report))
 
 
 @dataclass
@@ -189,7 +160,7 @@ class _Scheduler:
     executor: Executor
     observer: RunObserver
     waiting: dict[str, None]
-    running: dict[Future[tuple[str, ...]], Stage] = field(default_factory=dict)
+    running: dict[Future[Warnings], Stage] = field(default_factory=dict)
     elsewhere: dict[str, float] = field(default_factory=dict)  # other runs are at these; when to look again
     done: set[str] = field(default_factory=set)
     failed: dict[str, BaseException] = field(default_factory=dict)
@@ -199,13 +170,15 @@ class _Scheduler:
 
     def run(self) -> None:
         self._behind = _work_behind(self.plan)
+        self._needed_by = _needed_by(self.plan)
+        self._longest_chain = self.executor.longest_chain if isinstance(self.executor, ChainExecutor) else 1
         self._failed_before = set(self.store.failed.read())
         while self.waiting or self.running:
             if self._start_ready():
                 continue  # what was adopted may have made other stages ready
             if self.running:
                 self._await_own()
-            elif held := [address for address in self.elsewhere if self._is_ready(address)]:
+            elif held := self._ready(self.elsewhere):
                 self._await_others(self.plan.stages[held[0]])
             else:
                 break
@@ -215,8 +188,7 @@ class _Scheduler:
     def _start_ready(self) -> bool:
         """Start what is ready while there is room; return whether results of other runs were adopted."""
         adopted = False
-        ready = [address for address in self.waiting if self._is_ready(address)]
-        for address in sorted(ready, key=self._urgency):
+        for address in sorted(self._ready(self.waiting), key=self._urgency):
             if len(self.running) >= self.executor.capacity:
                 break
             if time.monotonic() >= self.elsewhere.get(address, 0.0):
@@ -229,10 +201,17 @@ class _Scheduler:
 
     def _start(self, stage: Stage) -> bool:
         """Start a stage unless another run is at it; return whether its result is there already."""
+        claim = self._claim(stage)
+        if claim == "ours":
+            self._submit([stage, *self._followers(stage)])
+        return claim == "done"
+
+    def _claim(self, stage: Stage) -> Literal["ours", "done", "elsewhere"]:
+        """Take the lease of a stage; say whether it is to be made here, is there already, or is another run's."""
         address = stage.address
         if not self.driver.take(address):
             self.elsewhere[address] = time.monotonic() + self.driver.seconds_between_looks / 2
-            return False
+            return "elsewhere"
         self.elsewhere.pop(address, None)
         del self.waiting[address]
         # Under the lease: nobody else can be about to make it, or to set aside what was just made.
@@ -241,15 +220,40 @@ class _Scheduler:
         if status.state == "done":
             self.driver.release(address)
             self.observer.adopted(stage)
-            return True
+            return "done"
         if status.state == "damaged":
             self.observer.set_aside(stage, status.reason)
             self.store.discard(address)
         if address in self._failed_before:
             self.store.failed.remove(address)
-        self.observer.started(stage)
-        self.running[self.executor.submit(stage)] = stage
-        return False
+        return "ours"
+
+    def _followers(self, stage: Stage) -> list[Stage]:
+        """Claim the chain of stages behind ``stage``, each the most urgent that needs nothing else that is missing."""
+        chain = [stage]
+        while len(chain) < self._longest_chain:
+            undone = self._undone() - {one.address for one in chain}
+            ready = [
+                address
+                for address in self._needed_by[chain[-1].address]
+                if address in self.waiting and undone.isdisjoint(self.plan.stages[address].inputs.values())
+            ]
+            if not ready:
+                break
+            following = self.plan.stages[min(ready, key=self._urgency)]
+            if self._claim(following) != "ours":
+                break
+            chain.append(following)
+        return chain[1:]
+
+    def _submit(self, chain: Sequence[Stage]) -> None:
+        for stage in chain:
+            self.observer.started(stage)
+        if isinstance(self.executor, ChainExecutor):
+            futures = self.executor.submit_chain(chain)
+        else:
+            futures = [self.executor.submit(stage) for stage in chain]
+        self.running.update(zip(futures, chain, strict=True))
 
     def _await_own(self) -> None:
         finished, _ = wait(self.running, timeout=SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
@@ -264,16 +268,22 @@ class _Scheduler:
             self.observer.waiting(stage, self.driver.holder(stage.address))
         self.driver.wait()
 
-    def _is_ready(self, address: str) -> bool:
-        undone = {*self.waiting, *self.failed, *(stage.address for stage in self.running.values())}
-        return undone.isdisjoint(self.plan.stages[address].inputs.values())
+    def _ready(self, addresses: Iterable[str]) -> list[str]:
+        """Those of some stages that need nothing that is missing."""
+        undone = self._undone()
+        return [one for one in addresses if undone.isdisjoint(self.plan.stages[one].inputs.values())]
 
-    def _conclude(self, stage: Stage, future: Future[tuple[str, ...]]) -> None:
+    def _undone(self) -> set[str]:
+        return {*self.waiting, *self.failed, *(stage.address for stage in self.running.values())}
+
+    def _conclude(self, stage: Stage, future: Future[Warnings]) -> None:
         error = future.exception()
         self.driver.release(stage.address)
         if error is None:
             self.done.add(stage.address)
             self.observer.finished(stage, future.result())
+        elif isinstance(error, NotBegun):
+            self.waiting[stage.address] = None
         elif isinstance(error, DamagedResult) and self._queue_again(stage):
             return
         elif isinstance(error, StoreError):
@@ -319,3 +329,12 @@ def _work_behind(plan: Plan) -> dict[str, int]:
         for needed in stage.inputs.values():
             behind[needed] = max(behind[needed], plan.stages[needed].cost.steps + 1 + behind[address])
     return behind
+
+
+def _needed_by(plan: Plan) -> Mapping[str, list[str]]:
+    """Address -> addresses of the stages that consume its result."""
+    found: dict[str, list[str]] = {address: [] for address in plan.stages}
+    for address, stage in plan.stages.items():
+        for needed in set(stage.inputs.values()):
+            found[needed].append(address)
+    return found

@@ -6,10 +6,10 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ticketdiet.studies.executors.local import default_workers, threads_per_worker
 from ticketdiet.studies.network import Cost
 from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.probing import examples_like, most_work, quietly, step_timer_of, total_cost, trainings_left
-from ticketdiet.studies.run import default_workers, threads_per_worker
 from ticketdiet.studies.stages.masked import MaskedTraining
 from ticketdiet.training.precision import PROBE, STEPS_OF_A_MEASUREMENT, Measure
 from ticketdiet.training.recipe import Precision

@@ -1,4 +1,4 @@
-"""Where stages are worked: one method, ``submit``. In this process, in a pool of processes, later on a cluster."""
+"""Works stages in a pool of processes on this machine, one stage a process at a time."""
 
 from __future__ import annotations
 
@@ -10,67 +10,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.connection import wait as wait_for
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from ticketdiet.core.errors import DeviceError
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
 from ticketdiet.studies.energy import Sharing
+from ticketdiet.studies.executors.base import Progress, Warnings
 from ticketdiet.studies.machine import tune_allocator
 from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.work import perform
-
-Warnings = tuple[str, ...]
-Progress = tuple[str, int]  # address, steps done
-
-
-class Executor(Protocol):
-    """Works stages somewhere.
-
-    Attributes:
-        capacity: Stages that can be worked at once.
-    """
-
-    capacity: int
-
-    def submit(self, stage: Stage) -> Future[Warnings]:
-        """Begin ``stage``; the future gives its warnings when its result is in the store."""
-        ...
-
-    def progress(self) -> list[Progress]:
-        """Return the steps reported since the last call."""
-        ...
-
-    def close(self, *, now: bool = False) -> None:
-        """Wait for what runs and end; with ``now``, end at once (the store survives that)."""
-        ...
-
-
-class InProcess:
-    """Works one stage at a time, right here; ``submit`` returns when it is done."""
-
-    capacity = 1
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    def submit(self, stage: Stage) -> Future[Warnings]:
-        """Work the stage now."""
-        future: Future[Warnings] = Future()
-        try:
-            future.set_result(perform(self._context, stage))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    def progress(self) -> list[Progress]:
-        """Nothing: the context reports by itself."""
-        return []
-
-    def close(self, *, now: bool = False) -> None:
-        """Nothing runs any more."""
 
 
 class Processes:
@@ -163,27 +113,3 @@ def _end_with_parent() -> None:
 def _perform(stage: Stage) -> Warnings:
     assert _context is not None
     return perform(_context, stage)
-
-
-def choose_device(asked: str) -> str:
-    """Turn ``auto``, ``cpu`` or ``cuda`` (or ``cuda:1``) into a device that is here.
-
-    Returns:
-        ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises:
-        DeviceError: When CUDA is asked for and absent, or the name is not known.
-    """
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked != "cpu" and not asked.startswith("cuda"):
-        raise DeviceError(
-            f"Got the unknown device {asked!r}.", expected="auto, cpu, cuda or cuda:N", way_out="--device auto"
-        )
-    if asked.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceError(
-            "CUDA was asked for, but PyTorch sees no CUDA device here.",
-            expected="an NVIDIA GPU with a driver that fits this PyTorch",
-            way_out="--device cpu, or check `nvidia-smi`",
-        )
-    return asked
