@@ -15,6 +15,7 @@ from ticketdiet.studies.run import RunObserver
 from ticketdiet.studies.stage import Stage
 
 SECONDS_BETWEEN_LINES = 10.0
+MOST_BARS = 16  # of stages
 LEAST_FRACTION_TO_FORETELL = 0.02  # of the steps: before it, the time left is a guess from how long starting took
 
 
@@ -84,7 +85,7 @@ class RunView(RunObserver):
     def started(self, stage: Stage) -> None:
         """Add a bar for the stage."""
         self._steps[stage.address] = 0
-        if self._live:
+        if self._live and len(self._tasks) < MOST_BARS:  # a cluster has hundreds at a time
             self._tasks[stage.address] = self._bars.add_task(f"  {stage.label}", total=_weight(stage), left="")
 
     def progressed(self, stage: Stage, step: int) -> None:

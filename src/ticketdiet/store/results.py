@@ -37,8 +37,9 @@ from ticketdiet.store.layout import (
 from ticketdiet.store.manifest import FileRecord, Manifest
 from ticketdiet.store.opening import open_store_place
 from ticketdiet.store.place import Misplaced, Place, Seal
+from ticketdiet.store.presence import Presence
 from ticketdiet.store.records import StudyRecords
-from ticketdiet.store.watching import HeldLease, held_leases
+from ticketdiet.store.watching import HeldLease, held_leases, running_drivers
 
 A_DAY = 86400.0
 
@@ -261,6 +262,10 @@ class ResultStore:
     def held(self) -> dict[str, HeldLease]:
         """Return the stages that running drivers work on now, by address; nothing is announced."""
         return held_leases(self._place)
+
+    def drivers(self) -> list[Presence]:
+        """Return the runs that go on, on this machine and elsewhere; nothing is announced."""
+        return running_drivers(self._place)
 
     def collect(self, keep: Collection[str], *, dry_run: bool = True, older_than: float = A_DAY) -> Collected:
         """Remove results that are not in ``keep``, and the files that interrupted runs left behind.

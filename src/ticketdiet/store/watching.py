@@ -50,6 +50,12 @@ def held_leases(place: Place) -> dict[str, HeldLease]:
     return {lease.address: lease for lease in held if lease is not None}
 
 
+def running_drivers(place: Place) -> list[Presence]:
+    """Return the drivers that run, as far as can be seen from here; see :func:`held_leases`."""
+    with explained("look at who works", place.url):
+        return list(_running_drivers(place).values())
+
+
 def _held(place: Place, address: str, entry: Entry, drivers: Mapping[str, Presence]) -> HeldLease | None:
     owner = _content(place, f"leases/{entry.name}", 64)
     driver = None if owner is None else drivers.get(owner.decode("ascii", "replace"))

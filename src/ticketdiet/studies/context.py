@@ -18,6 +18,7 @@ from ticketdiet.studies.network import Network
 from ticketdiet.studies.placement import place
 from ticketdiet.studies.schema import DatasetSpec
 from ticketdiet.studies.stage import Row, Stage, Training
+from ticketdiet.studies.stopping import StopObserver, StopSignal
 from ticketdiet.training.loop import DivergedAt, Trained, TrainingState, train
 from ticketdiet.training.observers import ProgressObserver, StateObserver
 
@@ -37,6 +38,7 @@ class Context:
         save_every_seconds: How often the state of a running training is kept.
         report: Told the steps done of the running stage.
         sharing: How many processes of the run share the machine and the device.
+        stop: Tells the running training to save its state and end.
     """
 
     def __init__(
@@ -47,9 +49,10 @@ class Context:
         save_every_seconds: float = 30.0,
         report: Report = _say_nothing,
         sharing: Sharing = ALONE,
+        stop: StopSignal | None = None,
     ) -> None:
         self.store, self.device, self.report = store, torch.device(device), report
-        self.sharing = sharing
+        self.sharing, self.stop = sharing, stop or StopSignal()
         self._save_every_seconds = save_every_seconds
         self._images: tuple[DatasetSpec, ImageSplits] | None = None
 
@@ -111,23 +114,25 @@ class Context:
             *training.observers,
             StateObserver(save, self._save_every_seconds),
             ProgressObserver(lambda step: self.report(stage, step - start)),
+            StopObserver(self.stop, save),
         ]
         partial = self.store.load_partial(address)
         resume = TrainingState.from_tensors(partial.tensors, len(watching)) if partial else None
         try:
-            return train(
-                training.model,
-                training.images,
-                training.recipe,
-                seeds=training.seeds,
-                start_step=start,
-                stop_step=training.stop_step,
-                mask=training.mask,
-                examples=training.examples,
-                observers=watching,
-                resume=resume,
-                batches=training.batches,
-            )
+            with self.stop.training():
+                return train(
+                    training.model,
+                    training.images,
+                    training.recipe,
+                    seeds=training.seeds,
+                    start_step=start,
+                    stop_step=training.stop_step,
+                    mask=training.mask,
+                    examples=training.examples,
+                    observers=watching,
+                    resume=resume,
+                    batches=training.batches,
+                )
         except DivergedAt as error:
             save(error.state)
             raise

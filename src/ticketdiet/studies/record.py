@@ -25,7 +25,6 @@ from ticketdiet.studies.load import builtin_names
 from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.schema import DatasetSpec
 from ticketdiet.studies.spec import StudySpec
-from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.stage_data import stage_of_data, stage_to_data
 
 FORMAT = 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from concurrent.futures import Future
 
 from ticketdiet.studies.context import Context
 from ticketdiet.studies.executors.base import Progress, Warnings
 from ticketdiet.studies.stage import Stage
+from ticketdiet.studies.stopping import StageStopped
 from ticketdiet.studies.work import perform
 
 
@@ -21,8 +23,14 @@ class InProcess:
     def submit(self, stage: Stage) -> Future[Warnings]:
         """Work the stage now."""
         future: Future[Warnings] = Future()
+        stop = self._context.stop
+        # Where a signal only ends the process, as in a user's own program, it goes on doing that.
+        signals = [signal.SIGTERM] if callable(signal.getsignal(signal.SIGTERM)) else []
         try:
-            future.set_result(perform(self._context, stage))
+            with stop.handling(*signals), stop.stage():
+                future.set_result(perform(self._context, stage))
+        except StageStopped:
+            raise KeyboardInterrupt from None
         except Exception as error:
             future.set_exception(error)
         return future

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -20,6 +21,7 @@ from ticketdiet.studies.energy import Sharing
 from ticketdiet.studies.executors.base import Progress, Warnings
 from ticketdiet.studies.machine import tune_allocator
 from ticketdiet.studies.stage import Stage
+from ticketdiet.studies.stopping import StopSignal
 from ticketdiet.studies.work import perform
 
 
@@ -60,15 +62,19 @@ class Processes:
             return reports
 
     def close(self, *, now: bool = False) -> None:
-        """Wait for what runs and end; with ``now``, end the processes at once."""
+        """Wait for what runs and end; with ``now``, let the processes save the state of their trainings and end."""
         if now:
-            for process in list((self._pool._processes or {}).values()):
+            processes = list((self._pool._processes or {}).values())
+            for process in processes:
                 process.terminate()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            _await_end(processes)
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._reports.close()
         self._reports.cancel_join_thread()
 
 
+SECONDS_TO_SAVE = 20.0  # for a step and the state after it, when a process is told to end
 _context: Context | None = None
 
 
@@ -89,7 +95,9 @@ def _begin_worker(
     global _context
     import signal
 
+    stop = StopSignal()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     tune_allocator()
@@ -100,6 +108,7 @@ def _begin_worker(
         save_every_seconds=save_every_seconds,
         sharing=sharing[device],
         report=lambda stage, step: reports.put((stage.address, step)),
+        stop=stop,
     )
 
 
@@ -112,4 +121,15 @@ def _end_with_parent() -> None:
 
 def _perform(stage: Stage) -> Warnings:
     assert _context is not None
-    return perform(_context, stage)
+    with _context.stop.stage():
+        return perform(_context, stage)
+
+
+def _await_end(processes: Sequence[Any]) -> None:
+    """Wait for processes to end by themselves, for a while, and end those that do not."""
+    until, running = time.monotonic() + SECONDS_TO_SAVE, {process.sentinel: process for process in processes}
+    while running and (left := until - time.monotonic()) > 0:
+        for sentinel in wait_for(list(running), timeout=left):
+            del running[sentinel]
+    for process in running.values():
+        process.kill()

@@ -1,0 +1,142 @@
+"""What a job does on another machine: work stages one after another, and end in time with the state saved.
+
+The order of a job is a text (JSON) of plain data. Before any work, the job compares its own code with that of the run,
+and plans every stage again from its fields: both must give what the run has.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ticketdiet.core.errors import TicketDietError, UserError
+from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.context import Context
+from ticketdiet.studies.devices import choose_device
+from ticketdiet.studies.executors.code_version import code_version, require_code
+from ticketdiet.studies.executors.notes import Notes
+from ticketdiet.studies.machine import tune_allocator
+from ticketdiet.studies.stage import Stage
+from ticketdiet.studies.stage_data import stage_of_data, stage_to_data
+from ticketdiet.studies.stopping import StageStopped, StopSignal
+from ticketdiet.studies.work import perform
+
+STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass(frozen=True)
+class JobOrder:
+    """What a job is to do.
+
+    Attributes:
+        code: Version of the code of the run.
+        store: URL of the store.
+        device: Name of a torch device.
+        threads: Threads of the job; 0 for as many as PyTorch chooses.
+        save_every_seconds: How often the state of a long training is kept.
+        notes: Folder in which it tells how it goes.
+        stages: The stages as data, in the order in which they are worked.
+    """
+
+    code: str
+    store: str
+    device: str
+    threads: int
+    save_every_seconds: float
+    notes: str
+    stages: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of_stages(cls, stages: Sequence[Stage], **rest: Any) -> JobOrder:
+        """Make the order of a job of ``stages`` for the code of this process."""
+        return cls(code=code_version(), stages=tuple(map(stage_to_data, stages)), **rest)
+
+    @classmethod
+    def of_text(cls, text: str) -> JobOrder:
+        """Read what :meth:`to_text` wrote."""
+        return cls(**json.loads(text))
+
+    def to_text(self) -> str:
+        """Write the order."""
+        return json.dumps(asdict(self))
+
+
+def work_job(text: str, log: str = "") -> int | None:
+    """Work the stages of a job until all have ended, or until a signal says that its time is over.
+
+    Args:
+        text: Its order.
+        log: Where its log is, for messages.
+
+    Returns:
+        None when all stages have ended; the number of the signal when the rest is to be worked later. Then the state
+        of a training is saved, and at least one step or stage was done: a job whose time ends before that fails.
+    """
+    order = JobOrder.of_text(text)
+    notes, stop = Notes(Path(order.notes)), StopSignal()
+    with stop.handling(*STOPPING):
+        try:
+            stages, context = _begun(order, notes, stop)
+        except (TicketDietError, ValueError, KeyError) as error:
+            for data in order.stages:
+                notes.failed(data["address"], error, log)
+            return None
+        return _work(stages, context, notes, log)
+
+
+def _begun(order: JobOrder, notes: Notes, stop: StopSignal) -> tuple[list[Stage], Context]:
+    require_code(order.code, socket.gethostname())
+    if order.threads:
+        torch.set_num_threads(order.threads)
+    tune_allocator()
+    stages = [stage_of_data(data) for data in order.stages]
+    return stages, Context(
+        ResultStore.open(order.store, create=False),
+        choose_device(order.device),
+        save_every_seconds=order.save_every_seconds,
+        report=lambda stage, step: notes.progressed(stage.address, step),
+        stop=stop,
+    )
+
+
+def _work(stages: Sequence[Stage], context: Context, notes: Notes, log: str) -> int | None:
+    missing: set[str] = set()
+    made = 0
+    for number, stage in enumerate(stages):
+        if not missing.isdisjoint(stage.inputs.values()):
+            missing.add(stage.address)
+            notes.not_begun(stage.address)
+            continue
+        try:
+            with context.stop.stage():
+                is_new = not context.store.has(stage.address)  # the job may have been begun before
+                warnings = perform(context, stage)
+        except StageStopped as stopped:
+            if context.stop.number == signal.SIGTERM or made or stopped.steps:
+                return context.stop.number
+            notes.failed(stage.address, _too_short(stage), log)
+            for left in stages[number + 1 :]:
+                notes.not_begun(left.address)
+            return None
+        except Exception as error:
+            missing.add(stage.address)
+            notes.failed(stage.address, error, log)
+        else:
+            notes.done(stage.address, warnings)
+            made += is_new
+    return None
+
+
+def _too_short(stage: Stage) -> UserError:
+    return UserError(
+        f"The time of the job ended before it had done one step of {stage.label}.",
+        expected="time for reading the data and for some steps of a training",
+        way_out="give the executor more time per job (time: 4h), or a larger device",
+    )
