@@ -10,6 +10,7 @@ import typer
 from ticketdiet import __version__
 from ticketdiet.cli import border
 from ticketdiet.cli.barrier import barrier
+from ticketdiet.cli.cancel import cancel
 from ticketdiet.cli.compare import compare
 from ticketdiet.cli.cost import cost
 from ticketdiet.cli.curvature import curvature
@@ -59,7 +60,21 @@ def _root(
     pass
 
 
-OF_A_STUDY = (run, status, plan, paper, results, report, cost, figure, compare, per_example, geometry, find_rewind)
+OF_A_STUDY = (
+    run,
+    status,
+    cancel,
+    plan,
+    paper,
+    results,
+    report,
+    cost,
+    figure,
+    compare,
+    per_example,
+    geometry,
+    find_rewind,
+)
 OF_NETWORKS, OF_A_STORE = (barrier, curvature, export), (verify, gc)
 for command in (*OF_A_STUDY, *OF_NETWORKS, *OF_A_STORE):
     app.command(command.__name__.replace("_", "-"))(command)

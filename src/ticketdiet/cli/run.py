@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ticketdiet.cli.detaching import start_detached
 from ticketdiet.cli.options import (
     DEFAULT_STORE,
     Devices,
@@ -54,12 +56,19 @@ def run(
             "trackio:PROJECT. Repeatable.",
         ),
     ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Go on without this terminal; status shows how it goes, cancel ends it.")
+    ] = False,
     out: FiguresFolder = None,
 ) -> None:
     """Make what is missing of a study, in dependency order, and keep each result as soon as it is there."""
     with resumable():
         found = open_study(study, store, settings, limit_arms)
-        place, loggers = open_executor(executor, executors), _loggers(log or ())
+        place = open_executor(executor, executors)
+        if detach:
+            start_detached(sys.argv[1:], found.name, found.url)
+            return
+        loggers = _loggers(log or ())
         outcome = found.run(
             workers=workers,
             workers_per_device=workers_per_device,

@@ -159,6 +159,9 @@ def _tables(status: StudyStatus) -> list[Table]:
     for one in status.running:
         cells = (one.label, one.driver, words.since_text(one.since, now), words.progress_of(one))
         running.add_row(*map(Text, cells))
+    runs = new_table("run", "where", ">stages", "log")
+    for run in status.runs:
+        runs.add_row(*map(Text, (run.label, run.executor, str(run.stages), run.log or "on its terminal")))
     problems = new_table("failed or damaged", "message")
     for problem in (*status.failed, *status.damaged):
         problems.add_row(Text(f"{problem.label} ({problem.address})"), Text(problem.message))
@@ -166,4 +169,4 @@ def _tables(status: StudyStatus) -> list[Table]:
     for curve in status.curves:
         cells = (curve.arm, words.curve_of(curve, status), words.finished_networks(curve), words.sparsest(curve))
         curves.add_row(*map(Text, cells))
-    return [table for table in (running, problems, curves) if table.row_count]
+    return [table for table in (runs, running, problems, curves) if table.row_count]

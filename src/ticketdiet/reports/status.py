@@ -6,6 +6,7 @@ A store is read while others work on it; nothing is announced and nothing is wri
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +40,23 @@ class RunningStage:
     since: float | None
     step: int | None
     steps: int
+
+
+@dataclass(frozen=True)
+class ActiveRun:
+    """A run that works on the study now, on this machine or elsewhere.
+
+    Attributes:
+        label: The run in words.
+        executor: Where it works the stages, in a word.
+        stages: Number of stages that it has begun or handed in.
+        log: Where its output goes, when it runs without a terminal; else empty.
+    """
+
+    label: str
+    executor: str
+    stages: int
+    log: str
 
 
 @dataclass(frozen=True)
@@ -102,6 +120,7 @@ class StudyStatus:
         pace: How fast the last results came; None before the first.
         seconds_left: How long the rest takes with as many processes as before; None when that is not known.
         curves: Test accuracy by arm and level.
+        runs: The runs that work on it now.
     """
 
     study: str
@@ -115,6 +134,7 @@ class StudyStatus:
     pace: Pace | None
     seconds_left: float | None
     curves: tuple[ArmCurve, ...]
+    runs: tuple[ActiveRun, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -177,6 +197,7 @@ class StatusReader:
             pace=measure_pace(timings),
             seconds_left=seconds_left(timings, _fractions(rest, running)),
             curves=self._curves(),
+            runs=() if store is None else _runs(store, self._plan, running),
         )
 
     def _look(self, store: ResultStore) -> dict[str, str]:
@@ -232,6 +253,12 @@ def _running(store: ResultStore, rest: Mapping[str, Stage]) -> tuple[RunningStag
         for address, stage in rest.items()
         if address in held
     )
+
+
+def _runs(store: ResultStore, plan: Plan, running: Collection[RunningStage]) -> tuple[ActiveRun, ...]:
+    ours = [one for one in store.drivers() if one.study and not plan.stages.keys().isdisjoint(one.reaches)]
+    counts = Counter(stage.driver for stage in running)
+    return tuple(ActiveRun(one.label, one.executor, counts[one.label], one.log) for one in ours)
 
 
 def _problems(rest: Mapping[str, Stage], messages: Mapping[str, str]) -> tuple[StageProblem, ...]:

@@ -25,6 +25,7 @@ def status_html(status: StudyStatus) -> str:
     """Return the status as paragraphs and tables, a fragment without styles or scripts."""
     now = time.time()
     running = [(one.label, one.driver, since_text(one.since, now), progress_of(one)) for one in status.running]
+    runs = [(one.label, one.executor, str(one.stages), one.log) for one in status.runs]
     problems = [(one.label, one.address, one.message) for one in (*status.failed, *status.damaged)]
     curves = [
         (curve.arm, curve_of(curve, status), finished_networks(curve), sparsest(curve)) for curve in status.curves
@@ -33,6 +34,7 @@ def status_html(status: StudyStatus) -> str:
         f"<p>{escape(headline(status))}</p>",
         f'<progress value="{status.done}" max="{status.stages}"></progress>',
         f"<p>{escape(pace_line(status))}</p>",
+        _table(("run", "where", "stages", "log"), runs),
         _table(("running", "by", "for", "done"), running),
         _table(("failed or damaged", "address", "message"), problems),
         _table(("arm", "test accuracy by level", "replicates", "sparsest so far"), curves),

@@ -30,6 +30,8 @@ class Driver:
     Args:
         place: The place of the store.
         reaches: Addresses of the results that it needs.
+        study: Name of the study that it runs, for people.
+        executor: Where it works the stages, in a word for people.
         pause: Function that waits a number of seconds.
         clock: Function that returns a monotonic time in seconds.
     """
@@ -39,12 +41,15 @@ class Driver:
         place: Place,
         reaches: Iterable[str] = (),
         *,
+        study: str = "",
+        executor: str = "",
         pause: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = uuid.uuid4().hex
         self.seconds_between_looks = NEARBY_PAUSE if place.atomic else REMOTE_PAUSE
         self._place, self._pause, self._clock = place, pause, clock
+        self._study, self._executor = study, executor
         self._reaches = set(reaches)
         self._held: dict[str, int] = {}
         self._ended = threading.Event()
@@ -142,7 +147,8 @@ class Driver:
         return f"drivers/{self.name}.json"
 
     def _document(self) -> bytes:
-        return Presence.of_this_process(self.name, time.time(), tuple(sorted(self._reaches))).to_bytes()
+        reaches = tuple(sorted(self._reaches))
+        return Presence.of_this_process(self.name, time.time(), reaches, self._study, self._executor).to_bytes()
 
     def _keep_beating(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):

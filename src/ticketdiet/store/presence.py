@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -20,6 +21,7 @@ from ticketdiet.store.layout import ADDRESS
 EXPIRES_AFTER = 120.0
 NEEDED_FOR = 600.0  # seconds without a heartbeat after which a driver on another machine counts as ended
 MOST_BYTES = 1 << 24
+LOG_VARIABLE = "TICKETDIET_LOG"  # set for a run without a terminal: where its output goes
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class Presence:
         began: Start of the process in clock ticks of the machine, because process ids are used again.
         time: Seconds since 1970 at the last heartbeat by its own clock, for places where files have no times.
         reaches: Addresses of the results that its plan needs.
+        study: Name of the study that it runs; empty when it runs none.
+        executor: Where it works the stages, in a word.
+        log: Where its output goes, when it runs without a terminal (``--detach``); else empty.
+        stoppable: Whether SIGTERM ends the run in order, which it does in commands and not in any program.
     """
 
     driver: str
@@ -43,12 +49,30 @@ class Presence:
     began: int
     time: float
     reaches: tuple[str, ...]
+    study: str = ""
+    executor: str = ""
+    log: str = ""
+    stoppable: bool = False
 
     @classmethod
-    def of_this_process(cls, driver: str, time: float, reaches: tuple[str, ...]) -> Presence:
+    def of_this_process(
+        cls, driver: str, time: float, reaches: tuple[str, ...], study: str = "", executor: str = ""
+    ) -> Presence:
         """Describe the process that calls."""
         pid = os.getpid()
-        return cls(driver, socket.gethostname(), _machine(), pid, _process_began(pid) or 0, time, reaches)
+        return cls(
+            driver,
+            socket.gethostname(),
+            _machine(),
+            pid,
+            _process_began(pid) or 0,
+            time,
+            reaches,
+            study,
+            executor,
+            log=os.environ.get(LOG_VARIABLE, ""),
+            stoppable=callable(signal.getsignal(signal.SIGTERM)),
+        )
 
     @property
     def label(self) -> str:
@@ -75,15 +99,23 @@ def parse_presence(data: bytes, driver: str) -> Presence | None:
         reaches = tuple(address for address in body["reaches"] if ADDRESS.fullmatch(address))
         return Presence(
             driver=driver,
-            host="".join(letter for letter in str(body["host"]) if letter.isprintable())[:64],
+            host=_printable(body["host"])[:64],
             machine=str(body["machine"]),
             pid=int(body["pid"]),
             began=int(body["began"]),
             time=float(body["time"]),
             reaches=reaches,
+            study=_printable(body.get("study", "")),
+            executor=_printable(body.get("executor", ""))[:64],
+            log=_printable(body.get("log", "")),
+            stoppable=body.get("stoppable") is True,
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
+
+
+def _printable(text: object) -> str:
+    return "".join(letter for letter in str(text) if letter.isprintable())[:4096]
 
 
 @cache

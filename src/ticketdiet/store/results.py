@@ -245,7 +245,7 @@ class ResultStore:
         with explained(f"discard result {address}", self.url):
             self._place.set_aside(result_path(address))
 
-    def drive(self, reaches: Iterable[str] = ()) -> Driver:
+    def drive(self, reaches: Iterable[str] = (), *, study: str = "", executor: str = "") -> Driver:
         """Announce a run that needs the results at the addresses ``reaches``; for use in a ``with`` statement.
 
         Inside the statement ``collect`` keeps these results, in every process, and stages can be leased so that runs
@@ -253,11 +253,13 @@ class ResultStore:
 
         Args:
             reaches: Addresses of the results that the run needs.
+            study: Name of the study that it runs, for people.
+            executor: Where it works the stages, in a word for people.
 
         Returns:
             The driver, which begins when its context is entered.
         """
-        return Driver(self._place, reaches)
+        return Driver(self._place, reaches, study=study, executor=executor)
 
     def held(self) -> dict[str, HeldLease]:
         """Return the stages that running drivers work on now, by address; nothing is announced."""

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from ticketdiet.core.errors import DamagedResult, StagesFailed, StoreError, TicketDietError
+from ticketdiet.core.options import readable
 from ticketdiet.store.drivers import Driver
 from ticketdiet.store.failed import FailedStage
 from ticketdiet.store.results import ResultStore
@@ -133,7 +134,8 @@ def run_plan(
     place = Local() if executor is None else find_executor(executor) if isinstance(executor, str) else executor
     if isinstance(place, ExecutorKind):
         place.check(request)
-    with store.drive(plan.stages) as driver:
+    where = readable(type(place).__name__)
+    with store.drive(plan.stages, study=(of or plan.study).study, executor=where) as driver:
         left = stages_left(plan, store)
         record_plan(store, whole or plan, of)
         observer.planned(plan, left)

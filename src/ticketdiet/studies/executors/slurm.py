@@ -116,7 +116,7 @@ class Slurm(ExecutorKind):
 
     def start(self, request: RunRequest) -> Executor:
         """Make the folder of the run, cancel jobs that a killed run has left, and wait for stages."""
-        options, jobs = self.options, self._folder(request.store)
+        options, jobs = self.options, _jobs_folder(request.store, self.options.folder)
         cancel_orphans(jobs, request.store)
         run = uuid.uuid4().hex[:12]
         notes = jobs / run / "notes"
@@ -143,10 +143,6 @@ class Slurm(ExecutorKind):
             tries=options.tries,
         )
 
-    def _folder(self, store: ResultStore) -> Path:
-        beside = FOLDER if "://" in store.url else os.path.join(store.url, "jobs")
-        return Path(os.path.abspath(os.path.expanduser(self.options.folder or beside)))
-
     def _parameters(self, threads: int) -> dict[str, Any]:
         """What submitit knows by the names that it has for Slurm."""
         options = self.options
@@ -159,6 +155,17 @@ class Slurm(ExecutorKind):
             "array_parallelism": options.most_running_jobs,
             "additional_parameters": {"requeue": True, **options.parameters},
         }
+
+
+def cancel_left_behind(store: ResultStore) -> int:
+    """Cancel the jobs of killed runs on ``store``, where its folder of jobs is beside it; return how many runs."""
+    return cancel_orphans(_jobs_folder(store), store)
+
+
+def _jobs_folder(store: ResultStore, chosen: str | None = None) -> Path:
+    """The folder for orders, notes and logs of all runs on a store."""
+    beside = FOLDER if "://" in store.url else os.path.join(store.url, "jobs")
+    return Path(os.path.abspath(os.path.expanduser(chosen or beside)))
 
 
 def _absolute(url: str) -> str:

@@ -34,7 +34,7 @@ SECONDS_OF_A_COMMAND = 60.0
 RUN_FILE = "run.json"
 _PREFIX = "ticketdiet-"
 _NEVER = {  # what Slurm calls the reasons for which a job stays in the queue for ever
-    *("AccountNotAllowed", "BadConstraints", "InvalidAccount", "InvalidQOS", "PartitionNodeLimit"),
+    *("AccountNotAllowed", "BadConstraints", "InvalidAccount", "InvalidQOS", "PartitionConfig", "PartitionNodeLimit"),
     *("PartitionTimeLimit", "QOSNotAllowed", "AssocMaxWallDurationPerJobLimit", "QOSMaxWallDurationPerJobLimit"),
 }
 _NOT_AGAIN = {"CANCELLED", "DEADLINE", "OUT_OF_MEMORY"}
@@ -45,6 +45,7 @@ _HINTS = {  # in what sbatch says -> the way out
     "lists them",
     "QOS": "name a quality of service that you may use: qos: NAME in executors.yaml",
     "node configuration": "ask for what a node of the partition has: cpus, memory and gpus_per_stage in executors.yaml",
+    "generic resource": "name GPUs as the cluster does: gpus_per_stage, or parameters: {gres: NAME} in executors.yaml",
     "contact slurm controller": "wait until Slurm is back, or ask its administrators; `scontrol ping` tells",
     "ermission": "ask the administrators of the cluster for access, or name another partition or account",
 }
