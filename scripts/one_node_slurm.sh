@@ -60,7 +60,7 @@ KillWait=10
 MinJobAge=60
 ReturnToService=2
 NodeName=$name NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory State=UNKNOWN
-PartitionName=short Nodes=$name Default=YES MaxTime=10 State=UP
+PartitionName=short Nodes=$name Default=YES MaxTime=1440 State=UP
 PartitionName=closed Nodes=$name AllowGroups=nogroup State=UP
 CONF
 # Slurm 22.05 and before have no way to do without, but need no right to use what they load.

@@ -55,7 +55,8 @@ def _own_cache(tmp_path_factory):
     """Keep decoded images of the tests out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TICKETDIET_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv("TICKETDIET_STORE", raising=False)
+        for name in ("STORE", "EXECUTOR", "EXECUTORS", "LOG"):
+            patch.delenv(f"TICKETDIET_{name}", raising=False)
         yield
 
 

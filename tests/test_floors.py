@@ -41,6 +41,7 @@ HEAVY = {
     "PIL": {"data.pictures"},
     "curvlinops": {"landscape.curvature"},
     "pynvml": {"studies.energy"},
+    "submitit": {"studies.executors.submitit_queue"},
     "tensorboard": {"studies.loggers.tensorboard"},
     "mlflow": {"studies.loggers.mlflow"},
     "wandb": {"studies.loggers.wandb"},

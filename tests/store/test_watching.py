@@ -75,3 +75,23 @@ def test_of_two_leases_on_a_stage_the_later_one_counts(folder):
         driver.take(FIRST)
         Path(folder.url, "leases", f"{FIRST}.7").write_text("f" * 32)  # of a driver that has ended
         assert folder.held() == {}
+
+
+def test_a_clock_that_runs_ahead_hides_no_run_of_this_machine(folder, monkeypatch):
+    honest = time.time
+    with folder.drive([FIRST], study="one", executor="local") as driver:
+        monkeypatch.setattr(time, "time", lambda: honest() + 10 * EXPIRES_AFTER)
+        (found,) = folder.drivers()
+        assert (found.driver, found.study, found.executor) == (driver.name, "one", "local")
+    assert folder.drivers() == []
+
+
+def test_a_run_elsewhere_counts_as_running_until_it_is_silent(folder):
+    with folder.drive([FIRST]) as driver:
+        path = Path(folder.url, "drivers", f"{driver.name}.json")
+        path.write_text(path.read_text().replace(folder.drivers()[0].machine, "another"))
+        assert [one.driver for one in folder.drivers()] == [driver.name]
+        then = time.time() - EXPIRES_AFTER - 5
+        os.utime(path, (then, then))
+        assert folder.drivers() == []
+        assert [one.driver for one in folder.drivers(silent=True)] == [driver.name]

@@ -161,7 +161,7 @@ def _tables(status: StudyStatus) -> list[Table]:
         running.add_row(*map(Text, cells))
     runs = new_table("run", "where", ">stages", "log")
     for run in status.runs:
-        runs.add_row(*map(Text, (run.label, run.executor, str(run.stages), run.log or "on its terminal")))
+        runs.add_row(*map(Text, (run.label, run.executor, str(run.stages), run.log)))
     problems = new_table("failed or damaged", "message")
     for problem in (*status.failed, *status.damaged):
         problems.add_row(Text(f"{problem.label} ({problem.address})"), Text(problem.message))

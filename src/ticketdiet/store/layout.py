@@ -9,6 +9,7 @@ Layout of a store::
     failed/<address>.json                      why a stage could not be made when it was tried last
     drivers/<driver>.json                      the results that a running process needs; its time is the heartbeat
     leases/<address>.<generation>              name of the driver that works on the stage
+    jobs/<run>/                                orders, notes and logs of the jobs of a cluster; no part of the store
     tmp/  damaged/                             unfinished files; damaged results. Both are collected.
 """
 

@@ -39,7 +39,7 @@ from ticketdiet.store.opening import open_store_place
 from ticketdiet.store.place import Misplaced, Place, Seal
 from ticketdiet.store.presence import Presence
 from ticketdiet.store.records import StudyRecords
-from ticketdiet.store.watching import HeldLease, held_leases, running_drivers
+from ticketdiet.store.watching import HeldLease, drivers_of, held_leases
 
 A_DAY = 86400.0
 
@@ -265,9 +265,9 @@ class ResultStore:
         """Return the stages that running drivers work on now, by address; nothing is announced."""
         return held_leases(self._place)
 
-    def drivers(self) -> list[Presence]:
-        """Return the runs that go on, on this machine and elsewhere; nothing is announced."""
-        return running_drivers(self._place)
+    def drivers(self, *, silent: bool = False) -> list[Presence]:
+        """Return the runs that go on; with ``silent``, those elsewhere that may have ended, too."""
+        return drivers_of(self._place, silent=silent)
 
     def collect(self, keep: Collection[str], *, dry_run: bool = True, older_than: float = A_DAY) -> Collected:
         """Remove results that are not in ``keep``, and the files that interrupted runs left behind.

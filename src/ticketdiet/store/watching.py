@@ -38,7 +38,7 @@ def held_leases(place: Place) -> dict[str, HeldLease]:
         place: The place of the store.
     """
     with explained("look at who works", place.url):
-        drivers = _running_drivers(place)
+        drivers = _fresh(_all_drivers(place))
         leases: dict[str, tuple[int, Entry]] = {}
         for entry in place.children("leases"):
             match = LEASE.fullmatch(entry.name)
@@ -50,10 +50,18 @@ def held_leases(place: Place) -> dict[str, HeldLease]:
     return {lease.address: lease for lease in held if lease is not None}
 
 
-def running_drivers(place: Place) -> list[Presence]:
-    """Return the drivers that run, as far as can be seen from here; see :func:`held_leases`."""
+def drivers_of(place: Place, *, silent: bool = False) -> list[Presence]:
+    """Return the drivers that run: those whose process runs here, and others that had a heartbeat lately.
+
+    Args:
+        place: The place of the store.
+        silent: Return those elsewhere that had none, too.
+    """
     with explained("look at who works", place.url):
-        return list(_running_drivers(place).values())
+        found = _all_drivers(place)
+    fresh = _fresh(found)
+    # What is known of this machine's processes needs no clock, which may differ from that of the store.
+    return [one for one, _ in found if one.driver in fresh or one.is_here() or (silent and not one.is_dead())]
 
 
 def _held(place: Place, address: str, entry: Entry, drivers: Mapping[str, Presence]) -> HeldLease | None:
@@ -62,7 +70,8 @@ def _held(place: Place, address: str, entry: Entry, drivers: Mapping[str, Presen
     return None if driver is None else HeldLease(address, driver.label, entry.modified)
 
 
-def _running_drivers(place: Place) -> dict[str, Presence]:
+def _all_drivers(place: Place) -> list[tuple[Presence, float]]:
+    """Return every driver with the time of its heartbeat."""
     found: list[tuple[Presence, float]] = []
     for entry in place.children("drivers"):
         match = DRIVER.fullmatch(entry.name)
@@ -70,6 +79,11 @@ def _running_drivers(place: Place) -> dict[str, Presence]:
         presence = parse_presence(data, match[1]) if match and data is not None else None
         if presence is not None:
             found.append((presence, presence.time if entry.modified is None else entry.modified))
+    return found
+
+
+def _fresh(found: list[tuple[Presence, float]]) -> dict[str, Presence]:
+    """Return those that were not silent and are not known to have ended, by name."""
     now = max([time.time(), *(beat for _, beat in found)])
     return {one.driver: one for one, beat in found if now - beat < EXPIRES_AFTER and not one.is_dead()}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from ticketdiet.core.options import readable
 from ticketdiet.store.drivers import Driver
 from ticketdiet.store.failed import FailedStage
 from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.dependencies import needed_by, work_behind
 from ticketdiet.studies.executors.base import ChainExecutor, Executor, ExecutorKind, NotBegun, RunRequest, Warnings
 from ticketdiet.studies.executors.catalog import find_executor
 from ticketdiet.studies.executors.local import Local
@@ -171,8 +172,8 @@ class _Scheduler:
     told: set[str] = field(default_factory=set)
 
     def run(self) -> None:
-        self._behind = _work_behind(self.plan)
-        self._needed_by = _needed_by(self.plan)
+        self._behind = work_behind(self.plan)
+        self._needed_by = needed_by(self.plan)
         self._longest_chain = self.executor.longest_chain if isinstance(self.executor, ChainExecutor) else 1
         self._failed_before = set(self.store.failed.read())
         while self.waiting or self.running:
@@ -314,29 +315,16 @@ class _Scheduler:
         return self.tries[stage.address] < MOST_TRIES
 
     def _failure(self) -> StagesFailed:
-        lines = [f"  - {self.plan.stages[address].label}: {error}" for address, error in self.failed.items()]
+        by_message: dict[str, list[str]] = {}
+        for address, error in self.failed.items():
+            by_message.setdefault(str(error), []).append(self.plan.stages[address].label)
+        lines = [
+            f"  - {labels[0]}" + (f" and {len(labels) - 1} more" if labels[1:] else "") + f": {message}"
+            for message, labels in by_message.items()
+        ]
         return StagesFailed(
             f"{len(self.failed)} stage(s) failed, and {len(self.waiting)} that need them were left:\n"
             + "\n".join(lines),
             expected="every stage to finish",
             way_out="correct the study and run it again; finished stages are kept",
         )
-
-
-def _work_behind(plan: Plan) -> dict[str, int]:
-    """Address -> steps of the longest chain of stages that begins there."""
-    behind = {address: stage.cost.steps + 1 for address, stage in plan.stages.items()}
-    for address in reversed(list(plan.stages)):
-        stage = plan.stages[address]
-        for needed in stage.inputs.values():
-            behind[needed] = max(behind[needed], plan.stages[needed].cost.steps + 1 + behind[address])
-    return behind
-
-
-def _needed_by(plan: Plan) -> Mapping[str, list[str]]:
-    """Address -> addresses of the stages that consume its result."""
-    found: dict[str, list[str]] = {address: [] for address in plan.stages}
-    for address, stage in plan.stages.items():
-        for needed in set(stage.inputs.values()):
-            found[needed].append(address)
-    return found

@@ -28,7 +28,8 @@ from ticketdiet.studies.stage_data import stage_of_data, stage_to_data
 from ticketdiet.studies.stopping import StageStopped, StopSignal
 from ticketdiet.studies.work import perform
 
-STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+MOST_FUTILE_JOBS = 3  # whose time ends before a stage gets on; a signal right at the start says little
+STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True)
@@ -77,22 +78,22 @@ def work_job(text: str, log: str = "") -> int | None:
 
     Returns:
         None when all stages have ended; the number of the signal when the rest is to be worked later. Then the state
-        of a training is saved, and at least one step or stage was done: a job whose time ends before that fails.
+        of a training is saved. A stage that never gets on before the signal fails in the end.
     """
-    order = JobOrder.of_text(text)
-    notes, stop = Notes(Path(order.notes)), StopSignal()
+    body = json.loads(text)
+    notes, stop = Notes(Path(body["notes"])), StopSignal()
     with stop.handling(*STOPPING):
         try:
-            stages, context = _begun(order, notes, stop)
+            require_code(body["code"], socket.gethostname())  # before anything that other code may have changed
+            stages, context = _begun(JobOrder.of_text(text), notes, stop)
         except (TicketDietError, ValueError, KeyError) as error:
-            for data in order.stages:
+            for data in body["stages"]:
                 notes.failed(data["address"], error, log)
             return None
         return _work(stages, context, notes, log)
 
 
 def _begun(order: JobOrder, notes: Notes, stop: StopSignal) -> tuple[list[Stage], Context]:
-    require_code(order.code, socket.gethostname())
     if order.threads:
         torch.set_num_threads(order.threads)
     tune_allocator()
@@ -119,7 +120,8 @@ def _work(stages: Sequence[Stage], context: Context, notes: Notes, log: str) -> 
                 is_new = not context.store.has(stage.address)  # the job may have been begun before
                 warnings = perform(context, stage)
         except StageStopped as stopped:
-            if context.stop.number == signal.SIGTERM or made or stopped.steps:
+            got_on = made or stopped.steps or context.stop.number == signal.SIGTERM
+            if got_on or notes.futile(stage.address) < MOST_FUTILE_JOBS:
                 return context.stop.number
             notes.failed(stage.address, _too_short(stage), log)
             for left in stages[number + 1 :]:
@@ -136,7 +138,7 @@ def _work(stages: Sequence[Stage], context: Context, notes: Notes, log: str) -> 
 
 def _too_short(stage: Stage) -> UserError:
     return UserError(
-        f"The time of the job ended before it had done one step of {stage.label}.",
+        f"The time of {MOST_FUTILE_JOBS} jobs ended before they had done one step of {stage.label}.",
         expected="time for reading the data and for some steps of a training",
         way_out="give the executor more time per job (time: 4h), or a larger device",
     )

@@ -23,6 +23,7 @@ from ticketdiet.studies.stage import Stage
 
 SECONDS_BETWEEN_NOTES = 3.0  # between two looks at the notes
 SECONDS_BETWEEN_QUEUES = 20.0  # between two questions to the queue
+SECONDS_TO_EXIT = 15  # of a job whose stages have all ended
 LOOKS_UNTIL_LOST = 2  # at the queue without a job, as a queue may miss one that begins again
 
 
@@ -87,6 +88,7 @@ class JobExecutor:
         stages_per_job: Most stages of a job.
         tries: How often a stage is handed in, if its job is lost each time.
         clock: Function that returns a monotonic time in seconds.
+        pause: Function that waits a number of seconds.
     """
 
     def __init__(
@@ -99,7 +101,9 @@ class JobExecutor:
         stages_per_job: int,
         tries: int,
         clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._pause = pause
         self._queue, self._notes, self._store, self._clock = queue, notes, store, clock
         self._most_jobs, self._stages_per_job, self._tries = most_jobs, stages_per_job, tries
         self.capacity, self.longest_chain = most_jobs * stages_per_job, stages_per_job
@@ -138,11 +142,19 @@ class JobExecutor:
         return self._notes.steps(self._futures)
 
     def close(self, *, now: bool = False) -> None:
-        """End; with ``now``, cancel the jobs, which save the state of their trainings."""
-        if self._jobs:
+        """End; jobs that go on are cancelled, and save the state of their trainings."""
+        if self._futures:
             self._queue.cancel()
-        if not now:
-            self._queue.clear(keep_logs=self._failed)
+            return
+        self._await_exits()
+        self._queue.clear(keep_logs=self._failed)
+
+    def _await_exits(self) -> None:
+        """Give jobs that have told of their last stage the time to end, as their logs are in the folder."""
+        for _ in range(SECONDS_TO_EXIT):
+            if not self._queue.look():
+                return
+            self._pause(1.0)
 
     def _hand_in(self, now: float) -> None:
         room = self._most_jobs - len(self._jobs)

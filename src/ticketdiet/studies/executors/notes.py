@@ -58,7 +58,15 @@ class Notes:
         now = self._clock()
         if now - self._last.get(address, float("-inf")) >= SECONDS_BETWEEN_STEPS:
             self._last[address] = now
-            self._write(f"{address}.steps", step)
+            with contextlib.suppress(OSError):  # no training ends for a note
+                self._write(f"{address}.steps", step)
+
+    def futile(self, address: str) -> int:
+        """Note that the time of a job ended before a stage got on; return how often that was so."""
+        before = self._read(f"{address}.futile")
+        times = before + 1 if isinstance(before, int) else 1
+        self._write(f"{address}.futile", times)
+        return times
 
     def take_endings(self, addresses: Iterable[str]) -> dict[str, Warnings | Exception]:
         """Return how stages have ended, for those of ``addresses`` that have; each is told once."""

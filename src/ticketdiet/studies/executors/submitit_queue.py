@@ -31,6 +31,7 @@ Cluster = Literal["slurm", "local"]
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 MOST_REQUEUES = 1000  # each has made progress
 SECONDS_OF_A_COMMAND = 60.0
+SECONDS_TO_SAVE = 20  # for a step and the state after it, when a job is cancelled
 RUN_FILE = "run.json"
 _PREFIX = "ticketdiet-"
 _NEVER = {  # what Slurm calls the reasons for which a job stays in the queue for ever
@@ -83,6 +84,7 @@ class SubmititQueue:
         parameters: What submitit's executor for Slurm takes.
         order: Makes the order of a job from its stages.
         python: Command that starts Python on a node; None for this Python.
+        pause: Function that waits a number of seconds.
     """
 
     def __init__(
@@ -94,8 +96,10 @@ class SubmititQueue:
         order: Callable[[list[Stage]], str],
         *,
         python: str | None = None,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         submitit = import_extra("submitit", "slurm")
+        self._pause = pause
         self._cluster, self._folder, self._order = cluster, folder, order
         self._name = _PREFIX + run
         self._jobs: dict[str, Any] = {}
@@ -128,7 +132,7 @@ class SubmititQueue:
         """Ask for the jobs that wait or run, all at once."""
         if self._cluster == "local":
             return {name: "" for name, job in self._jobs.items() if not job.done()}
-        told = _command("squeue", "-h", "-r", "-u", getpass.getuser(), "-n", self._name, "-o", "%i|%T|%r")
+        told = _queued(self._name)
         if told is None:
             return None
         rows = [line.split("|") for line in told.splitlines() if line.count("|") == 2]
@@ -145,12 +149,17 @@ class SubmititQueue:
 
     def cancel(self, job: str | None = None) -> None:
         """Cancel a job, or all jobs of the run; they have some seconds to save their state."""
+        if self._cluster == "slurm" and job:
+            _command("scancel", job)
+            return
         if self._cluster == "slurm":
-            _command("scancel", *([job] if job else ["-u", getpass.getuser(), "-n", self._name]))
+            _cancel_run(self._name, self._pause)
             return
         for one in [self._jobs[job]] if job else self._jobs.values():
             if not one.done():
                 one._process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    one._process.wait(SECONDS_OF_A_COMMAND)
 
     def clear(self, *, keep_logs: bool) -> None:
         """Remove the folder of the run, or all but its logs."""
@@ -178,22 +187,24 @@ def check_cluster(cluster: Cluster) -> None:
         )
 
 
-def cancel_orphans(jobs: Path, store: ResultStore) -> int:
+def cancel_orphans(jobs: Path, store: ResultStore, pause: Callable[[float], None] = time.sleep) -> int:
     """Cancel the jobs of runs that were killed, which would work the same stages as a new run.
 
     Args:
         jobs: Folder with a folder for each run.
         store: Where the runs that go on are announced.
+        pause: Function that waits a number of seconds.
 
     Returns:
         The number of runs whose jobs were cancelled.
     """
-    running = {(one.machine, one.pid, one.began) for one in store.drivers()}
+    # Clocks of machines may differ: a run elsewhere counts as ended once its document is gone from the store.
+    running = {(one.machine, one.pid, one.began) for one in store.drivers(silent=True)}
     count = 0
     for file in sorted(jobs.glob(f"*/{RUN_FILE}")):
         driver = _driver_of(file)
         if driver is not None and (driver.machine, driver.pid, driver.began) not in running:
-            _command("scancel", "-u", getpass.getuser(), "-n", _PREFIX + file.parent.name)
+            _cancel_run(_PREFIX + file.parent.name, pause)
             file.unlink(missing_ok=True)
             count += 1
     return count
@@ -242,6 +253,24 @@ def _command(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
+
+
+def _queued(name: str) -> str | None:
+    """Return a line for each job of a run in the queue: number, state and reason."""
+    return _command("squeue", "-h", "-r", "-u", getpass.getuser(), "-n", name, "-o", "%i|%T|%r")
+
+
+def _cancel_run(name: str, pause: Callable[[float], None]) -> None:
+    """Take the jobs of a run that wait out of the queue, let the others save their state, and then end them."""
+    ours = ("scancel", "-u", getpass.getuser(), "-n", name)
+    _command(*ours, "--state=PENDING")
+    # A plain scancel also ends srun, which then kills the work before the state is saved.
+    _command(*ours, "--signal=TERM")
+    for _ in range(SECONDS_TO_SAVE):
+        if not _queued(name):
+            return
+        pause(1.0)
+    _command(*ours)
 
 
 def _state_of(job: str) -> str:
