@@ -1,7 +1,12 @@
-"""What every test stands on: a cache of its own session, one thread a process, figures without a display."""
+"""What every test stands on: a cache of its own session, one thread a process, figures without a display, an S3."""
 
 import os
+import socket
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 # Before torch and matplotlib are first imported, and for every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -146,3 +151,88 @@ def small_network():
             )
 
     return make
+
+
+@dataclass
+class S3Server:
+    """A real S3 server on this machine, whose answers can be spoiled, and which counts what it is asked.
+
+    Attributes:
+        endpoint: Its URL.
+        asked: How often each kind of request came, as in ``"GET object"``.
+        faults: Called with method and path of each request, the first answer that is not None is given instead.
+    """
+
+    LOST = "lost"  # the answer of a fault: the connection ends without one
+
+    endpoint: str = ""
+    asked: Counter[str] = field(default_factory=Counter)
+    faults: list[Any] = field(default_factory=list)
+    app: Any = None
+
+    def __call__(self, environ, start_response):
+        method, path, query = environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"]
+        self.asked["LIST" if "list-type" in query else f"{method} object"] += 1
+        for fault in list(self.faults):
+            answer = fault(method, path, query)
+            if answer == self.LOST:
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+                raise ConnectionAbortedError
+            if answer is not None:
+                status, code = answer
+                body = f"<Error><Code>{code}</Code><Message>{code}, says the test</Message></Error>".encode()
+                start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+                return [] if method == "HEAD" else [body]
+        return self.app(environ, start_response)
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The server; it ends with the tests."""
+    pytest.importorskip("s3fs", reason="needs the extra s3")
+    pytest.importorskip("moto.server", reason="needs moto[server]")
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log(self, type, message, *args):
+            pass
+
+    server = S3Server(app=DomainDispatcherApplication(create_backend_app))
+    listening = make_server("127.0.0.1", 0, server, threaded=True, request_handler=Quiet)
+    server.endpoint = f"http://127.0.0.1:{listening.server_port}"
+    thread = threading.Thread(target=listening.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    listening.shutdown()
+    thread.join()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch, tmp_path):
+    """The server with an empty bucket ``bucket``, a cache of this test, and clients that try once."""
+    import boto3
+    import s3fs
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server.endpoint,
+        "AWS_ACCESS_KEY_ID": "someone",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "TICKETDIET_CACHE": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    s3fs.S3FileSystem.clear_instance_cache()
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="bucket")
+    s3_server.asked.clear()
+    yield s3_server
+    s3_server.faults.clear()
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket="bucket"):
+        for found in page.get("Contents", ()):
+            client.delete_object(Bucket="bucket", Key=found["Key"])
+    client.delete_bucket(Bucket="bucket")
+    client.close()

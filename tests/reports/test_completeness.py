@@ -17,6 +17,7 @@ from ticketdiet.core.errors import UserError
 from ticketdiet.reports.completeness import DRAWN, SoundResults, study_state
 from ticketdiet.reports.geometry_report import geometry_rows
 from ticketdiet.reports.reading import read_rows, read_study
+from ticketdiet.store.checking import Checker
 from ticketdiet.store.results import ResultStore
 
 SETTINGS = (
@@ -181,14 +182,14 @@ def test_a_figure_is_drawn_without_arrays_that_do_not_match_their_checksum(plan,
 
 
 def test_a_result_that_may_not_be_looked_at_is_damaged_and_not_the_end(plan, store, monkeypatch):
-    address, check = first(plan, "level"), ResultStore.check
+    address, check = first(plan, "level"), Checker.check
 
     def refuses(self, asked):
         if asked == address:
             raise UserError("permission denied.")
         return check(self, asked)
 
-    monkeypatch.setattr(ResultStore, "check", refuses)
+    monkeypatch.setattr(Checker, "check", refuses)
     assert study_state(plan, store).damaged == {address: "permission denied"}
 
 

@@ -1,5 +1,6 @@
 """What the store asks of a place holds for a local folder and for an object store alike."""
 
+import re
 import uuid
 
 import pytest
@@ -11,9 +12,12 @@ from ticketdiet.store.place import Misplaced, sha256
 FILES = {"rows.json": b"[]", "weights.safetensors": b"abc"}
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=["folder", "memory", "s3"])
 def place(request, tmp_path):
-    place = open_place(tmp_path / "place" if request.param == "folder" else f"memory://{uuid.uuid4().hex}")
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+    urls = {"folder": tmp_path / "place", "memory": f"memory://{uuid.uuid4().hex}", "s3": "s3://bucket/place"}
+    place = open_place(urls[request.param])
     place.prepare()
     return place
 
@@ -82,8 +86,43 @@ def test_a_directory_that_is_taken_away_can_be_published_again(place, verb):
     assert place.publish("results/01/x", FILES, lambda records: b"second")
 
 
+def test_a_file_that_is_unlinked_is_gone_and_a_missing_one_is_fine(place):
+    place.replace("leases/x.0", b"")
+    place.unlink("leases/x.0")
+    place.unlink("leases/x.0")
+    assert names(place, "leases") == []
+
+
 def test_nothing_is_left_in_the_temporary_folder(place):
     place.publish("results/01/x", FILES, lambda records: b"manifest")
     place.publish("results/01/x", FILES, lambda records: b"manifest")
     place.remove("results/01/x")
     assert names(place, "tmp") == []
+
+
+def test_files_are_read_together_each_as_it_would_be_alone(place):
+    place.replace("a/one", b"1")
+    place.replace("a/large", b"12345")
+    found = place.read_many(["a/one", "a/large", "a/none"], 4)
+    assert found["a/one"] == b"1"
+    assert isinstance(found["a/large"], Misplaced)
+    assert isinstance(found["a/none"], FileNotFoundError)
+    assert place.read_many([], 4) == {}
+
+
+def test_many_directories_are_listed_as_each_of_them_is_alone(place):
+    directories = [f"results/{number:02x}/{number}" for number in range(20)]
+    for directory in directories:
+        place.publish(directory, FILES, lambda records: b"manifest")
+    found = place.stats_many([*directories, "results/ff/none"])
+    assert found == {directory: place.stats(directory) for directory in [*directories, "results/ff/none"]}
+    assert found["results/ff/none"] is None
+    assert place.stat(f"{directories[0]}/{MANIFEST}") == found[directories[0]][MANIFEST]
+    assert place.stat("results/00/none") is None
+
+
+def test_grandchildren_are_those_in_the_folders_that_match(place):
+    for path in ("results/0b/x/file", "results/0a/y/file", "results/other/z/file"):
+        place.replace(path, b"")
+    assert place.grandchildren("results", re.compile("..")) == [("0a", "y"), ("0b", "x")]
+    assert place.grandchildren("nowhere", re.compile("..")) == []

@@ -1,5 +1,6 @@
 """Several runs of one study on one store divide the work, and removing what others do not need never takes theirs."""
 
+import errno
 import subprocess
 import sys
 import textwrap
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from ticketdiet.core.errors import StagesFailed, UserError
+from ticketdiet.core.errors import StagesFailed, StoreError, UserError
 from ticketdiet.landscape.rewind_search import ConnectedWhen
+from ticketdiet.store.checking import Checker
 from ticketdiet.store.drivers import Driver
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.executors import local
@@ -179,6 +181,27 @@ def test_a_run_that_is_interrupted_or_fails_gives_its_leases_back(plan, plan_tin
     assert left_behind(store) == []
 
 
+def test_a_machine_whose_disk_is_full_stops_alone_and_another_goes_on(
+    plan, store, undisturbed, monkeypatch, run_tiny, contents
+):
+    """Two machines share a store: on one of them every write fails once three stages are made."""
+    full = ResultStore.open(store.url)
+    publish, written = full._place.publish, []
+
+    def fail(directory, files, seal):
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(directory)
+        return publish(directory, files, seal)
+
+    monkeypatch.setattr(full._place, "publish", fail)
+    with pytest.raises(StoreError, match=r"The disk is full(.|\n)*finished results are kept"):
+        run_tiny(plan, full)
+    assert left_behind(store) == []
+    assert run_tiny(plan, store).made == len(plan.stages) - 3
+    assert contents(store, plan) == undisturbed
+
+
 class Collects(RunObserver):
     """Removes, in the middle of a run, whatever no study needs."""
 
@@ -266,7 +289,7 @@ def test_an_input_that_another_run_mends_meanwhile_is_no_failure(
     whole = path.read_bytes()
     path.write_bytes(bytes(len(whole)))
     store.discard(level.address)
-    honest_check, honest_inspect = ResultStore.check, ResultStore.inspect
+    honest_check, honest_inspect = Checker.check, ResultStore.inspect
     overlooked = []
 
     def check(self, address):
@@ -280,7 +303,7 @@ def test_an_input_that_another_run_mends_meanwhile_is_no_failure(
             path.write_bytes(whole)
         return honest_inspect(self, address)
 
-    monkeypatch.setattr(ResultStore, "check", check)
+    monkeypatch.setattr(Checker, "check", check)
     monkeypatch.setattr(ResultStore, "inspect", inspect)
     assert run_tiny(plan, store).made == 1
     assert contents(store, plan) == undisturbed

@@ -47,7 +47,7 @@ def gc(
         _ask()
     found = results.collect(kept.addresses, dry_run=False)
     for record in records_to_remove(kept, found, stored):
-        results.records.remove(record.name, record.digest)
+        results.forget_study(record.name, record.digest)
     typer.echo(f"Removed {len(found.addresses)} results and {len(found.leftovers)} leftovers.")
 
 

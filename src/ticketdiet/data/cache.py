@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from ticketdiet.core.addresses import canonical_json
+from ticketdiet.core.folders import user_cache
 from ticketdiet.core.values import Images, ImageSplits
 from ticketdiet.data.pixel_files import Allocate, PixelFiles, in_memory
 
@@ -85,8 +86,7 @@ class ImageFacts:
 def cache_folder(cache: str | Path | bool | None = None) -> Path:
     """Folder of decoded images and downloads: ``cache``, or ``TICKETDIET_CACHE``, or ``~/.cache/ticketdiet``."""
     given = None if isinstance(cache, bool) else cache
-    chosen = given or os.environ.get("TICKETDIET_CACHE") or Path.home() / ".cache" / "ticketdiet"
-    return Path(os.path.expanduser(chosen)).absolute()
+    return Path(os.path.expanduser(given)).absolute() if given else user_cache()
 
 
 def downloads_folder(cache: str | Path | bool | None = None) -> Path:

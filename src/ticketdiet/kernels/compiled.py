@@ -26,6 +26,8 @@ from pathlib import Path
 
 import torch
 
+from ticketdiet.core.folders import user_cache
+
 SOURCE = Path(__file__).parent / "source"
 VERSION = 1  # of the C interface; td_version() answers the same
 SECONDS_TO_COMPILE = 120
@@ -62,7 +64,7 @@ class _NotBuilt(Exception):
 def kernels() -> Kernels:
     """Return the kernels that the environment asks for; compile them if nobody has yet."""
     return _kernels(
-        os.environ.get("TICKETDIET_KERNELS", "").strip().lower(), os.environ.get("CXX", ""), _cache_folder()
+        os.environ.get("TICKETDIET_KERNELS", "").strip().lower(), os.environ.get("CXX", ""), user_cache() / "kernels"
     )
 
 
@@ -168,11 +170,6 @@ def threads_of_torch() -> ctypes.c_void_p:
         with suppress(OSError, AttributeError):
             return ctypes.cast(ctypes.CDLL(str(path)).GOMP_parallel, ctypes.c_void_p)
     return ctypes.c_void_p(None)
-
-
-def _cache_folder() -> Path:
-    given = os.environ.get("TICKETDIET_CACHE")
-    return (Path(given) if given else Path.home() / ".cache" / "ticketdiet") / "kernels"
 
 
 def _last_line(text: str) -> str:

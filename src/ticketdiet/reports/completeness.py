@@ -85,8 +85,9 @@ def study_state(
     stages = {address: stage for address, stage in plan.stages.items() if not kinds or stage.kind in kinds}
     missing: list[str] = []
     damaged: dict[str, str] = {}
+    statuses = store.statuses(stages, tolerant=True)
     for address, stage in stages.items():
-        status = _look(store, address, stage.kind in whole)
+        status = _inspect(store, address) if stage.kind in whole else statuses[address]
         if status.state == "missing":
             missing.append(address)
         elif status.state == "damaged":
@@ -94,9 +95,9 @@ def study_state(
     return StudyState(stages, tuple(missing), damaged)
 
 
-def _look(store: ResultStore, address: str, whole: bool) -> Status:
+def _inspect(store: ResultStore, address: str) -> Status:
     try:
-        return store.inspect(address) if whole else store.check(address)
+        return store.inspect(address)
     except TicketDietError as error:  # a file that may not be read, for example
         return Status("damaged", error.came.removesuffix("."))
 

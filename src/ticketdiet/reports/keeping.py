@@ -84,5 +84,5 @@ def recorded_studies(store: ResultStore) -> list[RecordedStudy]:
 
 def _listed(store: ResultStore, records: Sequence[RecordOutline]) -> RecordedStudy:
     addresses = {address for record in records for address in record.addresses}
-    done = sum(store.has(address) for address in addresses)
+    done = sum(status.state == "done" for status in store.statuses(addresses).values())
     return RecordedStudy(records[0].name, max(record.time for record in records), done, len(addresses))

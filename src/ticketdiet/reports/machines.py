@@ -105,7 +105,9 @@ def mixed_machines(plan: Plan, store: ResultStore) -> str:
         Lines for people, empty when nothing is mixed: each kind of machine with its number of results and the arms that
         use them, and the families whose members differ, since their barriers compare trainings.
     """
-    made = {address: found for address in plan.stages if (found := _arithmetic(store, address)) is not None}
+    statuses = store.statuses(plan.stages, tolerant=True)
+    whole = [address for address, status in statuses.items() if status.state == "done"]
+    made = {address: found for address in whole if (found := _arithmetic(store, address)) is not None}
     kinds: dict[Arithmetic, list[str]] = {}
     for address, arithmetic in made.items():
         kinds.setdefault(arithmetic, []).append(address)

@@ -65,6 +65,7 @@ def read_study(plan: Plan, store: ResultStore, *, whole: Collection[str] = ()) -
         The rows, and the state of every stage.
     """
     state = study_state(plan, store, whole=whole)
+    store.fetch(state.sound)
     rows: list[dict[str, Any]] = []
     damage: dict[str, str] = {}
     for address, stage in plan.stages.items():

@@ -203,19 +203,16 @@ class StatusReader:
     def _look(self, store: ResultStore) -> dict[str, str]:
         """Read what has been finished since the last look, and return what is damaged."""
         damaged: dict[str, str] = {}
-        for address, stage in self._plan.stages.items():
-            if address in self._finished:
-                continue
+        rest = [address for address in self._plan.stages if address not in self._finished]
+        statuses = store.statuses(rest, tolerant=True)
+        done = [address for address, status in statuses.items() if status.state == "done"]
+        store.fetch([address for address in done if isinstance(self._plan.stages[address], MaskedTraining)])
+        for address in done:
             try:
-                status = store.check(address)
-                if status.state == "done":
-                    self._finished[address] = _read(store, stage)
+                self._finished[address] = _read(store, self._plan.stages[address])
             except TicketDietError as error:
                 damaged[address] = error.came.removesuffix(".")
-                continue
-            if status.state == "damaged":
-                damaged[address] = status.reason
-        return damaged
+        return damaged | {address: status.reason for address, status in statuses.items() if status.state == "damaged"}
 
     def _curves(self) -> tuple[ArmCurve, ...]:
         found: dict[str, dict[int, list[_Finished | None]]] = {arm: {} for arm in self._plan.study.arms}

@@ -76,7 +76,7 @@ class Driver:
         with contextlib.suppress(OSError):  # leftovers expire, and must not hide an error
             for name in list(self._held):
                 self._release(name)
-            self._place.remove(self._path)
+            self._place.unlink(self._path)
 
     def reach(self, addresses: Iterable[str]) -> None:
         """Announce that the run needs these results as well, and wait while results are being removed."""
@@ -158,7 +158,7 @@ class Driver:
 
     def _forget_the_dead(self) -> None:
         for path in self.dead_drivers():
-            self._place.remove(path)
+            self._place.unlink(path)
 
     def _is_held(self, name: str) -> bool:
         leases = self._leases(name)
@@ -216,4 +216,4 @@ class Driver:
         generation = self._held.pop(name, -1)
         for older in sorted(self._leases(name)):
             if older <= generation:
-                self._place.remove(f"leases/{name}.{older}")
+                self._place.unlink(f"leases/{name}.{older}")

@@ -51,7 +51,7 @@ class FailedStages:
         """Forget the failure of a stage; a missing one is fine."""
         require_address(address)
         with explained("forget a failure", self._place.url):
-            self._place.remove(_path(address))
+            self._place.unlink(_path(address))
 
     def read(self) -> dict[str, FailedStage]:
         """Return all failures by address."""

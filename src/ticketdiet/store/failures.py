@@ -47,11 +47,11 @@ def explained(action: str, where: str, bytes_needed: int = 0) -> Iterator[None]:
                 way_out="free some space (`ticketdiet gc` helps) or choose another --store, and run again; "
                 "finished results are kept",
             ) from error
-        if error.errno in REFUSED:
-            refused = unwritable(where, error)
+        if isinstance(error, PermissionError) or error.errno in REFUSED:
+            refused = not_allowed(action, where, error) if is_url(where) else unwritable(where, error)
             raise refused from error
         raise StoreError(
-            f"Cannot {action} at {where}: {error.strerror or error}.",
+            f"Cannot {action} at {where}: {_words(error)}.",
             way_out="check the file system or the connection, and run again; finished results are kept",
         ) from error
 
@@ -69,7 +69,7 @@ def naming(url: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        is_foreign = ("://" in url or "::" in url) and not isinstance(error, TicketDietError)
+        is_foreign = is_url(url) and not isinstance(error, TicketDietError)
         if not (is_foreign or _is_of_name(error)):
             raise
         reason = error.__cause__ or error
@@ -87,11 +87,38 @@ def _is_of_name(error: BaseException) -> bool:
 
 def unwritable(where: str, error: OSError) -> UserError:
     """Make the error for a store that may not be written."""
+    if isinstance(error, PermissionError) and is_url(where):
+        return not_allowed("write", where, error)
+    if isinstance(error, FileNotFoundError) and is_url(where):
+        return UserError(
+            f"The store at {where} cannot be written: {_words(error)}.",
+            expected="a bucket or folder that exists; only what lies in it is made",
+            way_out="make the bucket first, or correct the name after --store",
+        )
     return UserError(
-        f"The store at {where} cannot be written: {error.strerror or error}.",
+        f"The store at {where} cannot be written: {_words(error)}.",
         expected="a folder or URL that you may write to",
         way_out="change its permissions (chmod u+rwX), or choose another place with --store",
     )
+
+
+def not_allowed(action: str, where: str, error: OSError) -> UserError:
+    """Make the error for a remote store that refuses who asks."""
+    return UserError(
+        f"The server of {where} refuses to {action}: {_words(error)}.",
+        expected="credentials that may list, read, write and delete there, and a clock that is right",
+        way_out="check the credentials (for s3:// AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) and the "
+        "policy of the bucket",
+    )
+
+
+def is_url(name: str) -> bool:
+    """Whether the name of a store is a URL and not a folder."""
+    return "://" in name or "::" in name
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or str(error) or type(error).__name__).removesuffix(".")
 
 
 def format_bytes(count: int) -> str:

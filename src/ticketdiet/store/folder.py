@@ -12,10 +12,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from io import BufferedReader
 from pathlib import Path
 
@@ -64,6 +65,16 @@ class Folder:
             raise Misplaced(f"{path} has more than {limit} bytes")
         return data
 
+    def read_many(self, paths: Collection[str], limit: int) -> dict[str, bytes | OSError]:
+        """Return the content of each file, or why it cannot be read."""
+        found: dict[str, bytes | OSError] = {}
+        for path in paths:
+            try:
+                found[path] = self.read(path, limit)
+            except OSError as error:
+                found[path] = error
+        return found
+
     def digest(self, path: str) -> str:
         """Return the SHA-256 of a plain file."""
         with self._open(path) as file:
@@ -73,13 +84,20 @@ class Folder:
         """Return size and times of each entry of a directory."""
         try:
             with os.scandir(self._locate(f"{directory}/")) as found:
-                stats = [(entry.name, entry.stat(follow_symlinks=False)) for entry in found]
+                return {entry.name: _stat(entry.stat(follow_symlinks=False)) for entry in found}
         except FileNotFoundError:
             return None
-        return {
-            name: FileStat(info.st_size, info.st_mtime_ns, info.st_ctime_ns, stat.S_ISREG(info.st_mode))
-            for name, info in stats
-        }
+
+    def stats_many(self, directories: Collection[str]) -> dict[str, dict[str, FileStat] | None]:
+        """Return ``stats`` of many directories."""
+        return {directory: self.stats(directory) for directory in directories}
+
+    def stat(self, path: str) -> FileStat | None:
+        """Return size and times of whatever lies at a path."""
+        try:
+            return _stat(os.lstat(self._locate(path)))
+        except FileNotFoundError:
+            return None
 
     def children(self, directory: str) -> list[Entry]:
         """List a directory, sorted by name."""
@@ -89,6 +107,11 @@ class Folder:
         except FileNotFoundError:
             return []
         return sorted(filter(None, entries), key=lambda entry: entry.name)
+
+    def grandchildren(self, directory: str, folders: re.Pattern[str]) -> list[tuple[str, str]]:
+        """Return the names in the folders of a directory that match a pattern, each after that of its folder."""
+        matching = [entry.name for entry in self.children(directory) if folders.fullmatch(entry.name)]
+        return [(folder, entry.name) for folder in matching for entry in self.children(f"{directory}/{folder}")]
 
     def replace(self, path: str, data: bytes) -> None:
         """Write a temporary file, sync it and rename it."""
@@ -165,6 +188,10 @@ class Folder:
         else:
             doomed.unlink()
 
+    def unlink(self, path: str) -> None:
+        """Remove a file as ``remove`` does."""
+        self.remove(path)
+
     def size(self, path: str) -> int:
         """Return the bytes of a file or of all files under a directory."""
         full = self._locate(path)
@@ -219,6 +246,10 @@ def _what(mode: int) -> str:
         stat.S_IFSOCK: "a socket",
     }
     return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _stat(info: os.stat_result) -> FileStat:
+    return FileStat(info.st_size, info.st_mtime_ns, info.st_ctime_ns, stat.S_ISREG(info.st_mode))
 
 
 def _entry(entry: os.DirEntry[str]) -> Entry | None:

@@ -5,6 +5,7 @@ Layout of a store::
     ticketdiet-store.json                      version of the layout
     results/<first two digits>/<address>/      manifest.json (written last), <stem>.safetensors, <stem>.json
     studies/<name>.<digest>.json.gz            a study that was run, the facts about its data, and its stages
+    summaries/<name>.<digest>.json.gz          on remote stores: what readers of a finished study need, in one object
     partial/<address>.safetensors              state of a stage that was interrupted
     failed/<address>.json                      why a stage could not be made when it was tried last
     drivers/<driver>.json                      the results that a running process needs; its time is the heartbeat

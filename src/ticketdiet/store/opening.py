@@ -64,6 +64,7 @@ def _open_bucket(url: str) -> Place:
         raise UserError(
             f"The store {url!r} cannot be reached: {error}.",
             expected="a folder, or a URL of a protocol that fsspec knows",
-            way_out="install the package for the protocol (for s3:// `pip install s3fs`), or give a folder",
+            way_out="install the package for the protocol (for s3:// pip install 'ticketdiet[s3]', for gs:// "
+            "pip install gcsfs, for sftp:// pip install paramiko), or give a folder",
         ) from error
     return Bucket(url, filesystem, root)

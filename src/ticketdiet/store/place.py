@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,12 +26,14 @@ class FileStat:
         mtime_ns: Time of the last change of its content; any program can set it.
         ctime_ns: Time of the last change of content, name, times or permissions; only the file system sets it.
         regular: Whether it is a plain file, and not a link, a folder, a FIFO, a socket or a device.
+        version: On other file systems, what tells this content from another: the ETag of an object store, or a time.
     """
 
     bytes: int
     mtime_ns: int | None
     ctime_ns: int | None = None
     regular: bool = True
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,10 @@ class Place(Protocol):
         """Return the content of a file; ``Misplaced`` when it has more than ``limit`` bytes or is no plain file."""
         ...
 
+    def read_many(self, paths: Collection[str], limit: int) -> dict[str, bytes | OSError]:
+        """Return the content of each file, or what ``read`` would raise for it; remote files are read together."""
+        ...
+
     def digest(self, path: str) -> str:
         """Return the SHA-256 of a plain file, read piece by piece."""
         ...
@@ -73,8 +80,20 @@ class Place(Protocol):
         """Return size and times of each entry of a directory, None when the directory does not exist."""
         ...
 
+    def stats_many(self, directories: Collection[str]) -> dict[str, dict[str, FileStat] | None]:
+        """Return ``stats`` of many directories, with few requests where a request takes long."""
+        ...
+
+    def stat(self, path: str) -> FileStat | None:
+        """Return size and times of one file, None when there is none; object stores know it before they list it."""
+        ...
+
     def children(self, directory: str) -> list[Entry]:
         """List a directory, sorted by name; empty when it does not exist."""
+        ...
+
+    def grandchildren(self, directory: str, folders: re.Pattern[str]) -> list[tuple[str, str]]:
+        """Return the names in the folders of a directory that match a pattern, each after that of its folder."""
         ...
 
     def replace(self, path: str, data: bytes) -> None:
@@ -85,7 +104,8 @@ class Place(Protocol):
 
         Returns:
             False, with nothing changed, when it is there already. Exactly one of several callers gets True on a local
-            file system; on others this is likely, but not certain.
+            file system, and on an object store that refuses the second of two writers; on others this is likely, but
+            not certain.
         """
         ...
 
@@ -110,6 +130,9 @@ class Place(Protocol):
 
     def remove(self, path: str) -> None:
         """Remove a file or a directory so that no reader sees a half-removed one; a missing one is fine."""
+
+    def unlink(self, path: str) -> None:
+        """Remove what is known to be one file; a missing one is fine."""
 
     def size(self, path: str) -> int:
         """Return the bytes of a file or of all files under a directory."""

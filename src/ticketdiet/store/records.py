@@ -6,15 +6,12 @@ that one that cannot be read counts as absent.
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
 import re
-import zlib
 from typing import Any
 
+from ticketdiet.store.encoding import pack_document, unpack_document
 from ticketdiet.store.failures import explained
-from ticketdiet.store.place import Place
+from ticketdiet.store.place import Misplaced, Place
 
 FOLDER = "studies"
 RECORD = re.compile(r"([A-Za-z0-9][A-Za-z0-9_+@-]*)\.([0-9a-f]{16})\.json\.gz")
@@ -38,24 +35,26 @@ class StudyRecords:
         Raises:
             StoreError: When the store cannot be written.
         """
-        data = gzip.compress(json.dumps(document).encode(), mtime=0)
+        data = pack_document(document)
         with explained(f"write the record of study {name}", self._place.url, len(data)):
             self._place.replace(_path(name, digest), data)
 
     def read(self, name: str, digest: str) -> Any:
         """Return a record, None when it does not exist or cannot be read."""
         try:
-            packed = self._place.read(_path(name, digest), MOST_BYTES)
-            with gzip.open(io.BytesIO(packed)) as file:
-                text = file.read(8 * MOST_BYTES + 1)
-            return json.loads(text) if len(text) <= 8 * MOST_BYTES else None
-        except (OSError, EOFError, zlib.error, ValueError, RecursionError):
+            return unpack_document(self._place.read(_path(name, digest), MOST_BYTES), 8 * MOST_BYTES)
+        except ValueError:
             return None
+        except OSError as error:
+            if self._place.atomic or isinstance(error, FileNotFoundError | Misplaced):
+                return None
+            with explained(f"read the record of study {name}", self._place.url):
+                raise
 
     def remove(self, name: str, digest: str) -> None:
         """Remove a record; a missing one is fine."""
         with explained(f"remove the record of study {name}", self._place.url):
-            self._place.remove(_path(name, digest))
+            self._place.unlink(_path(name, digest))
 
     def list(self) -> list[tuple[str, str]]:
         """Return name and digest of every record, the one written last first."""

@@ -8,27 +8,21 @@ from typing import Any
 
 from torch import Tensor
 
-from ticketdiet.core.errors import StoreError, UserError
-from ticketdiet.store.checking import Checker
+from ticketdiet.core.errors import StoreError
 from ticketdiet.store.collecting import collect_garbage
 from ticketdiet.store.drivers import Driver
 from ticketdiet.store.encoding import (
     Partial,
-    decode_document,
     decode_partial,
-    decode_tensors,
     encode_document,
     encode_partial,
     encode_tensors,
 )
 from ticketdiet.store.failed import FailedStages
 from ticketdiet.store.failures import explained, naming
-from ticketdiet.store.findings import Collected, Problem, Status
+from ticketdiet.store.findings import Collected
 from ticketdiet.store.layout import (
-    ADDRESS,
-    SHARD,
     checked_stem,
-    lacks,
     partial_path,
     require_address,
     require_identity,
@@ -38,13 +32,14 @@ from ticketdiet.store.manifest import FileRecord, Manifest
 from ticketdiet.store.opening import open_store_place
 from ticketdiet.store.place import Misplaced, Place, Seal
 from ticketdiet.store.presence import Presence
+from ticketdiet.store.reader import StoredResults
 from ticketdiet.store.records import StudyRecords
 from ticketdiet.store.watching import HeldLease, drivers_of, held_leases
 
 A_DAY = 86400.0
 
 
-class ResultStore:
+class ResultStore(StoredResults):
     """Results of stages by address, in a folder or at any fsspec URL; open one with ``ResultStore.open``.
 
     Attributes:
@@ -53,20 +48,9 @@ class ResultStore:
     """
 
     def __init__(self, place: Place) -> None:
-        self._place = place
+        super().__init__(place)
         self.records = StudyRecords(place)
         self.failed = FailedStages(place)
-        self._checker = Checker(place)
-
-    @property
-    def url(self) -> str:
-        """Path or URL of the store."""
-        return self._place.url
-
-    @property
-    def shared(self) -> bool:
-        """Whether other processes that open ``url`` see the same results."""
-        return self._place.shared
 
     @classmethod
     def open(cls, url: str | os.PathLike[str], *, create: bool = True) -> ResultStore:
@@ -86,24 +70,27 @@ class ResultStore:
         with naming(os.fspath(url)):
             return cls(open_store_place(url, create=create))
 
-    def has(self, address: str) -> bool:
-        """Say whether the result at ``address`` is whole; see ``check``."""
-        return self.check(address).state == "done"
-
-    def check(self, address: str) -> Status:
-        """Check a result without reading all of it.
-
-        The manifest has to be valid and belong to ``address``, and every file has to be a plain file of its size. On a
-        local file system a file is hashed when one of its times is not the recorded one, which is so after every change
-        or copy; on others only its size is compared. ``verify`` and reading always hash.
+    def summarise(self, name: str, digest: str, addresses: Collection[str], *, again: bool = True) -> None:
+        """Write what readers of a finished study need into one object of a remote store; elsewhere do nothing.
 
         Args:
-            address: Address of the result.
-
-        Returns:
-            Whether it is missing, done or damaged, and the reason.
+            name: Name of the study.
+            digest: 16 hexadecimal digits that distinguish it from other studies with this name.
+            addresses: Addresses of its results; those that are not whole are left out.
+            again: Write it even where there is one.
         """
-        return self._checker.check(address)
+        if self._summaries is None or (not again and self._summaries.has(name, digest)):
+            return
+        done = [
+            address for address, status in self.statuses(addresses, tolerant=True).items() if status.state == "done"
+        ]
+        self._summaries.write(name, digest, self._checker.small_contents(done))
+
+    def forget_study(self, name: str, digest: str) -> None:
+        """Remove the record of a study, and its summary; what is missing is fine."""
+        self.records.remove(name, digest)
+        if self._summaries is not None:
+            self._summaries.remove(name, digest)
 
     def write(
         self,
@@ -140,10 +127,21 @@ class ResultStore:
         def seal(records: Mapping[str, FileRecord]) -> bytes:
             return Manifest(address, kind, version, spec, inputs, provenance or {}, records).to_bytes()
 
-        self._publish(address, files, seal)
+        self.publish(address, files, seal)
         self.drop_partial(address)
 
-    def _publish(self, address: str, files: Mapping[str, bytes], seal: Seal) -> None:
+    def publish(self, address: str, files: Mapping[str, bytes], seal: Seal) -> None:
+        """Store the files of a result; one that is there and whole stays.
+
+        Args:
+            address: Its address.
+            files: Their contents by name.
+            seal: Makes the content of the manifest from what is recorded of the files.
+
+        Raises:
+            StoreError: When the file system fails; then there is no result at ``address``.
+        """
+        require_address(address)
         for _ in range(5):
             state = self.check(address).state
             if state == "done":
@@ -153,97 +151,19 @@ class ResultStore:
             needed = sum(map(len, files.values()))
             with explained(f"write result {address}", self.url, needed):
                 if self._place.publish(result_path(address), files, seal):
+                    self._checker.keep(files.values())
                     return
         raise StoreError(
             f"The result {address} cannot be written to {self.url}, because another program keeps writing there.",
             way_out="stop other runs on this store, and run again",
         )
 
-    def tensors(self, address: str, stem: str, names: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Return tensors of ``<stem>.safetensors``, verified against their checksum.
-
-        Args:
-            address: Address of the result.
-            stem: Name of the file without its ending.
-            names: Names of the tensors, or None for all.
-
-        Returns:
-            The tensors by name, on the CPU.
-
-        Raises:
-            DamagedResult: When the result is missing or does not match its checksums.
-            UserError: When it has no such file or tensor.
-        """
-        found = self._checker.decoded(address, f"{stem}.safetensors", decode_tensors)
-        if names is None:
-            return found
-        wanted = list(names)
-        for name in wanted:
-            if name not in found:
-                missing = lacks(address, f"tensor {name!r} in {stem}.safetensors", found)
-                raise missing
-        return {name: found[name] for name in wanted}
-
-    def document(self, address: str, stem: str) -> Any:
-        """Return the value of ``<stem>.json``, verified against its checksum; raises as ``tensors`` does."""
-        return self._checker.decoded(address, f"{stem}.json", decode_document)
-
-    def manifest(self, address: str) -> Manifest:
-        """Return the manifest of a result.
-
-        Args:
-            address: Address of the result.
-
-        Returns:
-            What the result contains and where it came from.
-
-        Raises:
-            DamagedResult: When the result is missing or its manifest is not valid.
-        """
-        return self._checker.manifest(address)
-
-    def addresses(self) -> list[str]:
-        """Return all addresses at which there is anything, sorted; foreign files and folders are ignored."""
-        with explained("list results", self.url):
-            shards = [entry.name for entry in self._place.children("results") if SHARD.fullmatch(entry.name)]
-            found = [(shard, entry.name) for shard in shards for entry in self._place.children(f"results/{shard}")]
-        return sorted(name for shard, name in found if ADDRESS.fullmatch(name) and name.startswith(shard))
-
-    def resolve(self, prefix: str) -> str:
-        """Return the one stored address that begins with ``prefix``.
-
-        Args:
-            prefix: The first digits of an address, or all of them.
-
-        Returns:
-            The whole address.
-
-        Raises:
-            UserError: When no address or several begin with ``prefix``.
-        """
-        found = [address for address in self.addresses() if address.startswith(prefix.lower())]
-        if len(found) == 1:
-            return found[0]
-        raise UserError(
-            f"{len(found) or 'No'} stored results begin with {prefix!r}.",
-            expected="the address of one result, or its first digits" + (f": {', '.join(found[:5])}" if found else ""),
-            way_out="`ticketdiet results STUDY` and `ticketdiet plan STUDY` list addresses",
-        )
-
-    def inspect(self, address: str) -> Status:
-        """Check a result as ``check`` does, and hash every file of it."""
-        return self._checker.inspect(address)
-
-    def verify(self) -> list[Problem]:
-        """Hash every file of every result, and return what does not match; empty when everything does."""
-        looked = ((address, self.inspect(address)) for address in self.addresses())
-        return [Problem(address, status.reason) for address, status in looked if status.reason]
-
     def discard(self, address: str) -> None:
         """Take a result out of the store: a local one is moved to ``damaged/``, any other is removed."""
         require_address(address)
         with explained(f"discard result {address}", self.url):
             self._place.set_aside(result_path(address))
+        self._checker.forget(address)
 
     def drive(self, reaches: Iterable[str] = (), *, study: str = "", executor: str = "") -> Driver:
         """Announce a run that needs the results at the addresses ``reaches``; for use in a ``with`` statement.
@@ -304,4 +224,4 @@ class ResultStore:
     def drop_partial(self, address: str) -> None:
         """Remove the state of a stage; a missing one is fine."""
         with explained(f"drop the state of {address}", self.url):
-            self._place.remove(partial_path(address))
+            self._place.unlink(partial_path(address))

@@ -7,6 +7,7 @@ set on disk, and a store can be read wherever it is copied to.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from ticketdiet.core.addresses import canonical_json
-from ticketdiet.core.errors import DataError, UnknownName
+from ticketdiet.core.errors import DataError, StoreError, UnknownName
 from ticketdiet.data.cache import ImageFacts
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.datasets import dataset_facts, load_dataset
@@ -97,6 +98,18 @@ def record_plan(store: ResultStore, plan: Plan, of: StudySpec | None = None) -> 
         "stages": [stage_to_data(stage) for stage in plan.stages.values()],
     }
     store.records.write(plan.study.study, study_digest(plan.study), document)
+
+
+def summarise_plan(store: ResultStore, plan: Plan, *, again: bool = True) -> None:
+    """Write the summary of a plan that was run to a remote store, so that its results are read with few requests.
+
+    Args:
+        store: Where its results are.
+        plan: The study and its stages.
+        again: Write it even where there is one.
+    """
+    with contextlib.suppress(StoreError):  # a reader without it only asks more often
+        store.summarise(plan.study.study, study_digest(plan.study), plan.stages, again=again)
 
 
 def recorded_plan(store: ResultStore, study: StudySpec) -> Plan | None:

@@ -25,7 +25,7 @@ from ticketdiet.studies.executors.base import ChainExecutor, Executor, ExecutorK
 from ticketdiet.studies.executors.catalog import find_executor
 from ticketdiet.studies.executors.local import Local
 from ticketdiet.studies.plan import Plan
-from ticketdiet.studies.record import record_plan
+from ticketdiet.studies.record import record_plan, summarise_plan
 from ticketdiet.studies.spec import StudySpec
 from ticketdiet.studies.stage import Stage
 
@@ -76,7 +76,7 @@ class Outcome:
 
 def stages_left(plan: Plan, store: ResultStore) -> dict[str, str]:
     """Addresses of the stages to be made, with what is wrong with a damaged result (empty when it is only missing)."""
-    states = {address: store.check(address) for address in plan.stages}
+    states = store.statuses(plan.stages)
     return {address: status.reason for address, status in states.items() if status.state != "done"}
 
 
@@ -141,6 +141,7 @@ def run_plan(
         record_plan(store, whole or plan, of)
         observer.planned(plan, left)
         if not left:
+            summarise_plan(store, whole or plan, again=False)
             return Outcome(0, len(plan.stages))
         chosen = place.start(request) if isinstance(place, ExecutorKind) else place
         scheduler = _Scheduler(plan, store, driver, chosen, observer, dict.fromkeys(left))
@@ -150,6 +151,7 @@ def run_plan(
             chosen.close(now=True)
             raise
         chosen.close()
+        summarise_plan(store, whole or plan)
     return Outcome(len(scheduler.done), len(plan.stages) - len(scheduler.done))
 
 
