@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ticketdiet.reports.loading import load_study
     from ticketdiet.reports.reading import read_rows, read_study
     from ticketdiet.reports.statistics import compare, estimate, summarise
+    from ticketdiet.reports.store_copy import copy_store
     from ticketdiet.reports.study import Study
     from ticketdiet.scores.catalog import score_names
     from ticketdiet.scores.driver import score_examples
@@ -66,6 +67,7 @@ __all__ = [
     "choose_subset",
     "compact",
     "compare",
+    "copy_store",
     "dense_mask",
     "density",
     "estimate",
@@ -113,6 +115,7 @@ _HOMES = {
     "choose_subset": "data.subsets",
     "compact": "tickets.compact",
     "compare": "reports.statistics",
+    "copy_store": "reports.store_copy",
     "dense_mask": "tickets.masks",
     "density": "tickets.masks",
     "estimate": "reports.statistics",

@@ -30,6 +30,7 @@ from ticketdiet.cli.run import run
 from ticketdiet.cli.scores import scores_app
 from ticketdiet.cli.status import status
 from ticketdiet.cli.stopping import StoppableGroup
+from ticketdiet.cli.store import store_app
 from ticketdiet.cli.studies import studies_app
 from ticketdiet.cli.subset import subset_app
 from ticketdiet.cli.verify import verify
@@ -79,7 +80,8 @@ OF_NETWORKS, OF_A_STORE = (barrier, curvature, export), (verify, gc)
 for command in (*OF_A_STUDY, *OF_NETWORKS, *OF_A_STORE):
     app.command(command.__name__.replace("_", "-"))(command)
 app.command("import")(import_network)
-for name, group in (("scores", scores_app), ("subset", subset_app), ("studies", studies_app), ("data", data_app)):
+groups = {"scores": scores_app, "subset": subset_app, "studies": studies_app, "data": data_app, "store": store_app}
+for name, group in groups.items():
     app.add_typer(group, name=name)
 
 
