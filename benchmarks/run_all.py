@@ -31,6 +31,7 @@ BENCHMARKS: Mapping[str, tuple[str, ...]] = {
     "search_speed": ("--steps", "40"),
     "study_speed": (),
     "large_data": ("--images", "100000", "--parts", "make", "load"),
+    "store_growth": ("--sizes", "1000", "10000"),
 }
 
 
@@ -41,7 +42,8 @@ class Figure:
     Attributes:
         name: What it is of.
         value: The number.
-        unit: ``"x"`` for a ratio of two times in one run, where more is better; ``"s"`` or ``"ms"``, where less is.
+        unit: ``"x"`` for a ratio of two times in one run, where more is better; ``"s"``, ``"ms"`` or none, where less
+            is.
         goal: What was wanted, or None.
     """
 
@@ -60,6 +62,11 @@ def figures_of(name: str, found: Mapping[str, Any]) -> Iterator[Figure]:
     elif name == "search_speed":
         for seed, ratio in enumerate(found["ratios"]):
             yield Figure(f"search of 20 levels, seed {seed}", ratio, "x", 2.0)
+    elif name == "store_growth":
+        yield from (
+            Figure(f"store, {what}: exponent of growth", value, "") for what, value in found["exponents"].items()
+        )
+        yield Figure("store: check 10 000 results", found["seconds"]["all: check"]["10000"], "s", 3.0)
     elif name == "study_speed":
         yield from (Figure(f"finished study: {what}", value, "s") for what, value in found["seconds"].items())
     elif name == "large_data":
