@@ -13,6 +13,7 @@ from ticketdiet.core.errors import DataError
 from ticketdiet.core.values import Images
 from ticketdiet.scores.base import ScoreOptions
 from ticketdiet.training.batch_norm import recalibrated
+from ticketdiet.training.distributed import present_ranks
 from ticketdiet.training.evaluation import autocast, device_of, evaluating, prepared_chunks
 
 
@@ -71,15 +72,15 @@ def statistics(model: nn.Module, images: Images, options: ScoreOptions) -> Abstr
 
 
 def _run(model: nn.Module, images: Images, options: ScoreOptions, with_features: bool) -> Outputs:
-    device = device_of(model)
+    device, ranks = device_of(model), present_ranks()
     logits, features = [], []
     with torch.no_grad(), autocast(device, options.precision), watch_last_linear(model) as seen:
-        for inputs, _ in prepared_chunks(images, options.batch_size, device):
+        for inputs, _ in prepared_chunks(images, options.batch_size, device, ranks=ranks):
             output = model(inputs)
             logits.append(output.float().cpu())
             features.append(features_of(seen, output).cpu() if with_features else torch.empty(len(inputs), 0))
             seen.clear()
-    return Outputs(torch.cat(logits), torch.cat(features))
+    return Outputs(ranks.collect(logits), ranks.collect(features))
 
 
 @contextmanager

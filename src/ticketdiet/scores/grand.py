@@ -10,6 +10,7 @@ from ticketdiet.scores.forward import run_forward, statistics
 from ticketdiet.scores.gradient_norms import gradient_norms
 from ticketdiet.scores.modes import SCORE_BATCH_NORMS
 from ticketdiet.scores.pointwise import error_vectors
+from ticketdiet.training.distributed import present_ranks
 from ticketdiet.training.evaluation import device_of, prepared_chunks
 
 
@@ -27,11 +28,11 @@ class Grand(Score):
 
     def score(self, subject: Subject) -> np.ndarray:
         """Return float32 (n,)."""
-        model, options = subject.trained(), subject.options
-        chunks = prepared_chunks(subject.images, options.batch_size, device_of(model))
+        model, options, ranks = subject.trained(), subject.options, present_ranks()
+        chunks = prepared_chunks(subject.images, options.batch_size, device_of(model), ranks=ranks)
         with statistics(model, subject.images, options):
             parts = [gradient_norms(model, x, y, precision=options.precision).cpu() for x, y in chunks]
-        return np.asarray(torch.cat(parts).numpy())
+        return np.asarray(ranks.collect(parts).numpy())
 
 
 @SCORES.register("grand_last")

@@ -20,7 +20,9 @@ from ticketdiet.kernels.network import SparseNetwork
 from ticketdiet.training.arithmetic import layout_for
 from ticketdiet.training.batches import Batch
 from ticketdiet.training.convolutions import safe_convolutions
+from ticketdiet.training.distributed import present_ranks
 from ticketdiet.training.evaluation import autocast, device_of
+from ticketdiet.training.joint_batch_norm import JointBatchNorm
 from ticketdiet.training.recipe import Recipe
 
 
@@ -60,6 +62,9 @@ class Engine:
     Under a mask, on the CPU and in float32, layers below the line of ``recipe.sparse_kernels`` are done by the sparse
     kernels; ``kernels`` says in words what runs.
 
+    With several ranks (``training.distributed``) each computes its slice of every batch, and the flat gradient is
+    summed over them.
+
     Args:
         model: float32 module; trained in place.
         recipe: Gives the optimiser, the loss and the precision.
@@ -69,7 +74,8 @@ class Engine:
             waiting for the loss at every step. Updates from the bad step on are suppressed. Default: on CUDA only.
 
     Raises:
-        UserError: For a mask name that matches no parameter, a mask of another shape, or parameters not in float32.
+        UserError: For a mask name that matches no parameter, a mask of another shape, parameters not in float32, or
+            batches that the ranks cannot share.
     """
 
     def __init__(
@@ -92,7 +98,10 @@ class Engine:
         self.optimiser_state = {name: views for name, (_, views) in made.items()}
         for name, parameter in self._parameters.items():
             parameter.data, parameter.grad = self.data.views[name], grad_views[name]
-        self._convolutions = safe_convolutions(model)
+        self._convolutions, self._ranks = safe_convolutions(model), present_ranks()
+        self._batch_norm = JointBatchNorm(model, self._ranks, recipe.ghost_batch_size)
+        self._ranks.check_batch(recipe.batch_size)
+        self._batch_norm.check_batch(recipe.batch_size)
         self._buffers = list(model.buffers())
         self._good_buffers = [buffer.clone() for buffer in self._buffers]
         self._mask = self._flat_mask(mask) if mask is not None else None
@@ -124,6 +133,8 @@ class Engine:
             return self.model, "stock: no mask"
         if self.device.type != "cpu" or self.recipe.precision != "float32":
             return self.model, f"stock: {self.recipe.precision} on {self.device.type}"
+        if self._batch_norm.why_not_fused:
+            return self.model, f"stock: {self._batch_norm.why_not_fused}"
         network = SparseNetwork(self.model, mask, line_of(self.recipe.sparse_kernels))
         return network, network.used
 
@@ -131,9 +142,9 @@ class Engine:
         """Return logits (batch, classes) in float32 and the mean loss, with the graph for ``update``."""
         if self._buffers:
             torch._foreach_copy_(self._good_buffers, self._buffers)
-        with self._convolutions, autocast(self.device, self.recipe.precision):
-            logits = self._network(batch.inputs)
-        logits = logits.float()
+        with self._batch_norm(), self._convolutions, autocast(self.device, self.recipe.precision):
+            logits = self._network(self._ranks.own_slice(batch.inputs))
+        logits = self._ranks.join(logits.float())
         return logits, self._loss.mean(logits, batch.labels)
 
     def update(self, loss: Tensor, lr: float, step: int) -> bool:
@@ -162,6 +173,7 @@ class Engine:
         self.grad.zero_()
         with self._convolutions:
             torch.autograd.backward(loss)
+        self._ranks.add_up(self.grad)
         if self._mask is not None:
             self.grad.mul_(self._mask)
         direction = self._optimiser.direction(self.data.flat, self.grad, self._state, update)

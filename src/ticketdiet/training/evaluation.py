@@ -14,6 +14,7 @@ from ticketdiet.core.pixels import PixelView
 from ticketdiet.core.values import Images, Weights
 from ticketdiet.training.arithmetic import layout_for, reproducible
 from ticketdiet.training.batches import prepare
+from ticketdiet.training.distributed import ALONE, Ranks, present_ranks
 from ticketdiet.training.prefetch import Prefetcher
 from ticketdiet.training.recipe import Precision
 
@@ -75,11 +76,12 @@ def predict_logits(
     model: nn.Module, images: Images, *, batch_size: int | None = None, precision: Precision = "float32"
 ) -> Tensor:
     """Return the logits of a network in eval mode, float32 of shape (n, classes), on the CPU."""
-    device = device_of(model)
+    device, ranks = device_of(model), present_ranks()
     size = batch_size or _batch_that_suits(device, images.pixels.shape)
     with evaluating(model), torch.inference_mode(), autocast(device, precision):
-        parts = [model(inputs).float().cpu() for inputs, _ in prepared_chunks(images, size, device, precision)]
-    return torch.cat(parts)
+        chunks = prepared_chunks(images, size, device, precision, ranks=ranks)
+        parts = [model(inputs).float().cpu() for inputs, _ in chunks]
+    return ranks.collect(parts)
 
 
 def _batch_that_suits(device: torch.device, shape: tuple[int, ...]) -> int:
@@ -90,11 +92,27 @@ def _batch_that_suits(device: torch.device, shape: tuple[int, ...]) -> int:
 
 
 def prepared_chunks(
-    images: Images, batch_size: int, device: torch.device, precision: Precision = "float32"
+    images: Images,
+    batch_size: int,
+    device: torch.device,
+    precision: Precision = "float32",
+    *,
+    ranks: Ranks = ALONE,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (inputs, labels) of consecutive images, normalised and un-augmented, on ``device``."""
+    """Yield (inputs, labels) of consecutive images, normalised and un-augmented, on ``device``.
+
+    Args:
+        images: What to cut into chunks.
+        batch_size: Images per chunk.
+        device: Where they are prepared.
+        precision: Precision of the forward pass, which decides their order in memory.
+        ranks: Who shares the chunks; each rank gets its part of them.
+
+    Yields:
+        float32 (chunk, ...) and int64 (chunk,).
+    """
     layout = layout_for(device, precision)
-    starts = range(0, len(images), batch_size)
+    starts = ranks.own_part(range(0, len(images), batch_size))
     if isinstance(images.pixels, PixelView):
         view = images.pixels
         ahead = Prefetcher(lambda i: view.read(slice(starts[i], starts[i] + batch_size)), device, stop=len(starts))

@@ -99,6 +99,13 @@ class Recipe(BaseModel):
         description="float32: float32 throughout; bfloat16: autocast with float32 weights, which is faster only where "
         "the hardware computes in bfloat16.",
     )
+    ghost_batch_size: int | None = Field(
+        default=None,
+        ge=2,
+        le=MOST_EXAMPLES,
+        description="Number of examples that BatchNorm normalises together in training, a divisor of batch_size. The "
+        "default is the whole batch, however many devices share it.",
+    )
     sparse_kernels: SparseKernels = Field(
         default="auto",
         description="When kernels are used that only touch kept weights (CPU, float32). A density: for layers of at "
@@ -128,6 +135,10 @@ class Recipe(BaseModel):
     def _fits(self) -> Recipe:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov has no effect with momentum 0; give a momentum above 0, or leave nesterov out")
+        if self.ghost_batch_size is not None and self.batch_size % self.ghost_batch_size:
+            raise ValueError(
+                f"ghost_batch_size {self.ghost_batch_size} does not divide batch_size {self.batch_size}; give a divisor"
+            )
         if self.schedule == "multistep" and self.steps >= _FEWEST_FOR_FRACTIONS:
             self._check_milestones()
         return self
@@ -215,6 +226,8 @@ class Recipe(BaseModel):
             fields["resized_crop"] = list(self.resized_crop)
         if self.precision != "float32":
             fields["sparse_kernels"] = "off"
+        if self.ghost_batch_size is None:
+            del fields["ghost_batch_size"]
         if self.schedule == "multistep":
             fields |= {"milestones": list(self.milestone_steps()), "gamma": self.gamma}
         for part, uses in (("optimiser", self._optimiser_uses()), ("loss", self._loss_uses())):
