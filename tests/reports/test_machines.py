@@ -55,6 +55,13 @@ def test_every_column_of_the_machine_is_that_of_the_manifest(plan, store):
     assert row.tolist() == ["Imaginary CPU", "AVX512", 1, "2.14.1+cpu", "cpu", 1.5]
 
 
+def test_results_of_several_devices_are_told_from_those_of_one(plan, store):
+    keep(plan, store, {("level", "none@0"): made_on(device="H100", devices=4)}, default=made_on(device="H100"))
+    said = mixed_machines(plan, store)
+    assert "(none@0): 4 x H100, AVX512" in said
+    assert "): H100, AVX512" in said
+
+
 def test_columns_of_the_rows_alone_need_no_manifest_and_keep_their_order(plan, store):
     rows = pd.DataFrame({"arm": ["a"], "value": [0.5], "address": ["0" * 24]}, index=[7])
     assert choose_columns(rows, store, ["value", "arm"]).equals(rows[["value", "arm"]])

@@ -32,7 +32,7 @@ def test_each_ghost_batch_is_normalised_as_torch_normalises_a_batch(kind, option
     ours = with_parameters(kind(5, **options))
     theirs = [copy.deepcopy(ours) for _ in range(12 // ghost)]
     inputs, weights = drawn(SHAPES[kind], 1).requires_grad_(), drawn(SHAPES[kind], 2)
-    with JointBatchNorm(ours, ALONE, ghost)():
+    with JointBatchNorm(ours, ALONE, ghost)(12):
         found = ours(inputs)
     own = torch.autograd.grad((found * weights).sum(), [inputs, *ours.parameters()])
     again = inputs.detach().requires_grad_()
@@ -53,7 +53,7 @@ def test_gradients_agree_with_finite_differences():
     norms = JointBatchNorm(layer, ALONE, 2)
 
     def forward(inputs, weight, bias):
-        with norms():
+        with norms(4):
             return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (inputs,))
 
     arguments = [drawn(shape, seed).double().requires_grad_() for seed, shape in enumerate([(4, 3, 2, 2), (3,), (3,)])]
@@ -65,7 +65,7 @@ def test_without_ghosts_and_alone_the_layers_are_left_to_torch():
     layer = nn.BatchNorm2d(3)
     norms = JointBatchNorm(layer, ALONE, None)
     assert norms.why_not_fused == ""
-    with norms():
+    with norms(12):
         assert "forward" not in layer.__dict__
 
 
@@ -74,7 +74,7 @@ def test_layers_in_eval_mode_and_those_outside_of_the_block_are_left_to_torch():
     plain = copy.deepcopy(layer)
     norms = JointBatchNorm(layer, ALONE, 4)
     layer.eval(), plain.eval()
-    with norms():
+    with norms(12):
         assert torch.equal(layer(inputs), plain(inputs))
     layer.train(), plain.train()
     assert torch.equal(layer(inputs), plain(inputs))
@@ -83,7 +83,7 @@ def test_layers_in_eval_mode_and_those_outside_of_the_block_are_left_to_torch():
 def test_a_layer_keeps_a_forward_of_its_own():
     layer = nn.BatchNorm1d(5)
     own = layer.__dict__["forward"] = lambda inputs: inputs
-    with JointBatchNorm(layer, ALONE, 4)():
+    with JointBatchNorm(layer, ALONE, 4)(12):
         pass
     assert layer.__dict__["forward"] is own
 
@@ -91,7 +91,7 @@ def test_a_layer_keeps_a_forward_of_its_own():
 def test_memory_layout_and_precision_of_the_input_are_kept():
     layer = nn.BatchNorm2d(5)
     inputs = drawn((12, 5, 4, 3), 1).to(torch.bfloat16, memory_format=torch.channels_last)
-    with JointBatchNorm(layer, ALONE, 6)():
+    with JointBatchNorm(layer, ALONE, 6)(12):
         outputs = layer(inputs)
     assert outputs.dtype == torch.bfloat16
     assert outputs.is_contiguous(memory_format=torch.channels_last)
@@ -99,9 +99,9 @@ def test_memory_layout_and_precision_of_the_input_are_kept():
 
 def test_ghosts_that_do_not_divide_a_slice_are_refused():
     norms = JointBatchNorm(nn.BatchNorm1d(5), Ranks(0, 4), 8)
-    norms.check_batch(64)
+    norms(16)
     with pytest.raises(UserError, match="Ghost batches of 8 examples do not divide the 12 examples of a device"):
-        norms.check_batch(48)
+        norms(12)
 
 
 def test_the_key_is_in_the_identity_only_where_it_is_given():

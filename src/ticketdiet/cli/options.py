@@ -51,6 +51,13 @@ Workers = Annotated[
 WorkersPerDevice = Annotated[
     int | None, typer.Option(min=1, help="How many processes train on each device. The default is one per GPU.")
 ]
+DevicesPerStage = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="How many devices share the batches of each training. The default is one; on the CPU, so many processes.",
+    ),
+]
 ExecutorName = Annotated[
     str | None,
     typer.Option(

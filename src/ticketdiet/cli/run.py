@@ -12,6 +12,7 @@ from ticketdiet.cli.detaching import start_detached
 from ticketdiet.cli.options import (
     DEFAULT_STORE,
     Devices,
+    DevicesPerStage,
     ExecutorName,
     ExecutorsFile,
     FiguresFolder,
@@ -45,6 +46,7 @@ def run(
     workers_per_device: WorkersPerDevice = None,
     threads: Threads = None,
     device: Devices = None,
+    devices_per_stage: DevicesPerStage = None,
     executor: ExecutorName = None,
     executors: ExecutorsFile = None,
     limit_arms: LimitArms = None,
@@ -73,6 +75,7 @@ def run(
             workers=workers,
             workers_per_device=workers_per_device,
             devices=split_devices(device),
+            devices_per_stage=devices_per_stage,
             threads=threads,
             executor=place,
             loggers=loggers,

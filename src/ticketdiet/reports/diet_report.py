@@ -22,6 +22,7 @@ from ticketdiet.studies.datasets import kept_of
 from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.schema import DatasetSpec
 from ticketdiet.studies.stage import Stage
+from ticketdiet.studies.stages.masked import MaskedTraining
 from ticketdiet.studies.stages.pretrain import Pretrain
 from ticketdiet.studies.stages.score import Score
 from ticketdiet.studies.stages.subset import Subset
@@ -192,6 +193,27 @@ def require(plan: Plan, store: Results, stage: Stage, what: str) -> None:
             expected=f"the finished result {stage.address}",
             way_out=f"`ticketdiet run {plan.study.study} --store {store.url}`, with the same --set",
         )
+
+
+def require_trained(
+    plan: Plan, store: Results, arm: str, replicate: int = 0, level: int | None = None
+) -> MaskedTraining:
+    """Return the stage that trained the network of an arm, the sparsest unless a level is named.
+
+    Raises:
+        UserError: When it has no such replicate or level, or the network is not trained yet.
+        DamagedResult: When it does not match its checksums.
+    """
+    found = plan.reported(arm, replicate)
+    wanted = max(found, default=0) if level is None else level
+    if wanted not in found:
+        raise UserError(
+            f"The arm {arm!r} of {plan.study.study} has no level {wanted} of replicate {replicate}.",
+            expected=f"a replicate below {plan.study.replicates}, and a level up to {max(found, default=0)}",
+            way_out="choose one of these, or raise replicates or pruning.levels and run the study",
+        )
+    require(plan, store, found[wanted], f"The result {found[wanted].label}")
+    return found[wanted]
 
 
 def quantiles(values: np.ndarray) -> tuple[float, ...]:

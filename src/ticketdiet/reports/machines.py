@@ -29,6 +29,7 @@ class Arithmetic:
         threads: Threads it was computed with.
         torch: Version of PyTorch, with its build.
         device: ``"cpu"``, or the name of a GPU.
+        devices: How many such devices worked together.
     """
 
     capability: str
@@ -36,6 +37,7 @@ class Arithmetic:
     threads: int | None
     torch: str
     device: str
+    devices: int = 1
 
     @classmethod
     def of(cls, provenance: Mapping[str, Any]) -> Arithmetic:
@@ -47,6 +49,7 @@ class Arithmetic:
             machine.get("threads"),
             str(versions.get("torch") or ""),
             str(machine.get("device") or ""),
+            int(machine.get("devices") or 1),
         )
 
     def __str__(self) -> str:
@@ -56,7 +59,9 @@ class Arithmetic:
             "threads not recorded" if self.threads is None else f"{self.threads} thread{'s' * (self.threads != 1)}"
         )
         torch = f"torch {self.torch}" if self.torch else "torch not recorded"
-        return ", ".join((self.device or "device not recorded", kernels, threads, torch))
+        device = self.device or "device not recorded"
+        device = f"{self.devices} x {device}" if self.devices > 1 else device
+        return ", ".join((device, kernels, threads, torch))
 
 
 PROVENANCE_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {

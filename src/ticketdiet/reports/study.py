@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from ticketdiet.core.errors import NoStore, UnknownName, UserError
+from ticketdiet.core.errors import NoStore, UnknownName
 from ticketdiet.core.values import Scores
 from ticketdiet.reports.completeness import DRAWN
 from ticketdiet.reports.progress import RunView
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.executors.base import Executor, ExecutorKind
 from ticketdiet.studies.executors.catalog import find_executor
-from ticketdiet.studies.forecast import forecaster
+from ticketdiet.studies.forecast import forecaster, say_nothing
 from ticketdiet.studies.loggers.base import Logger
 from ticketdiet.studies.loggers.observer import LoggingObserver
 from ticketdiet.studies.plan import Plan, plan_study
@@ -97,6 +97,7 @@ class Study:
         workers: int | None = None,
         workers_per_device: int | None = None,
         devices: Sequence[str] | str = "auto",
+        devices_per_stage: int | None = None,
         threads: int | None = None,
         executor: Executor | ExecutorKind | str | None = None,
         observer: RunObserver | None = None,
@@ -108,6 +109,7 @@ class Study:
             workers: Processes; default one per core on the CPU, or one per GPU.
             workers_per_device: Processes on each device; default one per GPU.
             devices: torch devices, given to the workers in turn; ``"auto"`` for a GPU, if any, ``"all"`` for every GPU.
+            devices_per_stage: Devices that share the batches of each stage; default one.
             threads: Threads per worker; default its fraction of the cores.
             executor: Where the work is done instead: ``"slurm"``, for example, or a name in the machine file.
             observer: Is told how it goes, instead of a progress bar.
@@ -123,6 +125,8 @@ class Study:
         asked = [devices] if isinstance(devices, str) else list(devices)
         place = find_executor(executor) if isinstance(executor, str) else executor
         advise, whole = forecaster(place, asked, workers=workers, threads=threads), plan_study(self.spec)
+        if devices_per_stage is not None and devices_per_stage > 1:
+            advise = say_nothing  # what one device takes says little about several
         plan, store = self._limited(whole), ResultStore.open(self.url)
         if plan is not whole:  # the run records what it makes, which is only a part of the study
             record_plan(store, whole)
@@ -138,6 +142,7 @@ class Study:
                 workers=workers,
                 workers_per_device=workers_per_device,
                 devices=asked,
+                devices_per_stage=devices_per_stage,
                 threads=threads,
                 observer=logging if loggers else watching,
             )
@@ -335,16 +340,7 @@ class Study:
 
     def trained(self, arm: str, replicate: int = 0, level: int | None = None) -> MaskedTraining:
         """Return the stage that trained the network of an arm; arguments and errors as :meth:`network`."""
-        from ticketdiet.reports.diet_report import require
+        from ticketdiet.reports.diet_report import require_trained
 
         self._check_arm(arm)
-        found = self.plan.reported(arm, replicate)
-        wanted = max(found, default=0) if level is None else level
-        if wanted not in found:
-            raise UserError(
-                f"The arm {arm!r} of {self.name} has no level {wanted} of replicate {replicate}.",
-                expected=f"a replicate below {self.spec.replicates}, and a level up to {max(found, default=0)}",
-                way_out="choose one of these, or raise replicates or pruning.levels and run the study",
-            )
-        require(self.plan, self.store, found[wanted], f"The result {found[wanted].label}")
-        return found[wanted]
+        return require_trained(self.plan, self.store, arm, replicate, level)

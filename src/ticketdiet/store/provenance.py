@@ -21,6 +21,7 @@ def describe_run(
     started: datetime,
     *,
     device: str = "cpu",
+    devices: int = 1,
     threads: int | None = None,
     energy: Mapping[str, float | int] | None = None,
 ) -> dict[str, Any]:
@@ -33,6 +34,7 @@ def describe_run(
     Args:
         started: Start of the run, with a time zone.
         device: Device of the run; a CUDA device is recorded by its name.
+        devices: Number of such devices that worked together.
         threads: Number of threads of the run, by default torch's.
         energy: What energy counters say of the run; nothing or empty where none could be read.
 
@@ -43,7 +45,7 @@ def describe_run(
     finished = datetime.now(UTC)
     return {
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
-        "machine": describe_machine(device=device, threads=threads),
+        "machine": describe_machine(device=device, devices=devices, threads=threads),
         "started": started.astimezone(UTC).isoformat(timespec="milliseconds"),
         "finished": finished.isoformat(timespec="milliseconds"),
         "seconds": round((finished - started).total_seconds(), 3),
@@ -51,17 +53,18 @@ def describe_run(
     }
 
 
-def describe_machine(*, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
+def describe_machine(*, device: str = "cpu", devices: int = 1, threads: int | None = None) -> dict[str, Any]:
     """Describe the properties of this machine that decide speed and last bits.
 
     Args:
         device: Device of the computation; a CUDA device is recorded by its name.
+        devices: Number of such devices that computed together.
         threads: Number of threads of the computation, by default torch's.
 
     Returns:
         ``platform``, ``cpu`` (its model), ``cpus`` (cores), ``capability`` (vector instructions of PyTorch's kernels),
         ``onednn_limit`` (only where the environment sets one), ``bfloat16`` (whether the CPU computes in it; None when
-        unknown), ``device`` and ``threads``.
+        unknown), ``device``, ``devices`` (only where there were several) and ``threads``.
     """
     limit = onednn_limit()
     return {
@@ -72,5 +75,6 @@ def describe_machine(*, device: str = "cpu", threads: int | None = None) -> dict
         **({"onednn_limit": limit} if limit else {}),
         "bfloat16": has_bfloat16(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        **({"devices": devices} if devices > 1 else {}),
         "threads": threads or torch.get_num_threads(),
     }

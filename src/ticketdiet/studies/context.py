@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from ticketdiet.studies.placement import place
 from ticketdiet.studies.schema import DatasetSpec
 from ticketdiet.studies.stage import Row, Stage, Training
 from ticketdiet.studies.stopping import StopObserver, StopSignal
+from ticketdiet.training.distributed import present_ranks
 from ticketdiet.training.loop import DivergedAt, Trained, TrainingState, train
 from ticketdiet.training.observers import ProgressObserver, StateObserver
 
@@ -39,6 +40,7 @@ class Context:
         report: Told the steps done of the running stage.
         sharing: How many processes of the run share the machine and the device.
         stop: Tells the running training to save its state and end.
+        partners: Devices of the other processes that work the same stage with this one.
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class Context:
         report: Report = _say_nothing,
         sharing: Sharing = ALONE,
         stop: StopSignal | None = None,
+        partners: Sequence[str] = (),
     ) -> None:
         self.store, self.device, self.report = store, torch.device(device), report
-        self.sharing, self.stop = sharing, stop or StopSignal()
+        self.sharing, self.stop, self.partners = sharing, stop or StopSignal(), tuple(partners)
         self._save_every_seconds = save_every_seconds
         self._images: tuple[DatasetSpec, ImageSplits] | None = None
 
@@ -104,11 +107,12 @@ class Context:
         return network.build(seed).to(self.device)
 
     def train(self, stage: Stage, training: Training) -> Trained:
-        """Train, from where a killed run of the stage left off if one did."""
-        address, start = stage.address, training.start_step
+        """Train, from where a killed run of the stage left off if one did; the first of several ranks saves."""
+        address, start, ranks = stage.address, training.start_step, present_ranks()
 
         def save(state: TrainingState) -> None:
-            self.store.save_partial(address, state.to_tensors(), {"step": state.step})
+            if ranks.is_first:
+                self.store.save_partial(address, state.to_tensors(), {"step": state.step})
 
         watching = [
             *training.observers,
@@ -117,6 +121,7 @@ class Context:
             StopObserver(self.stop, save),
         ]
         partial = self.store.load_partial(address)
+        ranks.wait()  # until all have read it, since the first will write the next
         resume = TrainingState.from_tensors(partial.tensors, len(watching)) if partial else None
         try:
             with self.stop.training():

@@ -143,13 +143,10 @@ def describe_energy(joules: Mapping[str, float], sharing: Sharing) -> dict[str, 
     return described
 
 
-def counters_of(device: str) -> list[EnergyCounter]:
-    """Return the energy counters of this machine that a stage on ``device`` moves.
-
-    Args:
-        device: torch device of the stage; that of the processor is counted for a GPU too.
-    """
-    return [*rapl_counters(), *(nvml_counters(device) if device.startswith("cuda") else ())]
+def counters_of(*devices: str) -> list[EnergyCounter]:
+    """Return the energy counters of this machine that a stage on ``devices`` moves; the processor's for GPUs too."""
+    gpus = [device for device in devices if device.startswith("cuda")]
+    return [*rapl_counters(), *(counter for device in gpus for counter in nvml_counters(device))]
 
 
 def rapl_counters(folder: Path = RAPL) -> list[EnergyCounter]:

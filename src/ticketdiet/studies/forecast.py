@@ -34,6 +34,12 @@ def forecast(
     return "\n".join(filter(None, (time, precision_advice(plan, left, device=device, workers=workers))))
 
 
+def say_nothing(plan: Plan, left: Collection[str]) -> str:
+    """Say nothing of a run of which nothing is known."""
+    del plan, left
+    return ""
+
+
 def forecaster(
     executor: Executor | ExecutorKind | None,
     devices: Sequence[str],
@@ -53,5 +59,5 @@ def forecaster(
         DeviceError: When a device is not here.
     """
     if executor is not None and not (isinstance(executor, ExecutorKind) and executor.here):
-        return lambda plan, left: ""
+        return say_nothing
     return partial(forecast, device=choose_devices(devices)[0], workers=workers, threads=threads)

@@ -90,6 +90,7 @@ def run_plan(
     workers: int | None = None,
     workers_per_device: int | None = None,
     devices: Sequence[str] = ("cpu",),
+    devices_per_stage: int | None = None,
     threads: int | None = None,
     observer: RunObserver | None = None,
     save_every_seconds: float = 30.0,
@@ -103,11 +104,12 @@ def run_plan(
         whole: The plan to record, when ``plan`` is only some of the replicates of the same study.
         executor: Where stages are worked; it is closed at the end. A name is looked up by
             :func:`~ticketdiet.studies.executors.catalog.find_executor`. Default: in this process or in a pool of
-            processes, as the next four say.
+            processes, as the next five say.
         workers: Stages worked at once; on this machine by default one per core on the CPU (8 at most, no more than
             there are chains), one per GPU, and one on a store in the memory of this process.
         workers_per_device: Stages worked at once on each device; default one per GPU.
         devices: Names of torch devices, given to the workers in turn; ``"all"`` is every GPU.
+        devices_per_stage: Devices that share the batches of each stage; default one. On the CPU, so many processes.
         threads: Threads of each worker; default its fraction of the cores.
         observer: Is told how it goes.
         save_every_seconds: How often the state of a long training is kept.
@@ -128,6 +130,7 @@ def run_plan(
         workers=workers,
         workers_per_device=workers_per_device,
         devices=tuple(devices),
+        devices_per_stage=devices_per_stage,
         threads=threads,
         save_every_seconds=save_every_seconds,
         report=observer.progressed,

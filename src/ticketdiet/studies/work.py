@@ -9,19 +9,31 @@ from ticketdiet.studies.context import Context
 from ticketdiet.studies.energy import EnergyMeter, counters_of, describe_energy
 from ticketdiet.studies.stage import ComputedStage, Result, Stage, TrainingStage
 from ticketdiet.training.arithmetic import reproducible
+from ticketdiet.training.distributed import present_ranks
 
 
 def perform(context: Context, stage: Stage) -> tuple[str, ...]:
     """Work ``stage`` and keep its result; a kept result is not made again.
 
+    Of several ranks that work it together, the first keeps it.
+
     Returns:
         Warnings for the user.
     """
-    if context.store.has(stage.address):
+    ranks = present_ranks()
+    if ranks.first_says(context.store.has(stage.address)):
         return ()
     started = datetime.now(UTC)
-    with EnergyMeter(counters_of(str(context.device))) as meter, reproducible(context.device):
+    counters = counters_of(str(context.device), *context.partners) if ranks.is_first else ()
+    with EnergyMeter(counters) as meter, reproducible(context.device):
         result = _worked(context, stage)
+    if ranks.is_first:
+        _keep(context, stage, result, started, meter)
+    ranks.wait()
+    return result.warnings
+
+
+def _keep(context: Context, stage: Stage, result: Result, started: datetime, meter: EnergyMeter) -> None:
     context.store.write(
         stage.address,
         kind=stage.kind,
@@ -31,10 +43,12 @@ def perform(context: Context, stage: Stage) -> tuple[str, ...]:
         tensors=result.tensors,
         documents={"rows": [dict(row) for row in result.rows], "facts": dict(result.facts)},
         provenance=describe_run(
-            started, device=str(context.device), energy=describe_energy(meter.joules(), context.sharing)
+            started,
+            device=str(context.device),
+            devices=1 + len(context.partners),
+            energy=describe_energy(meter.joules(), context.sharing),
         ),
     )
-    return result.warnings
 
 
 def _worked(context: Context, stage: Stage) -> Result:

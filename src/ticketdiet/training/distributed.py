@@ -46,22 +46,18 @@ class Ranks:
         """Whether this is the process that stores and reports."""
         return self.rank == 0
 
-    def check_batch(self, batch_size: int) -> None:
-        """Refuse batches that cannot be cut into equal slices.
+    def own_slice(self, batch: Tensor) -> Tensor:
+        """Return this rank's slice of the first dimension, a view; the slices are equally long.
 
         Raises:
-            UserError: When the batch size is no multiple of the number of ranks.
+            UserError: When the batch is no multiple of the number of ranks.
         """
-        if batch_size % self.count:
+        if len(batch) % self.count:
             raise UserError(
-                f"A batch of {batch_size} examples cannot be shared evenly by {self.count} devices.",
+                f"A batch of {len(batch)} examples cannot be shared evenly by {self.count} devices.",
                 expected="a training.batch_size that is a multiple of the devices per stage",
                 way_out="give another number of devices per stage, or another batch size",
             )
-
-    def own_slice(self, batch: Tensor) -> Tensor:
-        """Return this rank's slice of the first dimension, a view; the slices are equally long."""
-        assert len(batch) % self.count == 0
         return batch if self.count == 1 else batch.chunk(self.count)[self.rank]
 
     def own_part(self, items: Sequence[T]) -> Sequence[T]:
@@ -121,6 +117,11 @@ class Ranks:
     def first_says(self, value: T) -> T:
         """Return the ``value`` that rank 0 gives; all ranks wait for it."""
         return self._everyones(value)[0] if self.count > 1 else value
+
+    def wait(self) -> None:
+        """Wait until all ranks are here."""
+        if self.count > 1:
+            dist.barrier()
 
     def _everyones(self, value: T) -> list[T]:
         values: list[Any] = [None] * self.count

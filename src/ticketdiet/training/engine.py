@@ -74,8 +74,7 @@ class Engine:
             waiting for the loss at every step. Updates from the bad step on are suppressed. Default: on CUDA only.
 
     Raises:
-        UserError: For a mask name that matches no parameter, a mask of another shape, parameters not in float32, or
-            batches that the ranks cannot share.
+        UserError: For a mask name that matches no parameter, a mask of another shape, or parameters not in float32.
     """
 
     def __init__(
@@ -100,8 +99,6 @@ class Engine:
             parameter.data, parameter.grad = self.data.views[name], grad_views[name]
         self._convolutions, self._ranks = safe_convolutions(model), present_ranks()
         self._batch_norm = JointBatchNorm(model, self._ranks, recipe.ghost_batch_size)
-        self._ranks.check_batch(recipe.batch_size)
-        self._batch_norm.check_batch(recipe.batch_size)
         self._buffers = list(model.buffers())
         self._good_buffers = [buffer.clone() for buffer in self._buffers]
         self._mask = self._flat_mask(mask) if mask is not None else None
@@ -139,11 +136,16 @@ class Engine:
         return network, network.used
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return logits (batch, classes) in float32 and the mean loss, with the graph for ``update``."""
+        """Return logits (batch, classes) in float32 and the mean loss, with the graph for ``update``.
+
+        Raises:
+            UserError: For a batch that the ranks, or the ghost batches of a rank, cannot share evenly.
+        """
         if self._buffers:
             torch._foreach_copy_(self._good_buffers, self._buffers)
-        with self._batch_norm(), self._convolutions, autocast(self.device, self.recipe.precision):
-            logits = self._network(self._ranks.own_slice(batch.inputs))
+        inputs = self._ranks.own_slice(batch.inputs)
+        with self._batch_norm(len(inputs)), self._convolutions, autocast(self.device, self.recipe.precision):
+            logits = self._network(inputs)
         logits = self._ranks.join(logits.float())
         return logits, self._loss.mean(logits, batch.labels)
 

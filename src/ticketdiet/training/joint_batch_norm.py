@@ -41,22 +41,18 @@ class JointBatchNorm:
             return ""
         return "ghost batches" if self._ghost is not None else "synchronised BatchNorm"
 
-    def check_batch(self, batch_size: int) -> None:
-        """Refuse ghost batches that do not divide a rank's slice of the batch.
+    def __call__(self, examples: int) -> AbstractContextManager[object]:
+        """Return the context of a forward pass in training of so many examples, this rank's slice of the batch.
 
         Raises:
-            UserError: Naming both numbers.
+            UserError: When ghost batches do not divide the slice.
         """
-        own = batch_size // self._ranks.count
-        if self._ghost is not None and own % self._ghost:
+        if self._ghost is not None and examples % self._ghost:
             raise UserError(
-                f"Ghost batches of {self._ghost} examples do not divide the {own} examples of a device.",
+                f"Ghost batches of {self._ghost} examples do not divide the {examples} examples of a device.",
                 expected="a training.ghost_batch_size that divides training.batch_size over the devices per stage",
                 way_out="give fewer devices per stage, or another ghost_batch_size",
             )
-
-    def __call__(self) -> AbstractContextManager[object]:
-        """Return the context of a forward pass in training."""
         return nullcontext() if self._idle else self._swapped()
 
     @contextmanager

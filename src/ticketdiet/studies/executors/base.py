@@ -84,6 +84,7 @@ class RunRequest:
         workers: Stages to be worked at once; None for what the kind of executor takes to be best.
         workers_per_device: Stages to be worked at once on each device; None for one.
         devices: Names of torch devices; ``("auto",)`` for what the kind of executor takes to be best.
+        devices_per_stage: Devices that work each stage together; None for one.
         threads: Threads of each worker; None for what the kind of executor takes to be best.
         save_every_seconds: How often the state of a long training is kept.
         report: Is told the steps done of a stage, by executors that work in this process.
@@ -94,6 +95,7 @@ class RunRequest:
     workers: int | None = None
     workers_per_device: int | None = None
     devices: tuple[str, ...] = ("auto",)
+    devices_per_stage: int | None = None
     threads: int | None = None
     save_every_seconds: float = 30.0
     report: Callable[[Stage, int], None] = lambda stage, step: None

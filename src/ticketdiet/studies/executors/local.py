@@ -8,14 +8,17 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from ticketdiet.core.errors import UserError
+from ticketdiet.core.errors import DeviceError, UserError
 from ticketdiet.core.options import BaseOptions
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
-from ticketdiet.studies.devices import choose_devices
+from ticketdiet.studies.devices import ALL, choose_devices
+from ticketdiet.studies.energy import Sharing
 from ticketdiet.studies.executors.base import EXECUTORS, Executor, ExecutorKind, RunRequest
 from ticketdiet.studies.executors.in_process import InProcess
 from ticketdiet.studies.executors.processes import Processes
+from ticketdiet.studies.executors.team import TeamOptions, teams_of
+from ticketdiet.studies.executors.teams import Teams
 from ticketdiet.studies.machine import cpu_count, tune_allocator
 from ticketdiet.studies.plan import Plan
 
@@ -37,23 +40,30 @@ class Local(ExecutorKind):
             workers: Processes.
             workers_per_device: Processes on each device.
             device: Names of devices, as for ``--device``.
+            devices_per_stage: Devices that work each stage together.
             threads: Threads of each process.
         """
 
         workers: Count | None = None
         workers_per_device: Count | None = None
         device: str | tuple[str, ...] = "auto"
+        devices_per_stage: Count | None = None
         threads: Count | None = None
 
     options: Options
 
     def check(self, request: RunRequest) -> None:
         """Refuse devices that are not here, and several workers on a store that they cannot share."""
+        if self._per_stage(request) > 1:
+            self._teams(request)
+            return
         self._devices(request)
         self._workers(request)
 
     def start(self, request: RunRequest) -> Executor:
         """Start the processes, or none where one is enough."""
+        if self._per_stage(request) > 1:
+            return Teams(self._teams(request))
         devices, workers = self._devices(request), self._workers(request)
         threads = request.threads or self.options.threads or threads_per_worker(workers)
         if workers > 1:
@@ -66,6 +76,29 @@ class Local(ExecutorKind):
 
     def _devices(self, request: RunRequest) -> tuple[str, ...]:
         return choose_devices(self.options.device if request.devices == ("auto",) else request.devices)
+
+    def _per_stage(self, request: RunRequest) -> int:
+        return request.devices_per_stage or self.options.devices_per_stage or 1
+
+    def _teams(self, request: RunRequest) -> list[TeamOptions]:
+        """Say how each team works; by default there are as many as the devices suffice for."""
+        per_stage, asked = self._per_stage(request), request.workers or self.options.workers
+        _refuse_in_memory(request.store, f"{per_stage} devices per stage")
+        devices = self._devices(request)
+        if devices == ("cuda",):
+            devices = choose_devices(ALL)
+        teams = teams_of(devices, per_stage, asked)
+        if len(teams) < (asked or 1):
+            raise DeviceError(
+                f"Got {per_stage} devices per stage{f' and {asked} workers' if asked else ''}, and "
+                f"{len(devices)} device(s): {', '.join(devices)}.",
+                expected="devices for at least as many stages at once as there are workers",
+                way_out="--device all takes every GPU; or give fewer --devices-per-stage",
+            )
+        processes = len(teams) * per_stage
+        threads = request.threads or self.options.threads or threads_per_worker(processes)
+        sharing = Sharing(len(teams), len(teams) if devices == ("cpu",) else 1)
+        return [TeamOptions(request.store.url, team, threads, request.save_every_seconds, sharing) for team in teams]
 
     def _workers(self, request: RunRequest) -> int:
         per_device = request.workers_per_device or self.options.workers_per_device
@@ -99,9 +132,14 @@ def _checked_workers(workers: int | None, store: ResultStore, default: int) -> i
     if store.shared:
         return workers or default
     if workers is not None and workers > 1:
+        _refuse_in_memory(store, f"{workers} workers")
+    return 1
+
+
+def _refuse_in_memory(store: ResultStore, asked: str) -> None:
+    if not store.shared:
         raise UserError(
-            f"Got {workers} workers on the store {store.url}, which is in the memory of this process.",
+            f"Got {asked} on the store {store.url}, which is in the memory of this process.",
             expected="one worker, or a store that several processes can share",
             way_out="--workers 1, or a folder or a bucket for --store",
         )
-    return 1
