@@ -24,6 +24,7 @@ from ticketdiet.training.loop import DivergedAt, Trained, TrainingState, train
 from ticketdiet.training.observers import ProgressObserver, StateObserver
 
 Report = Callable[[Stage, int], None]
+Load = Callable[[DatasetSpec], ImageSplits]
 
 
 def _say_nothing(stage: Stage, step: int) -> None:
@@ -40,6 +41,7 @@ class Context:
         report: Told the steps done of the running stage.
         sharing: How many processes of the run share the machine and the device.
         stop: Tells the running training to save its state and end.
+        load: Loads a data set; by default as its name says.
         partners: Devices of the other processes that work the same stage with this one.
     """
 
@@ -52,9 +54,10 @@ class Context:
         report: Report = _say_nothing,
         sharing: Sharing = ALONE,
         stop: StopSignal | None = None,
+        load: Load = load_dataset,
         partners: Sequence[str] = (),
     ) -> None:
-        self.store, self.device, self.report = store, torch.device(device), report
+        self.store, self.device, self.report, self.load = store, torch.device(device), report, load
         self.sharing, self.stop, self.partners = sharing, stop or StopSignal(), tuple(partners)
         self._save_every_seconds = save_every_seconds
         self._images: tuple[DatasetSpec, ImageSplits] | None = None
@@ -66,7 +69,7 @@ class Context:
             DataError: When they are not those that were planned for.
         """
         if self._images is None or self._images[0] != stage.dataset:
-            loaded = load_dataset(stage.dataset)
+            loaded = self.load(stage.dataset)
             self._images = (stage.dataset, place(loaded, self.device, processes=self.sharing.on_device))
         splits = self._images[1]
         check_fingerprints(splits, stage.data, stage.dataset.name)

@@ -93,12 +93,11 @@ def test_the_manifest_says_how_many_devices_there_were(plan, undisturbed):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_process_costs_time_and_no_bit(plan, undisturbed, folder, store, contents):
-    told = []
-    team = Team(options(store), lambda address, step: told.append(address))
+    told, team = [], Team(options(store))
     (folder / "kill_once").touch()
     try:
         for stage in plan.stages.values():
-            team.perform(stage)
+            team.perform(stage, lambda address, step: told.append(address))
     finally:
         team.end()
     assert not (folder / "kill_once").exists()
@@ -112,15 +111,15 @@ def test_a_process_that_fails_alone_or_ends_does_not_leave_the_others_waiting(pl
     monkeypatch.setattr(team_module, "SECONDS_TO_AGREE", 0.5)
     stage = next(stage for stage in plan.stages.values() if stage.kind == "level")
     before = [stage for stage in plan.stages.values() if stage.kind == "pretrain"]
-    run = Team(options(store), lambda address, step: None)
+    run = Team(options(store))
     try:
-        run.perform(before[0])
+        run.perform(before[0], print)
         (folder / "fail").touch()
         with pytest.raises(RuntimeError, match="only the second process fails"):
-            run.perform(stage)
+            run.perform(stage, print)
         (folder / "fail").rename(folder / "end")
         with pytest.raises(WorkerLost, match="rank 1 on cpu ended with exit code 3") as caught:
-            run.perform(stage)
+            run.perform(stage, print)
     finally:
         (folder / "end").unlink(missing_ok=True)
         run.end()

@@ -34,13 +34,12 @@ class WorkerLost(TicketDietError):
 
 
 class Executor(Protocol):
-    """Works stages somewhere.
+    """Works stages somewhere."""
 
-    Attributes:
-        capacity: Stages that can be worked, or wait for a worker, at once.
-    """
-
-    capacity: int
+    @property
+    def capacity(self) -> int:
+        """Stages that can be worked, or wait for a worker, at once; it may change while a run goes on."""
+        ...
 
     def submit(self, stage: Stage) -> Future[Warnings]:
         """Begin ``stage``; the future gives its warnings when its result is in the store."""

@@ -19,7 +19,7 @@ from typing import Any
 from ticketdiet.core.errors import UnknownName, UserError, shown
 from ticketdiet.core.options import make
 from ticketdiet.core.reading import read_text
-from ticketdiet.studies.executors import local, slurm  # noqa: F401 - they register themselves
+from ticketdiet.studies.executors import local, ray_cluster, slurm  # noqa: F401 - they register themselves
 from ticketdiet.studies.executors.base import EXECUTORS, ExecutorKind
 from ticketdiet.studies.yaml_text import MOST_CHARACTERS, parse_yaml
 

@@ -31,9 +31,23 @@ def require_code(version: str, where: str) -> None:
     Raises:
         UserError: When this process runs other code.
     """
-    if version != code_version():
+    compare_code(worker=code_version(), run=version, where=where)
+
+
+def compare_code(*, worker: str, run: str, where: str) -> None:
+    """Refuse a worker whose code is not that of the run.
+
+    Args:
+        worker: What :func:`code_version` gave there.
+        run: What it gave in the process of the run.
+        where: The worker, for the message.
+
+    Raises:
+        UserError: When they differ.
+    """
+    if worker != run:
         raise UserError(
-            f"The worker on {where} has ticketdiet {code_version()}, and the run has {version}.",
+            f"The worker on {where} has ticketdiet {worker}, and the run has {run}.",
             expected="the same version and the same sources of ticketdiet on every machine of a run",
             way_out="install the same version there, or use one environment on a file system that all machines share",
         )

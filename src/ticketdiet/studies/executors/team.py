@@ -35,6 +35,7 @@ from ticketdiet.training.distributed import Ranks, joined
 
 MOST_TRIES = 3  # at a stage whose team was lost
 SECONDS_TO_AGREE = 10.0  # for the other ranks, after the first has failed
+Report = Callable[[str, int], None]
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
@@ -69,20 +70,20 @@ class Team:
 
     Args:
         options: How it works.
-        report: Told address and steps done of the running stage, in the thread that called ``perform``.
     """
 
-    def __init__(self, options: TeamOptions, report: Callable[[str, int], None]) -> None:
-        self._options, self._report = options, report
+    def __init__(self, options: TeamOptions) -> None:
+        self._options = options
         self._ranks: dict[Connection, BaseProcess] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._closed = False
 
-    def perform(self, stage: Stage) -> Warnings:
+    def perform(self, stage: Stage, report: Report) -> Warnings:
         """Work ``stage``; its result is in the store then.
 
         Args:
             stage: What to work.
+            report: Told the address and the steps done, in this thread.
 
         Returns:
             Warnings for the user.
@@ -94,7 +95,7 @@ class Team:
         lost: _Lost | None = None
         for _ in range(MOST_TRIES):
             try:
-                return self._try(stage)
+                return self._try(stage, report)
             except _Lost as error:
                 lost = error
                 self.end()
@@ -124,7 +125,7 @@ class Team:
         for process in list(self._ranks.values()):
             process.kill()
 
-    def _try(self, stage: Stage) -> Warnings:
+    def _try(self, stage: Stage, report: Report) -> Warnings:
         if not self._ranks:
             self._start()
         for connection in self._ranks:
@@ -132,7 +133,7 @@ class Team:
                 connection.send(stage)
             except OSError as error:
                 raise _Lost(f"a process of its team ended ({error})") from None
-        outcomes = self._outcomes()
+        outcomes = self._outcomes(report)
         errors = [error for error in outcomes if isinstance(error, BaseException)]
         if errors:
             if len(outcomes) < len(self._ranks):
@@ -140,7 +141,7 @@ class Team:
             raise next((error for error in errors if isinstance(error, TicketDietError)), errors[0])
         return outcomes[0]  # type: ignore[return-value]
 
-    def _outcomes(self) -> list[Warnings | BaseException]:
+    def _outcomes(self, report: Report) -> list[Warnings | BaseException]:
         """Wait for the ranks; what each gave, without those that still wait for one that has failed."""
         found: dict[Connection, Warnings | BaseException] = {}
         patience: float | None = None
@@ -154,7 +155,7 @@ class Team:
                     continue
                 kind, content = self._receive(connection)
                 if kind == "step":
-                    self._report(*content)
+                    report(*content)
                     continue
                 found[connection] = content
                 if kind == "failed":

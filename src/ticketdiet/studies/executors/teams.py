@@ -21,7 +21,7 @@ class Teams:
     def __init__(self, options: Sequence[TeamOptions]) -> None:
         self.capacity = len(options)
         self._reports: queue.SimpleQueue[Progress] = queue.SimpleQueue()
-        self._teams = [Team(one, lambda address, step: self._reports.put((address, step))) for one in options]
+        self._teams = [Team(one) for one in options]
         self._free: queue.SimpleQueue[Team] = queue.SimpleQueue()
         for team in self._teams:
             self._free.put(team)
@@ -52,6 +52,6 @@ class Teams:
     def _perform(self, stage: Stage) -> Warnings:
         team = self._free.get()
         try:
-            return team.perform(stage)
+            return team.perform(stage, lambda address, step: self._reports.put((address, step)))
         finally:
             self._free.put(team)

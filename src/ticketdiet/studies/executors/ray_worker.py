@@ -1,0 +1,200 @@
+"""What a process of a Ray cluster does for a run: say what it is, and work one stage after another.
+
+Nothing here imports Ray. A process serves many tasks, so it keeps its context, with the images on its device, from one
+stage to the next.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import traceback
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ticketdiet.core.errors import TicketDietError
+from ticketdiet.core.values import Images, ImageSplits
+from ticketdiet.store.results import ResultStore
+from ticketdiet.studies.context import Context
+from ticketdiet.studies.datasets import load_dataset
+from ticketdiet.studies.energy import Sharing
+from ticketdiet.studies.executors.base import Progress, Warnings
+from ticketdiet.studies.executors.code_version import code_version, require_code
+from ticketdiet.studies.executors.team import Team, TeamOptions
+from ticketdiet.studies.machine import tune_allocator
+from ticketdiet.studies.schema import DatasetSpec
+from ticketdiet.studies.stage import Stage
+from ticketdiet.studies.stage_data import stage_of_data
+from ticketdiet.studies.work import perform
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is to do, and how.
+
+    Attributes:
+        stage: Description of the stage, as :mod:`ticketdiet.studies.stage_data` makes it.
+        code: Version of the code of the run; other code is refused.
+        store_url: Where inputs are read and results kept.
+        devices: Device of each process that works the stage.
+        threads: Threads of each of them.
+        save_every_seconds: How often the state of a training is kept.
+        sharing: With how many the worker shares its node and its device.
+    """
+
+    stage: Mapping[str, Any]
+    code: str
+    store_url: str
+    devices: tuple[str, ...]
+    threads: int
+    save_every_seconds: float
+    sharing: Sharing
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended.
+
+    Attributes:
+        warnings: For the user.
+        error: What the stage raised, as it is raised where the run is.
+        log: Traceback of an error that is no message for the user by itself.
+    """
+
+    warnings: Warnings = ()
+    error: TicketDietError | None = None
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """What a worker says of its node.
+
+    Attributes:
+        name: Its host name.
+        code: Version of the code there.
+        sees_store: Whether the store of the run is to be found there.
+    """
+
+    name: str
+    code: str
+    sees_store: bool
+
+
+Shipped = Mapping[str, Mapping[str, Any]]  # name of a split -> fields of its images, arrays for tensors
+
+
+class Reports:
+    """An actor that takes the progress of all workers until the run asks for it."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, int] = {}
+
+    def tell(self, address: str, step: int) -> None:
+        """Take the steps done of a stage; only the last word of each stage is kept."""
+        self._told[address] = step
+
+    def take(self) -> list[Progress]:
+        """Give what was told since the last call."""
+        told, self._told = list(self._told.items()), {}
+        return told
+
+
+def ship(splits: ImageSplits) -> Shipped:
+    """Return images as arrays, which Ray keeps once on each node, in memory that all its workers share."""
+    return {
+        name: {
+            "pixels": images.pixels.numpy(),
+            "labels": images.labels.numpy(),
+            "class_names": images.class_names,
+            "mean": images.mean,
+            "std": images.std,
+        }
+        for name, images in splits.named().items()
+    }
+
+
+def unship(shipped: Shipped, name: str) -> ImageSplits:
+    """Return the images of :func:`ship` without copying them; their fingerprints are computed anew where they are."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nobody writes to images
+        splits = {split: _images(**fields) for split, fields in shipped.items()}
+    return ImageSplits(splits["train"], splits["test"], splits.get("validation"), name)
+
+
+def _images(pixels: np.ndarray, labels: np.ndarray, **described: Any) -> Images:
+    return Images(torch.from_numpy(pixels), torch.from_numpy(labels), **described)
+
+
+def describe_node(store_url: str) -> NodeReport:
+    """Say what this worker's node is."""
+    try:
+        ResultStore.open(store_url, create=False)
+    except TicketDietError:
+        sees_store = False
+    else:
+        sees_store = True
+    return NodeReport(socket.gethostname(), code_version(), sees_store)
+
+
+def work(order: Order, shipped: Shipped | None, reports: Any) -> Outcome:
+    """Work a stage.
+
+    Args:
+        order: What to do.
+        shipped: The images of the stage; None to load them on this node.
+        reports: Handle of an actor :class:`Reports`.
+
+    Returns:
+        How it ended; whatever is raised is in there.
+    """
+    try:
+        require_code(order.code, socket.gethostname())
+        return Outcome(_work(order, stage_of_data(order.stage), shipped, reports))
+    except TicketDietError as error:
+        return Outcome(error=error)
+    except Exception as error:  # Ray would wrap it in a class that other processes may not know
+        return Outcome(error=TicketDietError(f"{type(error).__name__}: {error}"), log=traceback.format_exc())
+
+
+def _work(order: Order, stage: Stage, shipped: Shipped | None, reports: Any) -> Warnings:
+    def tell(address: str, step: int) -> None:
+        reports.tell.remote(address, step)
+
+    if len(order.devices) > 1:
+        team = _team(
+            TeamOptions(order.store_url, order.devices, order.threads, order.save_every_seconds, order.sharing)
+        )
+        return team.perform(stage, tell)
+    context = _context(order.store_url, order.devices[0], order.save_every_seconds, order.sharing)
+    torch.set_num_threads(order.threads)
+    context.report = lambda stage, step: tell(stage.address, step)
+    context.load = load_dataset if shipped is None else functools.partial(_unpacked, shipped)
+    return perform(context, stage)
+
+
+def _unpacked(shipped: Shipped, dataset: DatasetSpec) -> ImageSplits:
+    return unship(shipped, dataset.name)
+
+
+@functools.lru_cache(maxsize=1)
+def _context(store_url: str, device: str, save_every_seconds: float, sharing: Sharing) -> Context:
+    tune_allocator()
+    return Context(ResultStore.open(store_url), device, save_every_seconds=save_every_seconds, sharing=sharing)
+
+
+@functools.lru_cache(maxsize=1)
+def _team(options: TeamOptions) -> Team:
+    return Team(options)
+
+
+def slots(of_node: Mapping[str, float], needed: Mapping[str, float]) -> int:
+    """Return how many tasks that need some resources fit on a node, at most one a core where they need nothing."""
+    fits = [int(of_node.get(name, 0.0) / amount + 1e-6) for name, amount in needed.items() if amount > 0]
+    return min(fits) if fits else os.cpu_count() or 1
