@@ -6,10 +6,12 @@ import socket
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from ticketdiet.core.errors import DeviceError, StagesFailed, UserError
+from ticketdiet.core.errors import DeviceError, StagesFailed, StoreError, UserError
 from ticketdiet.core.options import make
 from ticketdiet.data.images import load_images
 from ticketdiet.store.results import ResultStore
@@ -138,6 +140,13 @@ def test_a_worker_with_other_code_is_refused_before_any_work(started, plan, stor
 def test_a_stage_that_no_node_can_take_is_refused(started, plan, store):
     with pytest.raises(UserError, match=r"No node of the Ray cluster has 1 CPU\(s\) and 0.5 GPU\(s\)"):
         run_plan(plan, store, executor=kind(gpus_per_stage=0.5), devices=("auto",))
+
+
+@needs_ray
+def test_a_node_that_does_not_see_the_store_is_refused(started, plan, tmp_path):
+    elsewhere: Any = SimpleNamespace(url=str(tmp_path / "nowhere"), shared=True)
+    with pytest.raises(StoreError, match=r"The node .* does not see the store .*nowhere"):
+        kind().start(RunRequest(store=elsewhere, plan=plan))
 
 
 def listening():
