@@ -1,6 +1,7 @@
 """What ``test_distributed.py`` lets one process do, or several together: every case gives tensors or a message.
 
-Arguments: rank, number of ranks, a file where they find each other, and the file for what came out.
+Arguments: rank, number of ranks, a file where they find each other, and the file for what came out. Under torchrun:
+a folder alone, for a file of each rank.
 """
 
 import os
@@ -179,6 +180,16 @@ def main(rank, count, rendezvous, out):
     torch.save(results, out)
 
 
+def main_of_torchrun(folder):
+    torch.set_num_threads(1)
+    ranks = Ranks.of_torchrun()
+    with joined(ranks, "env://", torch.device("cpu")):
+        torch.save(trained(), Path(folder, f"rank{ranks.rank} of {ranks.count}"))
+
+
 if __name__ == "__main__":
     os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
-    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+    if len(sys.argv) == 2:
+        main_of_torchrun(sys.argv[1])
+    else:
+        main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -99,6 +99,16 @@ def test_what_ranks_may_see_differently_is_decided_by_the_first(outcomes):
     assert outcomes["first"]["first_says"] == outcomes["second"]["first_says"] == "0 of 2"
 
 
+@pytest.mark.slow
+def test_processes_of_torchrun_train_as_those_of_a_run(outcomes, tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*torchrun, str(SCRIPT), str(tmp_path)], env=environment, check=True, capture_output=True)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"rank{rank} of 2", weights_only=True)
+        assert largest_difference(found, outcomes["first"]["trained"]) == 0
+
+
 def test_a_process_is_alone_unless_it_joined_others():
     assert present_ranks() is ALONE
     assert present_ranks().is_first

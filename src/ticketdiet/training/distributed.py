@@ -9,10 +9,19 @@ its part, and the parts are put together before anything else happens:
 
 Everything else is done by all ranks alike, so that they never differ. Outside of ``joined`` there is one rank, and none
 of this has any effect. How many ranks there are changes the order of sums and nothing else, as threads do.
+
+A run starts its ranks by itself (``--devices-per-stage``). A script of your own does it under torchrun, on one machine
+or several::
+
+    ranks = Ranks.of_torchrun()
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    with joined(ranks, "env://", device):
+        trained = train(model.to(device), images, recipe, seeds=seeds)
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -40,6 +49,11 @@ class Ranks:
 
     rank: int = 0
     count: int = 1
+
+    @classmethod
+    def of_torchrun(cls) -> Ranks:
+        """Return the rank that torchrun gave this process in its environment; ``ALONE`` outside of torchrun."""
+        return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 
     @property
     def is_first(self) -> bool:

@@ -112,6 +112,12 @@ class Slurm(ExecutorKind):
                 expected="one device, auto by default",
                 way_out="leave --device out; gpus_per_stage in executors.yaml gives a job its GPU",
             )
+        if (request.devices_per_stage or 1) > 1:
+            raise UserError(
+                f"Got {request.devices_per_stage} devices per stage for jobs, whose stages have one device each.",
+                expected="one device per stage",
+                way_out="leave --devices-per-stage out; the executors local and ray take it",
+            )
         check_cluster(self.options.cluster)
 
     def start(self, request: RunRequest) -> Executor:
