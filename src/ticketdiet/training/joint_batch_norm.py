@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ticketdiet.core.errors import UserError
@@ -76,7 +77,9 @@ class JointBatchNorm:
             if not layer.training:
                 outputs: Tensor = stock(inputs)
                 return outputs
-            return _normalise(layer, inputs, self._ranks if self._ghost is None else Ranks(), self._ghost)
+            if self._ghost is not None:
+                return _by_ghosts(layer, inputs, self._ghost)
+            return _by_all(layer, inputs, self._ranks)
 
         return forward
 
@@ -99,19 +102,31 @@ class JointBatchNorm:
         torch._foreach_copy_(running, list(mean))
 
 
-def _normalise(layer: _BatchNorm, inputs: Tensor, ranks: Ranks, ghost: int | None) -> Tensor:
-    """BatchNorm in training: of all that ``ranks`` have, or of each ghost batch of these ``inputs``."""
-    size = len(inputs) if ghost is None else ghost
-    grouped = inputs.view(len(inputs) // size, size, *inputs.shape[1:])
-    outputs, mean, variance = _Normalised.apply(grouped, layer.weight, layer.bias, layer.eps, ranks)
-    count = grouped[0].numel() // grouped.shape[2] * ranks.count
+def _by_ghosts(layer: _BatchNorm, inputs: Tensor, ghost: int) -> Tensor:
+    """BatchNorm of each ghost batch by itself; the running statistics follow the means over ghost batches."""
+    outputs, means, variances = [], [], []
+    for part in torch.split(inputs, ghost):
+        mean, variance = (torch.zeros(inputs.shape[1], device=inputs.device) for _ in range(2))
+        # With a momentum of 1 the running statistics are those of this part.
+        outputs.append(F.batch_norm(part, mean, variance, layer.weight, layer.bias, True, 1.0, layer.eps))
+        means.append(mean)
+        variances.append(variance)
+    _follow(layer, torch.stack(means).mean(0), torch.stack(variances).mean(0))
+    return torch.cat(outputs)
+
+
+def _by_all(layer: _BatchNorm, inputs: Tensor, ranks: Ranks) -> Tensor:
+    """BatchNorm of all that the ranks have together."""
+    outputs, mean, variance = _Normalised.apply(inputs, layer.weight, layer.bias, layer.eps, ranks)
+    count = ranks.count * inputs.numel() // inputs.shape[1]
     _follow(layer, mean, variance * (count / max(count - 1, 1)))
-    return torch.flatten(outputs, 0, 1)
+    joint: Tensor = outputs
+    return joint
 
 
 @torch.no_grad()
 def _follow(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
-    """Move the running statistics towards those of this batch: (groups, channels) each, averaged over groups."""
+    """Move the running statistics towards those of this batch, float32 (channels,); the variance is unbiased."""
     if layer.running_mean is None or layer.running_var is None:
         return
     share = layer.momentum
@@ -119,58 +134,50 @@ def _follow(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
         layer.num_batches_tracked.add_(1)
         share = share if share is not None else 1.0 / float(layer.num_batches_tracked)
     for running, seen in ((layer.running_mean, mean), (layer.running_var, variance)):
-        running.mul_(1 - (share or 0.0)).add_(seen.mean(0).to(running.dtype), alpha=share or 0.0)
+        running.lerp_(seen.to(running.dtype), share or 0.0)
 
 
 class _Normalised(torch.autograd.Function):
-    """(x - mean) / sqrt(variance + eps) * weight + bias for x of (groups, examples, channels, ...), in float32."""
+    """(x - mean) / sqrt(variance + eps) * weight + bias for x of (examples, channels, ...) on each rank, in float32.
+
+    Mean and variance are over the examples of all ranks, which have equally many.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, ranks: Ranks
     ) -> tuple[Tensor, Tensor, Tensor]:
-        wide, over = x.float(), _all_but_groups_and_channels(x)
-        variance, mean = torch.var_mean(wide, over, correction=0)
-        if ranks.count > 1:
-            parts = torch.stack(ranks.gather(torch.cat([mean, variance])))  # (ranks, 2, channels)
-            means, variances = parts[:, :1], parts[:, 1:]
-            mean = means.mean(0)
-            variance = variances.mean(0) + (means - mean).square().mean(0)
+        wide = x.float()
+        parts = torch.stack(ranks.gather(torch.stack(torch.var_mean(wide, _but_channels(x), correction=0))))
+        variances, means = parts.unbind(1)  # (ranks, channels)
+        mean = means.mean(0)
+        variance = variances.mean(0) + (means - mean).square().mean(0)
         scale = (variance + eps).rsqrt()
-        normal = (wide - _like(mean, x)) * _like(scale, x)
-        ctx.save_for_backward(normal, scale, weight)
-        ctx.ranks, ctx.has_bias = ranks, bias is not None
+        factor = scale if weight is None else scale * weight
+        offset = -mean * factor if bias is None else bias - mean * factor
+        ctx.save_for_backward(x, mean, scale, factor)
+        ctx.ranks, ctx.has_weight, ctx.has_bias = ranks, weight is not None, bias is not None
         ctx.mark_non_differentiable(mean, variance)
-        outputs = normal if weight is None else normal * _of_channels(weight, x)
-        outputs = outputs if bias is None else outputs + _of_channels(bias, x)
-        return outputs.to(x.dtype), mean, variance
+        return torch.addcmul(_like(offset, x), wide, _like(factor, x)).to(x.dtype), mean, variance
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        normal, scale, weight = ctx.saved_tensors
-        gradient = gradients[0]
-        wide, over = gradient.float(), _all_but_groups_and_channels(gradient)
-        total, along = wide.sum(over), (wide * normal).sum(over)  # (groups, channels)
-        of_weight = along.sum(0) if weight is not None else None
-        of_bias = total.sum(0) if ctx.has_bias else None
-        count = gradient[0].numel() // gradient.shape[2]
-        if ctx.ranks.count > 1:
-            both = torch.stack([total, along])
-            ctx.ranks.add_up(both)
-            (total, along), count = both, count * ctx.ranks.count
-        inner = wide - _like(total / count, wide) - normal * _like(along / count, wide)
-        factor = scale if weight is None else scale * weight
-        return (inner * _like(factor, wide)).to(gradient.dtype), of_weight, of_bias, None, None
+        x, mean, scale, factor = ctx.saved_tensors
+        over, wide = _but_channels(x), gradients[0].float()
+        centred = x.float() - _like(mean, x)
+        own = torch.stack([wide.sum(over), (wide * centred).sum(over) * scale])  # (2, channels)
+        of_bias, of_weight = own if ctx.has_bias else (None, own[1])
+        everyones = own.clone()
+        ctx.ranks.add_up(everyones)
+        total, along = everyones / (ctx.ranks.count * x.numel() // x.shape[1])
+        inner = torch.addcmul(wide - _like(total, x), centred, _like(along * scale, x), value=-1)
+        return (inner * _like(factor, x)).to(x.dtype), of_weight if ctx.has_weight else None, of_bias, None, None
 
 
-def _all_but_groups_and_channels(x: Tensor) -> tuple[int, ...]:
-    return (1, *range(3, x.dim()))
+def _but_channels(x: Tensor) -> tuple[int, ...]:
+    return (0, *range(2, x.dim()))
 
 
 def _like(values: Tensor, x: Tensor) -> Tensor:
-    """View (groups, channels) so that it goes with ``x``."""
-    return values.view(len(values), 1, -1, *[1] * (x.dim() - 3))
-
-
-def _of_channels(values: Tensor, x: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (x.dim() - 3))
+    """View (channels,) so that it goes with ``x``."""
+    return values.view(-1, *[1] * (x.dim() - 2))
