@@ -13,13 +13,15 @@ from contextlib import contextmanager
 import torch
 
 from ticketdiet.core.seeds import RunSeeds, derive_seed
+from ticketdiet.training.distributed import present_ranks
 
 
 class StepDraws:
     """Seeds the forward passes of a training, as long as the network draws anything.
 
     Whether it does is seen at the first step. A network without random layers is left alone from then on, so that it
-    costs nothing.
+    costs nothing. Ranks that share a batch draw independently of each other, so that a training by several has other
+    draws than one by one.
 
     Args:
         seeds: Seeds of the run; draws are derived from that of the data order, so that children of a point that differ
@@ -29,6 +31,8 @@ class StepDraws:
 
     def __init__(self, seeds: RunSeeds, device: torch.device) -> None:
         self._seed, self._device = seeds.order, device
+        rank = present_ranks().rank
+        self._of_rank = (rank,) if rank else ()
         self._draws: bool | None = None
 
     @contextmanager
@@ -39,7 +43,7 @@ class StepDraws:
             return
         cuda = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
-            self._begin(derive_seed(self._seed, "draws", step))
+            self._begin(derive_seed(self._seed, "draws", step, *self._of_rank))
             before = self._states()
             yield
             if self._draws is None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ticketdiet.training.batches import Batch
+from ticketdiet.training.distributed import present_ranks
 from ticketdiet.training.engine import Engine
 
 SWITCH = "TICKETDIET_CUDA_GRAPHS"  # set to 0, every step is started from Python
@@ -46,10 +47,12 @@ class Steps(Protocol):
 
 
 def steps_of(engine: Engine, count: int) -> Steps:
-    """Return what takes ``count`` steps of ``engine`` fastest: a recording on CUDA where it is worth it."""
-    if engine.device.type != "cuda" or count < WORTH_IT or os.environ.get(SWITCH) == "0":
-        return engine
-    return ReplayedSteps(engine)
+    """Return what takes ``count`` steps of ``engine`` fastest: a recording on CUDA where it is worth it.
+
+    Steps that several ranks share are not recorded, because they wait for each other on the way.
+    """
+    recorded = engine.device.type == "cuda" and present_ranks().count == 1 and os.environ.get(SWITCH) != "0"
+    return ReplayedSteps(engine) if recorded and count >= WORTH_IT else engine
 
 
 class ReplayedSteps:
