@@ -308,7 +308,7 @@ def _connect(ray: Any, address: str) -> None:
     try:
         with _own_sigterm(), _loopback_only(address == "local"):
             ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except (ImportError, ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UserError(
             f"The Ray cluster {address!r} cannot be used: {str(error).strip().splitlines()[0]}",
             expected="a Ray cluster that runs, of the same versions of Ray and Python as here",
