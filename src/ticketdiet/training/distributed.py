@@ -8,8 +8,8 @@ its part, and the parts are put together before anything else happens:
 - an evaluation: each rank does some of the chunks of images that one device would do, so that the numbers are the same.
 
 Everything else is done by all ranks alike, so that they never differ. Outside of ``joined`` there is one rank, and none
-of this has any effect. How many ranks there are changes the order of sums, as threads do, and what random layers such as
-dropout draw, because each rank draws for its own slice.
+of this has any effect. How many ranks there are changes the order of sums, as threads do, and what dropout and other
+random layers draw, because each rank draws for its own slice.
 
 A run starts its ranks by itself (``--devices-per-stage``). A script of your own does it under torchrun, on one machine
 or several::
