@@ -42,7 +42,7 @@ HEAVY = {
     "curvlinops": {"landscape.curvature"},
     "pynvml": {"studies.energy"},
     "submitit": {"studies.executors.submitit_queue"},
-    "ray": {"studies.executors.ray_cluster"},
+    "ray": {"studies.executors.ray_connection"},
     "tensorboard": {"studies.loggers.tensorboard"},
     "mlflow": {"studies.loggers.mlflow"},
     "wandb": {"studies.loggers.wandb"},

@@ -16,7 +16,7 @@ from ticketdiet.core.options import make
 from ticketdiet.data.images import load_images
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.energy import ALONE
-from ticketdiet.studies.executors import ray_cluster
+from ticketdiet.studies.executors import ray_connection
 from ticketdiet.studies.executors.base import EXECUTORS, RunRequest
 from ticketdiet.studies.executors.ray_worker import Order, ship, slots, unship, work
 from ticketdiet.studies.run import RunObserver, run_plan
@@ -73,8 +73,8 @@ def started(folder):
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
-        ray_cluster._import_ray()
-        ray_cluster._connect(ray, "local")
+        ray_connection.import_ray()
+        ray_connection.connect(ray, "local")
         yield ray
         ray.shutdown()
 
@@ -130,7 +130,7 @@ def test_the_log_of_a_failed_stage_is_shown_and_others_are_made(started, plan, f
 
 @needs_ray
 def test_a_worker_with_other_code_is_refused_before_any_work(started, plan, store, monkeypatch):
-    monkeypatch.setattr(ray_cluster, "code_version", lambda: "9.9.9 (000000000000)")
+    monkeypatch.setattr(ray_connection, "code_version", lambda: "9.9.9 (000000000000)")
     with pytest.raises(UserError, match=r"has ticketdiet \d.* and the run has 9\.9\.9 \(000000000000\)"):
         run_plan(plan, store, executor=kind(), devices=("auto",), threads=1)
     assert not any(store.has(address) for address in plan.stages)

@@ -8,7 +8,7 @@ import pytest
 
 from ticketdiet.core.options import make
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.executors import ray_cluster
+from ticketdiet.studies.executors import ray_connection
 from ticketdiet.studies.executors.base import EXECUTORS
 from ticketdiet.studies.load import parse_study
 from ticketdiet.studies.plan import plan_study
@@ -23,8 +23,8 @@ ARMS = "arms={none@0: {}, all@4: {pretrain: {steps: 4}}}"
 def cluster():
     """A head node without CPUs for stages, and two nodes of one CPU; both take stages."""
     pytest.importorskip("ray")
-    ray_cluster._import_ray()
-    with warnings.catch_warnings(), ray_cluster._loopback_only(True):
+    ray_connection.import_ray()
+    with warnings.catch_warnings(), ray_connection._loopback_only(True):
         warnings.simplefilter("ignore")
         from ray.cluster_utils import Cluster
 

@@ -7,20 +7,13 @@ goes on from the last saved state. Images are put into Ray's object store once a
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import socket
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
-from types import ModuleType
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from ticketdiet.core.errors import DeviceError, StoreError, TicketDietError, UserError
-from ticketdiet.core.extras import import_extra
+from ticketdiet.core.errors import DeviceError, TicketDietError, UserError
 from ticketdiet.core.options import BaseOptions
 from ticketdiet.studies.datasets import load_dataset
 from ticketdiet.studies.energy import Sharing
@@ -33,27 +26,21 @@ from ticketdiet.studies.executors.base import (
     Warnings,
     WorkerLost,
 )
-from ticketdiet.studies.executors.code_version import code_version, compare_code
-from ticketdiet.studies.executors.ray_worker import (
-    NodeReport,
-    Order,
-    Outcome,
-    Reports,
-    describe_node,
-    ship,
-    slots,
-    work,
+from ticketdiet.studies.executors.code_version import code_version
+from ticketdiet.studies.executors.ray_connection import (
+    Needs,
+    alive_nodes,
+    check_nodes,
+    check_reachable,
+    connect,
+    import_ray,
 )
-from ticketdiet.studies.machine import cpu_count
+from ticketdiet.studies.executors.ray_worker import Order, Outcome, Reports, ship, slots, work
 from ticketdiet.studies.schema import DatasetSpec
 from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.stage_data import stage_to_data
 
-SECONDS_TO_CONNECT = 5.0
-SECONDS_TO_ANSWER = 120.0  # for a worker of each node, which imports PyTorch first
 SECONDS_BETWEEN_COUNTS = 10.0
-PORTS = {"ray": 10001, "": 6379}  # of Ray's client server, and of a head node
-LOOPBACK = "127.0.0.1"
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -111,58 +98,49 @@ class RayCluster(ExecutorKind):
                 expected="auto, cpu or cuda: Ray chooses which GPU",
                 way_out="leave --device out, and give gpus_per_stage in executors.yaml",
             )
-        _import_ray()
-        _check_reachable(self.options.address)
+        import_ray()
+        check_reachable(self.options.address)
 
     def start(self, request: RunRequest) -> Executor:
         """Connect to the cluster, and make sure that its nodes can work for this run."""
-        ray, own = _import_ray(), False
+        ray, own = import_ray(), False
         if not ray.is_initialized():
             own = True
-            _connect(ray, self.options.address)
+            connect(ray, self.options.address)
         try:
             needs = self._needs(ray, request)
-            _check_nodes(ray, needs, request, self.options.most_stages)
+            check_nodes(ray, needs, request, self.options.most_stages)
             return _RayTasks(ray, self.options, needs, request, own=own)
         except BaseException:
             if own:
                 ray.shutdown()
             raise
 
-    def _needs(self, ray: ModuleType, request: RunRequest) -> _Needs:
+    def _needs(self, ray: Any, request: RunRequest) -> Needs:
         """CPUs, GPUs and devices of a stage."""
         gpus, together = self.options.gpus_per_stage, request.devices_per_stage or 1
         if request.devices == ("cpu",):
             gpus = 0.0
         elif gpus is None:
-            there = any(node["Resources"].get("GPU") for node in _alive(ray))
-            gpus = float(together) if together > 1 else 1.0 / (request.workers_per_device or 1)
+            there = any(node["Resources"].get("GPU") for node in alive_nodes(ray))
+            gpus = 1.0 / (request.workers_per_device or 1)
             gpus = gpus if there or request.devices == ("cuda",) else 0.0
+        if gpus and together > 1:
+            gpus = float(together)
         together = max(together, int(gpus))
         devices = tuple(f"cuda:{number}" for number in range(together)) if gpus else ("cpu",) * together
         threads = request.threads or self.options.threads
-        return _Needs(self.options.cpus_per_stage or float(threads * together), gpus, devices, threads)
-
-
-class _Needs:
-    """What each stage takes of a node."""
-
-    def __init__(self, cpus: float, gpus: float, devices: tuple[str, ...], threads: int) -> None:
-        self.resources = {"CPU": cpus, "GPU": gpus}
-        self.options = {"num_cpus": cpus, "num_gpus": gpus}
-        self.devices, self.threads = devices, threads
-
-    def __str__(self) -> str:
-        cpus, gpus = self.resources["CPU"], self.resources["GPU"]
-        return f"{cpus:g} CPU(s)" + (f" and {gpus:g} GPU(s)" if gpus else "")
+        return Needs(self.options.cpus_per_stage or float(threads * together), gpus, devices, threads)
 
 
 class _RayTasks:
     """Works each stage as a task of Ray."""
 
-    def __init__(self, ray: Any, options: RayCluster.Options, needs: _Needs, request: RunRequest, *, own: bool) -> None:
+    def __init__(self, ray: Any, options: RayCluster.Options, needs: Needs, request: RunRequest, *, own: bool) -> None:
         self._ray, self._options, self._needs, self._request, self._own = ray, options, needs, request, own
-        self._work = ray.remote(work).options(max_retries=options.retries, retry_exceptions=False, **needs.options)
+        self._work = ray.remote(work).options(
+            max_retries=options.retries, retry_exceptions=False, num_cpus=needs.cpus, num_gpus=needs.gpus
+        )
         self._reports = ray.remote(Reports).options(num_cpus=0, max_restarts=-1).remote()
         self._asked = self._reports.take.remote()
         self._images: dict[DatasetSpec, Any] = {}
@@ -178,7 +156,7 @@ class _RayTasks:
             return most
         then, count = self._counted
         if time.monotonic() - then >= SECONDS_BETWEEN_COUNTS:
-            nodes = _alive(self._ray)
+            nodes = alive_nodes(self._ray)
             count = max(1, sum(slots(node["Resources"], self._needs.resources) for node in nodes))
             self._counted = time.monotonic(), count
         return count
@@ -233,7 +211,7 @@ class _RayTasks:
         future = self._running.pop(task)
         try:
             outcome = done.result()
-        except self._ray.exceptions.RayError as error:
+        except Exception as error:  # of Ray, or whatever an outcome became on its way
             future.set_exception(_lost(stage, error, self._options.retries))
             return
         if outcome.error is None:
@@ -242,10 +220,10 @@ class _RayTasks:
             future.set_exception(_with_log(stage, outcome))
 
 
-def _sharing(ray: Any, needs: _Needs) -> Sharing:
+def _sharing(ray: Any, needs: Needs) -> Sharing:
     """With how many tasks of the run a task may share its node and its device."""
-    on_node = max([slots(node["Resources"], needs.resources) for node in _alive(ray)], default=1)
-    gpus = needs.resources["GPU"]
+    on_node = max([slots(node["Resources"], needs.resources) for node in alive_nodes(ray)], default=1)
+    gpus = needs.gpus
     return Sharing(max(1, on_node), max(1, int(1 / gpus) if gpus else on_node))
 
 
@@ -267,138 +245,3 @@ def _with_log(stage: Stage, outcome: Outcome) -> TicketDietError:
         expected="a stage that ends, or says in a sentence why not",
         way_out="the lines above are the end of its log; run it with --executor local to see more",
     )
-
-
-def _import_ray() -> Any:
-    """Import Ray; it reads some of its settings only then."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    return import_extra("ray", "ray", other="choose another --executor")
-
-
-def _check_reachable(address: str) -> None:
-    """Refuse an address where nothing listens: Ray itself would try for a minute."""
-    if address in {"auto", "local"}:
-        return
-    scheme, _, rest = address.rpartition("://")
-    host, colon, port = rest.rpartition(":")
-    if scheme not in PORTS or (colon and not port.isdecimal()):
-        raise UserError(
-            f"Got the address {address!r} of a Ray cluster.",
-            expected="auto, local, host:port, or ray://host:port",
-            way_out="`ray status` on a node of the cluster shows the address of its head node",
-        )
-    where = (host, int(port)) if colon else (rest, PORTS[scheme])
-    try:
-        socket.create_connection(where, timeout=SECONDS_TO_CONNECT).close()
-    except OSError as error:
-        raise UserError(
-            f"Nothing answers at {where[0]}, port {where[1]}: {error.strerror or error}.",
-            expected="the head node of a Ray cluster that runs",
-            way_out="`ray start --head` there; for ray://host:port, its client server has to run too",
-        ) from None
-
-
-def _connect(ray: Any, address: str) -> None:
-    options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
-    if address == "local":
-        options |= {"num_cpus": cpu_count(), "include_dashboard": False, "_node_ip_address": LOOPBACK}
-    if address.startswith("ray://"):
-        options = {}
-    try:
-        with _own_sigterm(), _loopback_only(address == "local"):
-            ray.init(address=address, **options)
-    except (ImportError, ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UserError(
-            f"The Ray cluster {address!r} cannot be used: {str(error).strip().splitlines()[0]}",
-            expected="a Ray cluster that runs, of the same versions of Ray and Python as here",
-            way_out="`ray start --head` starts one on this machine; the option address names another",
-        ) from error
-    if address == "local" and any(node["NodeManagerAddress"] != LOOPBACK for node in ray.nodes()):
-        ray.shutdown()
-        raise UserError(
-            "This version of Ray opens its ports to other machines.",
-            expected="a Ray that can be kept to this machine",
-            way_out="start it yourself with `ray start --head`, and give address: auto",
-        )
-
-
-@contextlib.contextmanager
-def _loopback_only(wanted: bool) -> Iterator[None]:
-    """Let Ray take this machine's address to be that of loopback: only then does it listen there alone."""
-    if not wanted:
-        yield
-        return
-    from ray._private import ray_constants
-
-    # This process reads the constant, and the processes that Ray starts read the variable.
-    name, before = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", getattr(ray_constants, "ENABLE_RAY_CLUSTER", None)
-    ray_constants.ENABLE_RAY_CLUSTER, os.environ[name] = False, "0"
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-        del os.environ[name]
-
-
-@contextlib.contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep the handler of SIGTERM, which Ray would replace by its own."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _alive(ray: Any) -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
-def _check_nodes(ray: Any, needs: _Needs, request: RunRequest, most_stages: int | None) -> None:
-    """Ask a worker on every node that can take a stage what it is, before any work."""
-    nodes = [node for node in _alive(ray) if slots(node["Resources"], needs.resources)]
-    if not nodes and most_stages is None:
-        raise UserError(
-            f"No node of the Ray cluster has {needs} for a stage.",
-            expected="at least one node with as many",
-            way_out="ask for less with gpus_per_stage or cpus_per_stage, or give most_stages if the cluster grows",
-        )
-    for report in _reports_of(ray, nodes, request.store.url):
-        compare_code(worker=report.code, run=code_version(), where=report.name)
-        if not report.sees_store:
-            raise StoreError(
-                f"The node {report.name} does not see the store {request.store.url}.",
-                expected="a store that all nodes see under the same name",
-                way_out="--store with a folder on a shared file system, or a bucket",
-            )
-
-
-def _reports_of(ray: Any, nodes: list[dict[str, Any]], store_url: str) -> list[NodeReport]:
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    ask = ray.remote(describe_node)
-    tasks = [
-        ask.options(
-            num_cpus=0, max_retries=1, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(store_url)
-        for node in nodes
-    ]
-    try:
-        found: list[NodeReport] = ray.get(tasks, timeout=SECONDS_TO_ANSWER)
-    except ray.exceptions.GetTimeoutError:
-        raise UserError(
-            f"Not every node of the Ray cluster answered within {SECONDS_TO_ANSWER:.0f} seconds.",
-            expected="nodes that can start a worker",
-            way_out="`ray status` shows the nodes and what they are busy with",
-        ) from None
-    except ray.exceptions.RayError as error:
-        raise UserError(
-            f"A worker of the Ray cluster cannot be used: {str(error).strip().splitlines()[-1]}",
-            expected="the same version of ticketdiet in the Python environment of every node",
-            way_out="install it there, or start the nodes in an environment on a shared file system",
-        ) from error
-    return found
