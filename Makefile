@@ -1,5 +1,5 @@
 # Two commands for newcomers, from a fresh clone with only Python 3.11+ and make:
-#   make demo   installs into .venv and runs the quickstart study
+#   make demo   installs into .venv and runs the quickstart study, which takes about four minutes on two cores
 #   make test   runs the whole test suite
 # `make help` lists the rest. PYTHON chooses the interpreter, JOBS the test processes, PIP_FLAGS goes to pip install.
 
@@ -7,6 +7,7 @@ PYTHON ?= python3
 JOBS ?= 2
 PIP_FLAGS ?=
 STUDY ?= quickstart
+RUN_FLAGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,8 +22,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
 		printf '%-16s %s\n' "$$name" "$$what"; done
 
-demo: $(CORE) ## install, and run the quickstart study (STUDY=NAME for another)
-	$(BIN)/ticketdiet run $(STUDY)
+demo: $(CORE) ## install, and run the quickstart study (STUDY=NAME for another, RUN_FLAGS for options)
+	$(BIN)/ticketdiet run $(STUDY) $(RUN_FLAGS)
 
 # Kernels differ between CPUs, and so do their numbers and their faults: with AVX-512 both kinds are tried.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
