@@ -7,6 +7,7 @@ import pytest
 from ticketdiet.core.errors import DataError, StudyError, UnknownName, UserError
 from ticketdiet.studies.load import load_spec, only_arms, parse_study
 from ticketdiet.studies.plan import plan_study
+from ticketdiet.studies.stages.barrier import BarrierStage
 from ticketdiet.studies.stages.catalog import KINDS
 from ticketdiet.studies.stages.level import Level
 from ticketdiet.studies.stages.masked import MaskedTraining
@@ -242,6 +243,23 @@ def test_a_barrier_score_is_made_from_the_families_of_its_arm(plan_tiny):
     )
     score = by_use(plan, "score", "low", replicate=-1)
     assert [plan.stages[a].kind for a in score.inputs.values()] == ["barrier"]
+
+
+def test_the_families_of_a_barrier_score_are_planned_once_whatever_asks_for_it(plan_tiny, monkeypatch):
+    planned, honest = [], BarrierStage.plan_family
+
+    def counted(planning, arm, *of):
+        planned.append(arm)
+        return honest(planning, arm, *of)
+
+    monkeypatch.setattr(BarrierStage, "plan_family", counted)
+    plan_tiny(
+        "children=2",
+        "replicates=4",
+        "scores.low={kind: barrier, arm: all@4}",
+        "arms.easiest32@4.pretrain.subset.score=low",
+    )
+    assert planned.count("all@4") == 2 * 4  # for the score, and for the arm itself
 
 
 def test_a_barrier_score_of_an_arm_that_needs_it_is_refused(plan_tiny):

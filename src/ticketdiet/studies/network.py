@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -150,8 +150,7 @@ class Network:
         return _build(**self._options())
 
     def _options(self) -> dict[str, Any]:
-        fields = asdict(self)
-        return {key: fields[key] for key in ("name", "width", "num_classes", "in_channels", "image_size")}
+        return {key: getattr(self, key) for key in ("name", "width", "num_classes", "in_channels", "image_size")}
 
 
 @lru_cache(maxsize=16)

@@ -53,6 +53,7 @@ class Planning:
         self.warnings: list[str] = []
         self.underway: list[str] = []
         self._families = families
+        self._planned_families: dict[str, list[Stage]] = {}
 
     def keep(self, stage: S) -> S:
         """Take a stage into the plan; equal work that is in it already gains the uses of ``stage``."""
@@ -64,8 +65,10 @@ class Planning:
         return stage
 
     def families(self, arm: Arm) -> list[Stage]:
-        """Plan the barriers of the dense families of ``arm``, one per replicate."""
-        return self._families(self, arm)
+        """Plan the barriers of the dense families of ``arm``, one per replicate; once, whoever asks."""
+        if arm.name not in self._planned_families:
+            self._planned_families[arm.name] = self._families(self, arm)
+        return self._planned_families[arm.name]
 
     def network(self, model: ModelSpec) -> Network:
         """Resolve a network for the study's images."""

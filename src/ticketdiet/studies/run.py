@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,10 +20,10 @@ from ticketdiet.core.options import readable
 from ticketdiet.store.drivers import Driver
 from ticketdiet.store.failed import FailedStage
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.dependencies import needed_by, work_behind
 from ticketdiet.studies.executors.base import ChainExecutor, Executor, ExecutorKind, NotBegun, RunRequest, Warnings
 from ticketdiet.studies.executors.catalog import find_executor
 from ticketdiet.studies.executors.local import Local
+from ticketdiet.studies.frontier import Frontier
 from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.record import record_plan, summarise_plan
 from ticketdiet.studies.spec import StudySpec
@@ -147,7 +147,7 @@ def run_plan(
             summarise_plan(store, whole or plan, again=False)
             return Outcome(0, len(plan.stages))
         chosen = place.start(request) if isinstance(place, ExecutorKind) else place
-        scheduler = _Scheduler(plan, store, driver, chosen, observer, dict.fromkeys(left))
+        scheduler = _Scheduler(plan, store, driver, chosen, observer, Frontier(plan, left))
         try:
             scheduler.run()
         except BaseException:
@@ -160,14 +160,14 @@ def run_plan(
 
 @dataclass
 class _Scheduler:
-    """Keeps the executor busy: replicate by replicate, with the stage that has the longest chain of work behind it."""
+    """Keeps the executor busy with the most urgent stages that can begin."""
 
     plan: Plan
     store: ResultStore
     driver: Driver
     executor: Executor
     observer: RunObserver
-    waiting: dict[str, None]
+    frontier: Frontier
     running: dict[Future[Warnings], Stage] = field(default_factory=dict)
     elsewhere: dict[str, float] = field(default_factory=dict)  # other runs are at these; when to look again
     done: set[str] = field(default_factory=set)
@@ -177,16 +177,14 @@ class _Scheduler:
     told: set[str] = field(default_factory=set)
 
     def run(self) -> None:
-        self._behind = work_behind(self.plan)
-        self._needed_by = needed_by(self.plan)
         self._longest_chain = self.executor.longest_chain if isinstance(self.executor, ChainExecutor) else 1
         self._failed_before = set(self.store.failed.read())
-        while self.waiting or self.running:
+        while self.frontier.waiting or self.running:
             if self._start_ready():
                 continue  # what was adopted may have made other stages ready
             if self.running:
                 self._await_own()
-            elif held := self._ready(self.elsewhere):
+            elif held := [address for address in self.elsewhere if self.frontier.is_ready(address)]:
                 self._await_others(self.plan.stages[held[0]])
             else:
                 break
@@ -195,17 +193,15 @@ class _Scheduler:
 
     def _start_ready(self) -> bool:
         """Start what is ready while there is room; return whether results of other runs were adopted."""
-        adopted = False
-        for address in sorted(self._ready(self.waiting), key=self._urgency):
-            if len(self.running) >= self.executor.capacity:
-                break
+        adopted, held = False, []
+        while len(self.running) < self.executor.capacity and (address := self.frontier.pop()) is not None:
             if time.monotonic() >= self.elsewhere.get(address, 0.0):
                 adopted |= self._start(self.plan.stages[address])
+            if address in self.frontier.waiting:
+                held.append(address)
+        for address in held:
+            self.frontier.offer(address)
         return adopted
-
-    def _urgency(self, address: str) -> tuple[int, int]:
-        """Earlier replicates come first, so that a run that is stopped has whole ones; then the longest chains."""
-        return min(use.replicate for use in self.plan.stages[address].uses), -self._behind[address]
 
     def _start(self, stage: Stage) -> bool:
         """Start a stage unless another run is at it; return whether its result is there already."""
@@ -221,12 +217,13 @@ class _Scheduler:
             self.elsewhere[address] = time.monotonic() + self.driver.seconds_between_looks / 2
             return "elsewhere"
         self.elsewhere.pop(address, None)
-        del self.waiting[address]
+        self.frontier.begin(address)
         # Under the lease: nobody else can be about to make it, or to set aside what was just made.
         status = self.store.inspect(address) if address in self.suspects else self.store.check(address)
         self.suspects.discard(address)
         if status.state == "done":
             self.driver.release(address)
+            self.frontier.finish(address)
             self.observer.adopted(stage)
             return "done"
         if status.state == "damaged":
@@ -240,18 +237,10 @@ class _Scheduler:
         """Claim the chain of stages behind ``stage``, each the most urgent that needs nothing else that is missing."""
         chain = [stage]
         while len(chain) < self._longest_chain:
-            undone = self._undone() - {one.address for one in chain}
-            ready = [
-                address
-                for address in self._needed_by[chain[-1].address]
-                if address in self.waiting and undone.isdisjoint(self.plan.stages[address].inputs.values())
-            ]
-            if not ready:
+            following = self.frontier.following([one.address for one in chain])
+            if following is None or self._claim(self.plan.stages[following]) != "ours":
                 break
-            following = self.plan.stages[min(ready, key=self._urgency)]
-            if self._claim(following) != "ours":
-                break
-            chain.append(following)
+            chain.append(self.plan.stages[following])
         return chain[1:]
 
     def _submit(self, chain: Sequence[Stage]) -> None:
@@ -276,22 +265,15 @@ class _Scheduler:
             self.observer.waiting(stage, self.driver.holder(stage.address))
         self.driver.wait()
 
-    def _ready(self, addresses: Iterable[str]) -> list[str]:
-        """Those of some stages that need nothing that is missing."""
-        undone = self._undone()
-        return [one for one in addresses if undone.isdisjoint(self.plan.stages[one].inputs.values())]
-
-    def _undone(self) -> set[str]:
-        return {*self.waiting, *self.failed, *(stage.address for stage in self.running.values())}
-
     def _conclude(self, stage: Stage, future: Future[Warnings]) -> None:
         error = future.exception()
         self.driver.release(stage.address)
         if error is None:
             self.done.add(stage.address)
+            self.frontier.finish(stage.address)
             self.observer.finished(stage, future.result())
         elif isinstance(error, NotBegun):
-            self.waiting[stage.address] = None
+            self.frontier.add([stage.address])
         elif isinstance(error, DamagedResult) and self._queue_again(stage):
             return
         elif isinstance(error, StoreError):
@@ -316,7 +298,7 @@ class _Scheduler:
         consumed = [address for address in self.plan.reached_from([stage.address]) if address != stage.address]
         bad = [address for address in consumed if self.store.inspect(address).state != "done"]
         self.suspects.update(bad)
-        self.waiting |= dict.fromkeys([*bad, stage.address])
+        self.frontier.add([*bad, stage.address])
         return self.tries[stage.address] < MOST_TRIES
 
     def _failure(self) -> StagesFailed:
@@ -328,7 +310,7 @@ class _Scheduler:
             for message, labels in by_message.items()
         ]
         return StagesFailed(
-            f"{len(self.failed)} stage(s) failed, and {len(self.waiting)} that need them were left:\n"
+            f"{len(self.failed)} stage(s) failed, and {len(self.frontier.waiting)} that need them were left:\n"
             + "\n".join(lines),
             expected="every stage to finish",
             way_out="correct the study and run it again; finished stages are kept",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 INPUT = {"sort": "input"}  # an address, a tuple of them, or None; its role is the name of the field
 INPUTS_BY_ROLE = {"sort": "input", "roles": "own"}  # a mapping of roles to addresses
 ASIDE = {"sort": "aside"}
+_AS_IT_IS = (str, int, float, type(None))  # most values, so that a plan of thousands of stages looks at them first
 
 Row = Mapping[str, Any]
 S = TypeVar("S", bound="Stage")
@@ -193,7 +194,7 @@ class Stage(ABC):
 
     def fields(self) -> dict[str, Any]:
         """All fields, JSON-able, those that are no part of the identity included."""
-        return {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {name: plain(getattr(self, name)) for name in _all_names(type(self))}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -228,17 +229,24 @@ class ComputedStage(Stage):
 
 def plain(value: Any) -> Any:
     """Return ``value`` as JSON knows it; of a recipe only what can change a number."""
+    if isinstance(value, _AS_IT_IS):
+        return value
     if isinstance(value, Recipe):
         return value.identity()
     if isinstance(value, DatasetSpec):
         return value.model_dump(mode="json")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {name: plain(getattr(value, name)) for name in _all_names(type(value))}
     if isinstance(value, Mapping):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, tuple | list):
         return [plain(inner) for inner in value]
     return value
+
+
+@cache
+def _all_names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 @cache
