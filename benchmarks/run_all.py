@@ -1,9 +1,9 @@
-"""Runs the benchmarks of training, one after the other, and compares them with the run before on the same machine.
+"""Runs the benchmarks of training and of studies in turn, and compares them with the run before on the same machine.
 
 Every benchmark is a process of its own; its last line is JSON, which is kept under ``benchmarks/last/`` (not in the
 repository) by kind of machine. One table has what was measured, the goal, and the number of the run before::
 
-    python benchmarks/run_all.py            # what `make bench` calls; some twenty minutes on two quiet cores
+    python benchmarks/run_all.py            # what `make bench` calls; some twenty-five minutes on two quiet cores
     python benchmarks/run_all.py --only sparse_speed
 """
 
@@ -25,6 +25,7 @@ import machine
 FOLDER = Path(__file__).parent
 LAST = FOLDER / "last"
 GOALS = {"0.2": 1.5, "0.1": 2.0, "0.05": 3.0, "0.035": 3.5}  # times the speed of the dense step, by density
+GROWTH_GOALS = {"plan": 5.0, "open and find nothing to do": 3.0}  # seconds at 10 000 stages
 BENCHMARKS: Mapping[str, tuple[str, ...]] = {
     "train_speed": (),
     "sparse_speed": (),
@@ -32,6 +33,7 @@ BENCHMARKS: Mapping[str, tuple[str, ...]] = {
     "study_speed": (),
     "large_data": ("--images", "100000", "--parts", "make", "load"),
     "store_growth": ("--sizes", "1000", "10000"),
+    "growth": (),
 }
 
 
@@ -73,6 +75,10 @@ def figures_of(name: str, found: Mapping[str, Any]) -> Iterator[Figure]:
         made, loaded = found["results"]["make"], found["results"]["load"]
         yield Figure(f"cache of {found['images']:,} images of 64x64", made["seconds"], "s")
         yield Figure("a batch of 128 of them, streamed", 128_000 / loaded["images_per_second"], "ms")
+    elif name == "growth":
+        largest = found["results"][-1]
+        for what, value in largest["seconds"].items():
+            yield Figure(f"{largest['stages']:,} stages: {what}", value, "s", GROWTH_GOALS.get(what))
 
 
 def _figures_of_steps(found: Mapping[str, Any]) -> Iterator[Figure]:

@@ -46,6 +46,12 @@ def test_the_figures_of_sparse_steps_are_ratios_of_one_run_beside_their_goals(ru
     assert ("resnet20, 1 thread(s): step at density 0.05", 4.0, "x", 3.0) in rows
 
 
+def test_the_figures_of_growth_are_those_of_the_largest_study_beside_their_goals(run_all):
+    results = [{"stages": 95, "seconds": {"plan": 0.1}}, {"stages": 9905, "seconds": {"plan": 1.5, "status": 4.0}}]
+    rows = [(figure.name, figure.value, figure.goal) for figure in run_all.figures_of("growth", {"results": results})]
+    assert rows == [("9,905 stages: plan", 1.5, 5.0), ("9,905 stages: status", 4.0, None)]
+
+
 def test_the_table_has_the_run_before_beside_this_one(run_all):
     figures = [run_all.Figure("one", 2.0, "x", 1.5), run_all.Figure("two", 0.25, "s")]
     heading, one, two = run_all.table(figures, {"one": 1.9})

@@ -74,12 +74,13 @@ def needs_of(plan: Plan, level: int | None = None) -> list[Need]:
     Raises:
         UserError: When no arm has such a level.
     """
-    needs: list[Need] = []
-    for arm in plan.study.arms:
-        for replicate in range(plan.study.replicates):
-            own = _own(plan, arm, replicate, level)
-            if own:
-                needs.append(Need(arm, replicate, _by_phase(plan, arm, own)))
+    own = _own(plan, level)
+    needs = [
+        Need(arm, replicate, _by_phase(plan, arm, own[arm, replicate]))
+        for arm in plan.study.arms
+        for replicate in range(plan.study.replicates)
+        if (arm, replicate) in own
+    ]
     if level is not None and not needs:
         raise UserError(
             f"No arm of {plan.study.study} has a level {level}.",
@@ -89,16 +90,16 @@ def needs_of(plan: Plan, level: int | None = None) -> list[Need]:
     return needs
 
 
-def _own(plan: Plan, arm: str, replicate: int, level: int | None) -> list[str]:
-    """Addresses of the stages that everything else of the arm's replicate leads to."""
-    return [
-        address
-        for address, stage in plan.stages.items()
-        for use in stage.uses
-        if (use.arm, use.replicate) == (arm, replicate)
-        and not isinstance(stage, Score | ScoreModel | GivenScore)  # a score may be called like an arm
-        and (level is None or (use.level == level and not use.through))
-    ]
+def _own(plan: Plan, level: int | None) -> dict[tuple[str, int], list[str]]:
+    """By arm and replicate, addresses of the stages that everything else of it leads to."""
+    own: dict[tuple[str, int], list[str]] = {}
+    for address, stage in plan.stages.items():
+        if isinstance(stage, Score | ScoreModel | GivenScore):  # a score may be called like an arm
+            continue
+        for use in stage.uses:
+            if level is None or (use.level == level and not use.through):
+                own.setdefault((use.arm, use.replicate), []).append(address)
+    return own
 
 
 def _by_phase(plan: Plan, arm: str, own: Collection[str]) -> dict[Phase, tuple[Stage, ...]]:

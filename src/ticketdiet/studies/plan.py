@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -63,11 +64,17 @@ class Plan:
 
     def reached_from(self, addresses: Collection[str]) -> dict[str, Stage]:
         """Return the stages at ``addresses`` and all that they consume, in the order of the plan."""
-        needed = set(addresses)
-        for address in reversed(list(self.stages)):
-            if address in needed:
-                needed |= set(self.stages[address].inputs.values())
-        return {address: stage for address, stage in self.stages.items() if address in needed}
+        found = {address for address in addresses if address in self.stages}
+        ahead = list(found)
+        while ahead:
+            new = {used for used in self.stages[ahead.pop()].inputs.values() if used in self.stages} - found
+            found |= new
+            ahead += new
+        return {address: self.stages[address] for address in sorted(found, key=self._places.__getitem__)}
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {address: place for place, address in enumerate(self.stages)}
 
     def only(self, arms: Collection[str]) -> Plan:
         """Return the plan of some arms: their stages, and what those consume.
