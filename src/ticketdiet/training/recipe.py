@@ -30,6 +30,9 @@ _KEYS_OF = {"optimiser": frozenset({"momentum", "nesterov"}), "loss": frozenset(
 _FEWEST_FOR_FRACTIONS = 4  # with fewer steps even the default fractions fall on one step or on step 0
 
 
+_identities: dict[str, dict[str, object]] = {}  # of recipes, by all that they hold
+
+
 class Recipe(BaseModel):
     """How a network is trained, from step 0 to ``steps``. One step is one update of the optimiser.
 
@@ -216,6 +219,13 @@ class Recipe(BaseModel):
         Options are written out with their defaults. SGD and cross-entropy are known by ``momentum`` and
         ``label_smoothing``, without a name.
         """
+        # Every stage of a study asks, and most stages have one recipe.
+        text = self.model_dump_json()
+        if text not in _identities:
+            _identities[text] = self._identity()
+        return dict(_identities[text])
+
+    def _identity(self) -> dict[str, object]:
         fields = self.model_dump()
         for key in ("milestones", "gamma", "optimiser", "optimiser_options", "loss", "loss_options"):
             del fields[key]
