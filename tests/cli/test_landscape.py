@@ -68,7 +68,7 @@ class Workshop:
 def work(tmp_path_factory, tiny_file):
     # One thread: two wait for each other where other tests run at the same time.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ticketdiet.studies.run.cpu_count", lambda: 1)
+        patch.setattr("ticketdiet.studies.executors.local.cpu_count", lambda: 1)
         yield Workshop(tiny_file(tmp_path_factory.mktemp("landscape"), *SETTINGS))
 
 

@@ -68,7 +68,7 @@ def moved(tmp_path_factory, tiny_file):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         patch.setenv("TICKETDIET_CACHE", str(here / "cache"))
-        patch.setattr("ticketdiet.studies.run.cpu_count", lambda: 1)
+        patch.setattr("ticketdiet.studies.executors.local.cpu_count", lambda: 1)
         patch.setattr("ticketdiet.studies.find_rewind.cpu_count", lambda: 1)
         command("run", study, "--store", "runs", "--workers", "1")
         before: dict[Any, Any] = {name: printed(arguments, study, "runs") for name, arguments in ROWS.items()}
