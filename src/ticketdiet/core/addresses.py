@@ -13,11 +13,12 @@ import json
 from collections.abc import Mapping
 
 ADDRESS_DIGITS = 24
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def canonical_json(value: object) -> str:
     """Write ``value`` as JSON with sorted keys and no spaces; NaN and infinities are refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def address_of(kind: str, version: int, spec: Mapping[str, object], inputs: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ticketdiet.core.collecting import without_collector
 from ticketdiet.core.errors import TicketDietError
 from ticketdiet.reports.completeness import SoundResults, StudyState, study_state
 from ticketdiet.reports.families import FamilyResult, read_families
@@ -51,6 +52,7 @@ class StudyResults:
         return read_families(self.plan, self.store)
 
 
+@without_collector()
 def read_study(plan: Plan, store: ResultStore, *, whole: Collection[str] = ()) -> StudyResults:
     """Read the measurements of a study, and what is missing of them.
 

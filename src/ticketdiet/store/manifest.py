@@ -149,7 +149,8 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _checksum(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(_SORTED.encode(body).encode()).hexdigest()
 
 
+_SORTED = json.JSONEncoder(sort_keys=True, allow_nan=False)
 _ADAPTER = TypeAdapter(Manifest)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ticketdiet.core.collecting import without_collector
 from ticketdiet.core.errors import UserError
 from ticketdiet.store.checking import Checker
 from ticketdiet.store.encoding import decode_document, decode_tensors
@@ -62,6 +63,7 @@ class StoredResults:
         """
         return self._checker.check(address)
 
+    @without_collector()
     def statuses(self, addresses: Collection[str], *, tolerant: bool = False) -> dict[str, Status]:
         """Check many results as ``check`` does one.
 

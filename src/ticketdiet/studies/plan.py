@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ticketdiet.core.collecting import without_collector
 from ticketdiet.data.cache import ImageFacts
 from ticketdiet.studies.limits import check_size
 from ticketdiet.studies.network import Cost
@@ -134,6 +135,7 @@ def join_plans(name: str, plans: Sequence[Plan]) -> Plan:
     )
 
 
+@without_collector()
 def plan_study(study: StudySpec, facts: Mapping[DatasetSpec, ImageFacts] | None = None) -> Plan:
     """List the stages of ``study``.
 

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from ticketdiet.core.addresses import canonical_json
+from ticketdiet.core.collecting import without_collector
 from ticketdiet.core.errors import DataError, StoreError, UnknownName
 from ticketdiet.data.cache import ImageFacts
 from ticketdiet.store.results import ResultStore
@@ -73,6 +74,7 @@ def study_digest(study: StudySpec) -> str:
     return hashlib.sha256(canonical_json(study.model_dump(mode="json")).encode()).hexdigest()[:16]
 
 
+@without_collector()
 def record_plan(store: ResultStore, plan: Plan, of: StudySpec | None = None) -> None:
     """Write down a plan that is about to be run.
 
@@ -175,6 +177,7 @@ def _is_readable(dataset: DatasetSpec) -> bool:
     return True
 
 
+@without_collector()
 def _read(store: ResultStore, name: str, digest: str) -> StudyRecord | None:
     document = store.records.read(name, digest)
     try:
