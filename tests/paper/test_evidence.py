@@ -14,12 +14,22 @@ def test_replicates_of_another_machine_are_added(rows_of):
 
 
 def test_a_replicate_of_an_arm_is_taken_once_and_whole_from_the_first_source(rows_of):
-    here = rows_of({("a", 1): 0.5}, seed=0)
+    here = rows_of({("a", 1): 0.5, ("a", 2): 0.4}, seed=0)
     there = rows_of({("a", 1): 0.5, ("a", 2): 0.4, ("b", 1): 0.3}, seed=1)
     found = pooled([here, there], "s")
     of_a = found[found["arm"] == "a"]
     pd.testing.assert_series_equal(of_a["value"], here["value"])
     assert len(found[found["arm"] == "b"]) == 8
+
+
+def test_a_replicate_that_was_only_begun_in_one_source_is_taken_from_where_it_is_further(rows_of):
+    here = rows_of({("a", 1): 0.5, ("a", 2): 0.4}, seed=0)
+    begun = here[(here["replicate"] != 3) | (here["level"] == 1)]
+    there = rows_of({("a", 1): 0.5, ("a", 2): 0.4}, seed=1)
+    found = pooled([begun, there], "s")
+    for replicate, expected in ((2, here), (3, there)):
+        values = found[found["replicate"] == replicate]["value"]
+        assert sorted(values) == sorted(expected[expected["replicate"] == replicate]["value"])
 
 
 def test_rows_are_judged_under_one_name(rows_of):

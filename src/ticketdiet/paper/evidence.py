@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,8 @@ def read_rows_file(path: Path) -> pd.DataFrame:
 def pooled(parts: Iterable[pd.DataFrame], study: str) -> pd.DataFrame:
     """Put rows of the same claims from several sources together.
 
-    Replicates are whole: those that an earlier part has of an arm are not taken again from a later one, because the
-    same replicate from another machine is another draw.
+    A replicate of an arm is taken from one part as a whole, because the same replicate from another machine is another
+    draw: from the part that has most of it, and from the first of those that have equally much.
 
     Args:
         parts: Tidy rows, in the order of preference.
@@ -104,13 +105,16 @@ def pooled(parts: Iterable[pd.DataFrame], study: str) -> pd.DataFrame:
     Returns:
         The rows, all with that name in the column ``study``.
     """
-    taken: list[pd.DataFrame] = []
-    known: set[tuple[str, int]] = set()
-    for part in parts:
-        if part.empty:
-            continue
-        whose = list(zip(part["arm"], part["replicate"].fillna(-1).astype(int), strict=True))
-        taken.append(part[[who not in known for who in whose]])
-        known |= set(whose)
+    parts = [part for part in parts if not part.empty]
+    whose = [list(zip(part["arm"], part["replicate"].fillna(-1).astype(int), strict=True)) for part in parts]
+    counts = [Counter(owners) for owners in whose]
+    fullest = {
+        who: max(range(len(parts)), key=lambda number, who=who: (counts[number][who], -number))  # type: ignore[misc]
+        for who in {who for count in counts for who in count}
+    }
+    taken = [
+        part[[fullest[who] == number for who in owners]]
+        for number, (part, owners) in enumerate(zip(parts, whose, strict=True))
+    ]
     rows = pd.concat(taken, ignore_index=True) if taken else pd.DataFrame(columns=list(COLUMNS))
     return rows.assign(study=study)

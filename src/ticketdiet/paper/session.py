@@ -100,8 +100,8 @@ class Paper:
         """Return the evidence of all claims together: that of the store, and of files from other machines.
 
         Args:
-            files: CSV files of rows; a replicate of an arm that the store has, or an earlier file, is not taken from
-                them.
+            files: CSV files of rows; a replicate of an arm that is further in the store, or in an earlier file, is not
+                taken from them.
 
         Returns:
             Tidy rows, as :func:`~ticketdiet.paper.evidence.evidence_rows` gives them.
