@@ -170,13 +170,21 @@ def _sum(stages: Sequence[Stage], costs: StageCosts) -> Amounts:
 
 def _unique(stages: Iterable[Stage], costs: StageCosts) -> float:
     """Count the different examples, those of different images apart."""
-    by_images: dict[str, list[np.ndarray]] = {}
+    by_images: dict[str, dict[int, np.ndarray]] = {}
     for stage in {stage.address: stage for stage in stages}.values():
         shown = costs.shown(stage)
         if shown is None:
             return math.nan
-        by_images.setdefault(shown.fingerprint, []).append(shown.indices)
-    return sum(len(np.unique(np.concatenate(indices))) for indices in by_images.values())
+        # Most stages of an arm read the same examples, which costs keeps once.
+        by_images.setdefault(shown.fingerprint, {})[id(shown.indices)] = shown.indices
+    return sum(_count_different(list(choices.values())) for choices in by_images.values())
+
+
+def _count_different(choices: Sequence[np.ndarray]) -> int:
+    seen = np.zeros(max(int(indices.max(initial=-1)) for indices in choices) + 1, dtype=bool)
+    for indices in choices:
+        seen[indices] = True
+    return int(np.count_nonzero(seen))
 
 
 def _frame(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
