@@ -3,10 +3,13 @@
 import os
 import signal
 import threading
+from concurrent.futures import Future
 from typing import Any
 
+import fsspec
 import pytest
 
+from ticketdiet.store.remote import Remote
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies import context as context_module
 from ticketdiet.studies.run import RunObserver
@@ -35,6 +38,11 @@ class TestStopSignal:
         with pytest.raises(StageStopped):
             work()
         assert not seen
+
+    def test_in_a_stage_no_call_of_a_remote_store_takes_it_for_a_failed_connection(self):
+        stop, remote = StopSignal(), Remote(fsspec.filesystem("memory"))
+        with pytest.raises(StageStopped), stop.stage():
+            remote.attempt(lambda: stop(signal.SIGTERM))
 
     def test_in_a_training_it_waits_for_the_next_step_or_the_end(self):
         stop, seen = StopSignal(), []
@@ -128,3 +136,26 @@ def test_worker_processes_save_their_state_when_the_run_is_stopped(plan_tiny, st
     (level,) = [stage for stage in plan.stages.values() if stage.kind == "level"]
     assert store.load_partial(level.address).document["step"] > 0
     assert store._place.children("leases") == []
+
+
+class WorkerToldToEnd:
+    """An executor whose worker alone was told to end, as when its whole group of processes is."""
+
+    capacity = 1
+
+    def submit(self, stage):
+        future: Future[tuple[str, ...]] = Future()
+        future.set_exception(StageStopped())
+        return future
+
+    def progress(self):
+        return []
+
+    def close(self, *, now=False):
+        pass
+
+
+def test_a_worker_that_was_told_to_end_stops_the_run_and_is_no_failure(plan_tiny, store, run_tiny):
+    with pytest.raises(KeyboardInterrupt):
+        run_tiny(plan_tiny(*SETTINGS), store, executor=WorkerToldToEnd())
+    assert store.failed.read() == {}

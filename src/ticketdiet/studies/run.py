@@ -28,6 +28,7 @@ from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.record import record_plan, summarise_plan
 from ticketdiet.studies.spec import StudySpec
 from ticketdiet.studies.stage import Stage
+from ticketdiet.studies.stopping import StageStopped
 
 SECONDS_BETWEEN_LOOKS = 0.2
 MOST_TRIES = 3  # at a stage whose inputs turn out to be damaged
@@ -274,6 +275,8 @@ class _Scheduler:
             self.observer.finished(stage, future.result())
         elif isinstance(error, NotBegun):
             self.frontier.add([stage.address])
+        elif isinstance(error, StageStopped):
+            raise KeyboardInterrupt from None
         elif isinstance(error, DamagedResult) and self._queue_again(stage):
             return
         elif isinstance(error, StoreError):

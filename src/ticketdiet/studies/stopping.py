@@ -19,8 +19,10 @@ from ticketdiet.training.loop import TrainingState
 from ticketdiet.training.observers import Capture, Observer
 
 
-class StageStopped(Exception):
+class StageStopped(BaseException):
     """A stage was left, because its process was told to end; the state of a training is saved.
+
+    It may be raised inside any library, and is no ``Exception`` so that none takes it for a failure of its own.
 
     Args:
         steps: Steps that were done since the process took the stage up.

@@ -29,9 +29,7 @@ class InProcess:
         try:
             with stop.handling(*signals), stop.stage():
                 future.set_result(perform(self._context, stage))
-        except StageStopped:
-            raise KeyboardInterrupt from None
-        except Exception as error:
+        except (Exception, StageStopped) as error:
             future.set_exception(error)
         return future
 
