@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from ticketdiet.core.errors import NoStore, UserError
 from ticketdiet.store.bucket import Bucket
-from ticketdiet.store.failures import explained
+from ticketdiet.store.failures import explained, is_url
 from ticketdiet.store.folder import Folder
 from ticketdiet.store.layout import STORE_FILE, store_format
 from ticketdiet.store.manifest import FORMAT
@@ -50,7 +50,7 @@ def open_place(url: str | os.PathLike[str]) -> Place:
         raise UserError("The store has no name.", expected="a folder or a URL", way_out="give one with --store")
     if text.startswith(("file://", "local://")) and "::" not in text:
         return Folder(unquote(urlsplit(text).path))
-    if "://" not in text and "::" not in text:
+    if not is_url(text):
         return Folder(os.path.expanduser(text))
     return _open_bucket(text)
 

@@ -117,6 +117,16 @@ def test_sbatch_is_asked_for_what_the_options_say(plan_tiny, store, commands):
     assert [f"-n {name} " in f"{call} " for call in commands.calls("scancel")] == [True, True]
 
 
+def test_nobody_else_can_write_what_a_job_unpickles(plan_tiny, store, commands):
+    before = os.umask(0o002)
+    try:
+        Slurm(OPTIONS).start(request(store, plan_tiny()))
+    finally:
+        os.umask(before)
+    (run,) = Path(store.url, "jobs").iterdir()
+    assert run.stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize(
     ("said", "way_out"),
     [

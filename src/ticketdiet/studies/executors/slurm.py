@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.options import BaseOptions
+from ticketdiet.store.failures import is_url
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.executors.base import EXECUTORS, Executor, ExecutorKind, RunRequest
 from ticketdiet.studies.executors.job import JobOrder
@@ -126,13 +127,15 @@ class Slurm(ExecutorKind):
         cancel_orphans(jobs, request.store)
         run = uuid.uuid4().hex[:12]
         notes = jobs / run / "notes"
-        notes.mkdir(parents=True)
+        # Whoever can write there runs code in the jobs, and many clusters let a group write to what its members make.
+        (jobs / run).mkdir(mode=0o700, parents=True)
+        notes.mkdir()
         threads = request.threads or options.threads or options.cpus or 1
 
         def order(stages: list[Stage]) -> str:
             return JobOrder.of_stages(
                 stages,
-                store=_absolute(request.store.url),
+                store=request.store.url,
                 device=options.device if request.devices == ("auto",) else request.devices[0],
                 threads=threads,
                 save_every_seconds=request.save_every_seconds,
@@ -170,9 +173,5 @@ def cancel_left_behind(store: ResultStore) -> int:
 
 def _jobs_folder(store: ResultStore, chosen: str | None = None) -> Path:
     """The folder for orders, notes and logs of all runs on a store."""
-    beside = FOLDER if "://" in store.url else os.path.join(store.url, "jobs")
+    beside = FOLDER if is_url(store.url) else os.path.join(store.url, "jobs")
     return Path(os.path.abspath(os.path.expanduser(chosen or beside)))
-
-
-def _absolute(url: str) -> str:
-    return url if "://" in url else os.path.abspath(url)
