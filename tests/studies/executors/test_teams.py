@@ -115,7 +115,7 @@ def test_a_process_that_fails_alone_or_ends_does_not_leave_the_others_waiting(pl
     try:
         run.perform(before[0], print)
         (folder / "fail").touch()
-        with pytest.raises(RuntimeError, match="only the second process fails"):
+        with pytest.raises(RuntimeError, match=r"only the second process fails(.|\n)*my_faulty_nets.py"):
             run.perform(stage, print)
         (folder / "fail").rename(folder / "end")
         with pytest.raises(WorkerLost, match="rank 1 on cpu ended with exit code 3") as caught:
@@ -125,6 +125,16 @@ def test_a_process_that_fails_alone_or_ends_does_not_leave_the_others_waiting(pl
         run.end()
     assert "level · none@0" in caught.value.came
     assert not store.has(stage.address)
+
+
+def test_a_team_that_was_stopped_between_two_tries_starts_no_process(plan, store):
+    run = Team(options(store))
+    run.stop()
+    try:
+        with pytest.raises(WorkerLost, match="the run ended"):
+            run.perform(next(iter(plan.stages.values())), print)
+    finally:
+        run.end()
 
 
 def test_devices_are_shared_out_among_teams_in_their_order():

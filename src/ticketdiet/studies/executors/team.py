@@ -1,7 +1,8 @@
 """Several processes on one machine, each with a device of its own, that work one stage after another together.
 
 This process only watches: it hands the stage to every rank and waits for all of them. When a rank dies or fails alone,
-the others would wait for it forever, so the whole team is ended, and a new one goes on from the last saved state.
+the others would wait for it forever, so the whole team is ended. After a death a new one goes on from the last saved
+state; what a rank raised is raised here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -28,6 +30,7 @@ from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
 from ticketdiet.studies.energy import Sharing
 from ticketdiet.studies.executors.base import Warnings, WorkerLost
+from ticketdiet.studies.executors.notes import end_of
 from ticketdiet.studies.machine import tune_allocator
 from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.work import perform
@@ -59,7 +62,7 @@ class TeamOptions:
 
 
 class _Lost(Exception):
-    """A rank ended, or failed alone."""
+    """A rank ended, or all of them are to end."""
 
 
 class Team:
@@ -126,8 +129,10 @@ class Team:
             process.kill()
 
     def _try(self, stage: Stage, report: Report) -> Warnings:
-        if not self._ranks:
+        if not self._ranks and not self._closed:
             self._start()
+        if self._closed:  # perhaps while they started, so that nobody has ended them
+            raise _Lost("the run ended")
         for connection in self._ranks:
             try:
                 connection.send(stage)
@@ -218,7 +223,7 @@ def _worked(context: Context, stage: Stage) -> tuple[str, Any]:
     except TicketDietError as error:
         return "failed", error
     except Exception as error:  # it may be of a class that the other process does not know
-        return "failed", RuntimeError(f"{type(error).__name__}: {error}")
+        return "failed", RuntimeError(f"{type(error).__name__}: {error}\n{end_of(traceback.format_exc())}")
 
 
 def _end_with_parent() -> None:
