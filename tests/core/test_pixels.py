@@ -59,6 +59,16 @@ def test_functions_and_methods_of_tensors_see_all_the_images(pixels: torch.Tenso
     assert view.float().sum() == pixels[:2].float().sum()
 
 
+def test_operators_and_lists_of_views_see_all_the_images(pixels: torch.Tensor) -> None:
+    view = PixelView(pixels).as_tensor()
+    assert torch.equal(view / 255, pixels / 255)
+    assert torch.equal(1 - view, 1 - pixels)
+    assert torch.equal(view == pixels, torch.ones_like(pixels, dtype=torch.bool))
+    assert torch.equal(view < 100, pixels < 100)
+    assert torch.equal(torch.cat([view, view[:2]]), torch.cat([pixels, pixels[:2]]))
+    assert torch.equal(torch.stack((view, view)), torch.stack((pixels, pixels)))
+
+
 def test_streamed_images_have_the_fingerprint_of_the_images(pixels: torch.Tensor) -> None:
     images = Images(pixels, torch.arange(9) % 2, ("a", "b"), (0.5, 0.5), (1.0, 1.0))
     order = np.array([4, 4, 0, 8])

@@ -111,4 +111,21 @@ class PixelView:
 
 
 def _real(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_real(inner) for inner in value]
     return value.whole() if isinstance(value, PixelView) else value
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    def apply(view: PixelView, *others: Any) -> Any:
+        return getattr(view.whole(), name)(*map(_real, others))
+
+    return apply
+
+
+# Python looks for operators on the class alone, and not in ``__getattr__``.
+for _sort in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
+    for _name in (f"__{_sort}__", f"__r{_sort}__"):
+        setattr(PixelView, _name, _operator(_name))
+for _sort in ("eq", "ne", "lt", "le", "gt", "ge", "neg"):
+    setattr(PixelView, f"__{_sort}__", _operator(f"__{_sort}__"))
