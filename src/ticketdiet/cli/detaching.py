@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from ticketdiet.core.errors import TicketDietError
+from ticketdiet.core.folders import user_logs
 from ticketdiet.store.presence import LOG_VARIABLE
 
 OPTION = "--detach"
@@ -59,7 +60,6 @@ def start_detached(arguments: Sequence[str], study: str, store: str) -> None:
 
 
 def _new_log(study: str) -> Path:
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    folder = state / "ticketdiet" / "logs"
+    folder = user_logs()
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{study}-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"

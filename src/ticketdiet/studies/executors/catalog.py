@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ticketdiet.core.errors import UnknownName, UserError, shown
+from ticketdiet.core.folders import user_settings
 from ticketdiet.core.options import make
 from ticketdiet.core.reading import read_text
 from ticketdiet.studies.executors import local, ray_cluster, slurm  # noqa: F401 - they register themselves
@@ -59,8 +60,7 @@ def machine_file(file: str | os.PathLike[str] | None = None) -> Path | None:
     named = file or os.environ.get(VARIABLE)
     if named:
         return Path(named).expanduser()
-    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "ticketdiet"
-    return next((path for path in (Path(FILE), settings / FILE) if path.is_file()), None)
+    return next((path for path in (Path(FILE), user_settings() / FILE) if path.is_file()), None)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
