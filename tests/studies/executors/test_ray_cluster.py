@@ -203,6 +203,11 @@ def test_an_address_that_is_none_is_refused(plan, store, address):
         kind(address=address).check(RunRequest(store=store, plan=plan))
 
 
+def test_two_ways_to_say_how_many_stages_share_a_gpu_are_refused(plan, store):
+    with pytest.raises(UserError, match=r"2 workers per device, and gpus_per_stage: 0\.5"):
+        kind(gpus_per_stage=0.5).check(RunRequest(store=store, plan=plan, devices=("auto",), workers_per_device=2))
+
+
 def test_a_store_in_memory_and_devices_by_number_are_refused(plan, store):
     with pytest.raises(UserError, match="Got the executor ray with the store memory://"):
         kind().check(RunRequest(store=ResultStore.open("memory://ray"), plan=plan))

@@ -73,6 +73,8 @@ def test_a_store_in_memory_and_several_devices_are_refused(plan_tiny, store, com
         Slurm().check(request(ResultStore.open(f"memory://{uuid.uuid4().hex}"), plan_tiny()))
     with pytest.raises(UserError, match=r"cuda:0, cuda:1(.|\n)*gpus_per_stage"):
         Slurm().check(request(store, plan_tiny(), devices=("cuda:0", "cuda:1")))
+    with pytest.raises(UserError, match=r"2 workers per device(.|\n)*--workers-per-device"):
+        Slurm().check(request(store, plan_tiny(), workers_per_device=2))
 
 
 def test_a_missing_submitit_names_the_extra(plan_tiny, store, commands, monkeypatch):

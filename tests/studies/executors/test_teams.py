@@ -160,6 +160,11 @@ def test_too_few_devices_are_refused_before_anything_is_written(plan, store, mon
         Local().check(RunRequest(store=store, plan=plan, **asked))
 
 
+def test_several_devices_for_a_stage_and_several_stages_on_a_device_exclude_each_other(plan, store):
+    with pytest.raises(UserError, match="Got 2 devices per stage and 3 workers per device"):
+        Local().check(RunRequest(store=store, plan=plan, devices_per_stage=2, workers_per_device=3))
+
+
 def test_several_devices_need_a_store_that_processes_can_share(plan):
     store = ResultStore.open("memory://teams")
     with pytest.raises(UserError, match="Got 2 devices per stage on the store memory://"):

@@ -83,6 +83,13 @@ class Local(ExecutorKind):
     def _teams(self, request: RunRequest) -> list[TeamOptions]:
         """Say how each team works; by default there are as many as the devices suffice for."""
         per_stage, asked = self._per_stage(request), request.workers or self.options.workers
+        per_device = request.workers_per_device or self.options.workers_per_device or 1
+        if per_device > 1:
+            raise UserError(
+                f"Got {per_stage} devices per stage and {per_device} workers per device.",
+                expected="several devices for each stage, or several stages on each device",
+                way_out="leave --workers-per-device or --devices-per-stage out",
+            )
         _refuse_in_memory(request.store, f"{per_stage} devices per stage")
         devices = self._devices(request)
         if devices == ("cuda",):

@@ -98,6 +98,13 @@ class RayCluster(ExecutorKind):
                 expected="auto, cpu or cuda: Ray chooses which GPU",
                 way_out="leave --device out, and give gpus_per_stage in executors.yaml",
             )
+        per_device, gpus = request.workers_per_device, self.options.gpus_per_stage
+        if per_device is not None and gpus is not None:
+            raise UserError(
+                f"Got {per_device} workers per device, and gpus_per_stage: {gpus:g}.",
+                expected="one of the two, since each says how many stages share a GPU",
+                way_out="leave --workers-per-device out, or gpus_per_stage in executors.yaml",
+            )
         import_ray()
         check_reachable(self.options.address)
 
@@ -145,7 +152,7 @@ class _RayTasks:
         self._asked = self._reports.take.remote()
         self._images: dict[DatasetSpec, Any] = {}
         self._running: dict[Any, Future[Warnings]] = {}
-        self._counted = (0.0, 0)
+        self._counted = (float("-inf"), 0)
         self._sharing = _sharing(ray, needs)
 
     @property

@@ -100,7 +100,7 @@ class Slurm(ExecutorKind):
     options: Options
 
     def check(self, request: RunRequest) -> None:
-        """Refuse a machine without submitit or Slurm, a store that jobs cannot see, and many devices."""
+        """Refuse a machine without submitit or Slurm, a store that jobs cannot see, and what jobs do not do."""
         if not request.store.shared:
             raise UserError(
                 f"The store {request.store.url} is in the memory of this process, and jobs cannot see it.",
@@ -112,6 +112,12 @@ class Slurm(ExecutorKind):
                 f"Got the devices {', '.join(request.devices)} for jobs, which have one each.",
                 expected="one device, auto by default",
                 way_out="leave --device out; gpus_per_stage in executors.yaml gives a job its GPU",
+            )
+        if (request.workers_per_device or 1) > 1:
+            raise UserError(
+                f"Got {request.workers_per_device} workers per device for jobs, which work one stage at a time.",
+                expected="one worker per device",
+                way_out="leave --workers-per-device out; most_queued_jobs in executors.yaml bounds the jobs",
             )
         if (request.devices_per_stage or 1) > 1:
             raise UserError(
