@@ -61,3 +61,8 @@ def test_only_what_can_be_registered_is_said_to_be(kind, register):
 
 def test_an_unknown_name_like_no_other_gets_no_guess():
     assert "did you mean" not in str(errors.UnknownName.of("model", "zzz", ["resnet20"]))
+
+
+def test_the_first_line_of_an_error_is_never_missing():
+    assert errors.first_line(ValueError("\nthe shape is wrong\nhere")) == "the shape is wrong"
+    assert errors.first_line(ValueError()) == "ValueError"

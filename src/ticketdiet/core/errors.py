@@ -64,6 +64,11 @@ def shown(value: object, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or the name of its class when it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def _rebuild(kind: type[TicketDietError], came: str, expected: str, way_out: str) -> TicketDietError:
     return kind(came, expected=expected, way_out=way_out)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ticketdiet.core.errors import DataError
+from ticketdiet.core.errors import DataError, first_line
 from ticketdiet.core.extras import import_extra
 from ticketdiet.data.decoded import Decoded, Progress, checked_labels, stamp_files
 from ticketdiet.data.pictures import PictureReader, TargetSize
@@ -180,7 +180,7 @@ def _from_hub(request: Request) -> Mapping[str, Any]:
     except Exception as error:  # of the network, of files and of the library itself
         raise DataError(
             f"The data set {request.argument!r} is no folder here and cannot be loaded by name: "
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}.",
+            f"{type(error).__name__}: {first_line(error)}.",
             expected="a folder that save_to_disk wrote, or a data set of the Hub in Parquet or as images",
             way_out="check path or name and the network; ?config=NAME chooses among several configurations",
         ) from error

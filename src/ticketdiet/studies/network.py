@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ticketdiet.core.errors import DataError, UserError
+from ticketdiet.core.errors import DataError, UserError, first_line
 from ticketdiet.core.reading import open_regular
 from ticketdiet.data.cache import ImageFacts
 from ticketdiet.models.build import build_model, draws_own_weights, find_model, is_own_module
@@ -178,7 +178,7 @@ def _layer_flops(model: nn.Module, shape: tuple[int, ...]) -> Mapping[str, int]:
         return layer_flops(model, shape)
     except (RuntimeError, ValueError, TypeError) as error:
         raise UserError(
-            f"The model cannot take images of shape {shape}: {str(error).splitlines()[0]}",
+            f"The model cannot take images of shape {shape}: {first_line(error)}",
             expected="a network that takes (batch, channels, height, width) of the data",
             way_out="choose another model, or another dataset.resolution",
         ) from error

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ticketdiet.core.errors import DataError, UserError
+from ticketdiet.core.errors import DataError, UserError, first_line
 from ticketdiet.core.options import make
 from ticketdiet.core.seeds import RunSeeds, derive_seed
 from ticketdiet.core.values import Images
@@ -152,7 +152,7 @@ def _check_outputs(network: nn.Module, images: Images) -> None:
         shape = tuple(predict_logits(network, images.take(np.array([0]))).shape)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise UserError(
-            f"The model cannot take inputs of shape {tuple(images.pixels.shape[1:])}: {str(error).splitlines()[0]}",
+            f"The model cannot take inputs of shape {tuple(images.pixels.shape[1:])}: {first_line(error)}",
             expected="a module that maps (batch, ...) to logits (batch, classes)",
             way_out="reshape the inputs, or use another model",
         ) from error

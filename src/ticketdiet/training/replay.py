@@ -18,6 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ticketdiet.core.errors import first_line
 from ticketdiet.training.batches import Batch
 from ticketdiet.training.distributed import present_ranks
 from ticketdiet.training.engine import Engine
@@ -112,7 +113,7 @@ class ReplayedSteps:
             same = all(map(torch.equal, expected, self._engine.changing()))
             self._obstacle = "" if same else "the network does not do the same at every step"
         except RuntimeError as error:  # of CUDA, which names the operation
-            self._obstacle = str(error).strip().splitlines()[0][:200]
+            self._obstacle = first_line(error)[:200]
         if self._obstacle:
             self._recording = None
             _put(expected, self._engine.changing())
