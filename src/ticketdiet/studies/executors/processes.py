@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import queue
-import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +16,7 @@ from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
 from ticketdiet.studies.energy import Sharing
 from ticketdiet.studies.executors.base import Progress, Warnings
+from ticketdiet.studies.executors.children import drained, end_with_parent
 from ticketdiet.studies.machine import tune_allocator
 from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.stopping import StopSignal
@@ -54,12 +52,7 @@ class Processes:
 
     def progress(self) -> list[Progress]:
         """Return the steps reported since the last call."""
-        reports: list[Progress] = []
-        try:
-            while True:
-                reports.append(self._reports.get_nowait())
-        except (queue.Empty, OSError, ValueError):
-            return reports
+        return drained(self._reports)
 
     def close(self, *, now: bool = False) -> None:
         """Wait for what runs and end; with ``now``, let the processes save the state of their trainings and end."""
@@ -98,7 +91,7 @@ def _begin_worker(
     stop = StopSignal()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(threads)
     tune_allocator()
     device = devices.get()
@@ -110,13 +103,6 @@ def _begin_worker(
         report=lambda stage, step: reports.put((stage.address, step)),
         stop=stop,
     )
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for([parent.sentinel])
-        os._exit(1)
 
 
 def _perform(stage: Stage) -> Warnings:

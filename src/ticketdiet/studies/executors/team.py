@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
 from ticketdiet.studies.energy import Sharing
 from ticketdiet.studies.executors.base import Warnings, WorkerLost
+from ticketdiet.studies.executors.children import end_with_parent
 from ticketdiet.studies.executors.notes import end_of
 from ticketdiet.studies.machine import tune_allocator
 from ticketdiet.studies.stage import Stage
@@ -196,7 +196,7 @@ class Team:
 def _serve(ranks: Ranks, meeting: str, stages: Connection, options: TeamOptions) -> None:
     """What each rank does: work the stages that come, with the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = LOOPBACK
     torch.set_num_threads(options.threads)
     tune_allocator()
@@ -224,13 +224,6 @@ def _worked(context: Context, stage: Stage) -> tuple[str, Any]:
         return "failed", error
     except Exception as error:  # it may be of a class that the other process does not know
         return "failed", RuntimeError(f"{type(error).__name__}: {error}\n{end_of(traceback.format_exc())}")
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for([parent.sentinel])
-        os._exit(1)
 
 
 def teams_of(devices: Sequence[str], per_stage: int, teams: int | None = None) -> list[tuple[str, ...]]:

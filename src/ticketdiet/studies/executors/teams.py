@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from ticketdiet.studies.executors.base import Progress, Warnings
+from ticketdiet.studies.executors.children import drained
 from ticketdiet.studies.executors.team import Team, TeamOptions
 from ticketdiet.studies.stage import Stage
 
@@ -33,12 +34,7 @@ class Teams:
 
     def progress(self) -> list[Progress]:
         """Return the steps reported since the last call."""
-        reports: list[Progress] = []
-        try:
-            while True:
-                reports.append(self._reports.get_nowait())
-        except queue.Empty:
-            return reports
+        return drained(self._reports)
 
     def close(self, *, now: bool = False) -> None:
         """Wait for what runs and end; with ``now``, end the processes at once."""
