@@ -60,6 +60,26 @@ def test_a_second_run_does_nothing(finished, run_tiny):
     assert log.events == []
 
 
+def test_an_executor_is_closed_at_the_end_also_when_nothing_is_left_to_do(finished, run_tiny):
+    closed = []
+
+    class Idle:
+        capacity = 1
+
+        def submit(self, stage):
+            raise AssertionError("nothing is left")
+
+        def progress(self):
+            return []
+
+        def close(self, *, now=False):
+            closed.append(now)
+
+    plan, store = finished
+    run_tiny(plan, store, executor=Idle())
+    assert closed == [False]
+
+
 def test_two_processes_of_one_thread_give_the_results_of_one_process_of_one_thread(
     finished, tmp_path, run_tiny, contents
 ):

@@ -145,6 +145,8 @@ def run_plan(
         record_plan(store, whole or plan, of)
         observer.planned(plan, left)
         if not left:
+            if not isinstance(place, ExecutorKind):
+                place.close()
             summarise_plan(store, whole or plan, again=False)
             return Outcome(0, len(plan.stages))
         chosen = place.start(request) if isinstance(place, ExecutorKind) else place
