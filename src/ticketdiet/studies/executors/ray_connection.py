@@ -133,12 +133,14 @@ def _loopback_only(wanted: bool) -> Iterator[None]:
 
     # This process reads the constant, and the processes that Ray starts read the variable.
     name, before = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", getattr(ray_constants, "ENABLE_RAY_CLUSTER", None)
+    variable = os.environ.get(name)
     ray_constants.ENABLE_RAY_CLUSTER, os.environ[name] = False, "0"
     try:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
         del os.environ[name]
+        os.environ |= {} if variable is None else {name: variable}
 
 
 @contextlib.contextmanager
