@@ -69,7 +69,7 @@ class ImageFolders:
         return self.decode_into(in_memory, progress)
 
     def decode_into(self, allocate: Allocate, progress: Progress | None = None) -> Decoded:
-        """Read every file, with one picture at a time in memory."""
+        """Read every file, with a few pictures at a time in memory."""
         total = sum(map(len, self.files.values()))
         reader = PictureReader(total, progress, allocate=allocate, size=self.size)
         pixels, labels = {}, {}

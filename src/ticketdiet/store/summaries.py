@@ -2,7 +2,7 @@
 
 A run writes ``summaries/<name>.<digest>.json.gz`` when it ends. A reader takes what is in it as copies on its own
 machine: a manifest only where the listing shows that version of it, a document only where its checksum is right. So a
-summary that is old, damaged or missing costs requests, and never truth.
+summary that is old, damaged or missing costs requests and nothing else.
 """
 
 from __future__ import annotations
