@@ -217,3 +217,13 @@ def test_an_end_in_the_middle_cancels_the_jobs_and_leaves_them_their_folder(work
     work.look()
     work.executor.close(now=True)
     assert (work.queue.cancelled, work.queue.cleared) == ([None], [])
+
+
+@pytest.mark.parametrize(("silent", "cleared"), [(False, [True]), (True, [])])
+def test_an_end_in_the_middle_leaves_only_logs_once_no_job_goes_on(work, chain, silent, cleared):
+    work.executor.submit_chain(chain)
+    work.look()
+    work.queue.waiting.clear()
+    work.queue.silent = silent
+    work.executor.close(now=True)
+    assert work.queue.cleared == cleared

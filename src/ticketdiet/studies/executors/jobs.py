@@ -145,6 +145,9 @@ class JobExecutor:
         """End; jobs that go on are cancelled, and save the state of their trainings."""
         if self._futures:
             self._queue.cancel()
+            left = self._queue.look()
+            if left is not None and not left:  # a job that goes on writes notes, and may be cancelled later
+                self._queue.clear(keep_logs=True)
             return
         self._await_exits()
         self._queue.clear(keep_logs=self._failed)
