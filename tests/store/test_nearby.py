@@ -15,7 +15,7 @@ def name_of(data):
 
 def put(nearby, *contents):
     for data in contents:
-        nearby.put(name_of(data), data)
+        nearby.put(data)
 
 
 def files(folder):
@@ -70,6 +70,16 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     assert files(tmp_path) == set()
 
 
+def test_a_version_is_that_of_its_store_alone(tmp_path):
+    version = name_of(b"version")
+    one, other = (Nearby(tmp_path, 1000, store) for store in ("s3://one", "s3://other"))
+    one.put_version(version, b"content")
+    assert other.get_version(version) is None
+    assert Nearby(tmp_path, 1000, "s3://one").get_version(version) == b"content"
+    one.drop_version(version)
+    assert Nearby(tmp_path, 1000, "s3://one").get_version(version) is None
+
+
 def test_without_a_folder_only_small_contents_are_kept(tmp_path):
     nearby = Nearby(None)
     put(nearby, b"small", bytes(SMALL + 1))
@@ -80,7 +90,7 @@ def test_without_a_folder_only_small_contents_are_kept(tmp_path):
 def test_the_size_is_that_of_the_variable(tmp_path, monkeypatch):
     monkeypatch.setenv("TICKETDIET_CACHE", str(tmp_path))
     monkeypatch.setenv("TICKETDIET_STORE_CACHE_GB", "0.000001")
-    put(Nearby.of_user(), bytes(250), bytes(251))
+    put(Nearby.of_user("s3://bucket"), bytes(250), bytes(251))
     assert files(tmp_path / "results") == {name_of(bytes(250))}
 
 
@@ -88,4 +98,4 @@ def test_the_size_is_that_of_the_variable(tmp_path, monkeypatch):
 def test_a_size_that_is_no_number_is_the_users_mistake(given, monkeypatch):
     monkeypatch.setenv("TICKETDIET_STORE_CACHE_GB", given)
     with pytest.raises(UserError, match=r"TICKETDIET_STORE_CACHE_GB(.|\n)*unset it"):
-        Nearby.of_user()
+        Nearby.of_user("s3://bucket")

@@ -91,7 +91,7 @@ class Checker:
         most = max((records[path].bytes for path in wanted), default=0)
         for path, content in self._place.read_many(wanted, most).items():
             if isinstance(content, bytes) and sha256(content) == records[path].sha256:
-                self._nearby.put(records[path].sha256, content)
+                self._nearby.put(content)
 
     def small_contents(self, addresses: Collection[str]) -> dict[str, bytes]:
         """Return the manifests and small documents of results that were checked, by the names they are kept under."""
@@ -101,9 +101,10 @@ class Checker:
         names = {name for address in addresses for name in self._small_documents(address)}
         self.fetch(addresses, names)
         for address in addresses:
-            for key in (self._manifests.kept_as(address), *self._small_documents(address).values()):
-                content = self._nearby.get_named(key) if key else None
-                found |= {} if content is None else {key: content}
+            version = self._manifests.kept_as(address)
+            contents = {checksum: self._nearby.get(checksum) for checksum in self._small_documents(address).values()}
+            contents[version] = self._nearby.get_version(version) if version else None
+            found |= {key: content for key, content in contents.items() if content is not None}
         return found
 
     def _small_documents(self, address: str) -> dict[str, str]:
@@ -118,7 +119,7 @@ class Checker:
         """Keep what was just written to a remote store, because it will be read again."""
         for content in contents if self._nearby is not None else ():
             assert self._nearby is not None
-            self._nearby.put(sha256(content), content)
+            self._nearby.put(content)
 
     def forget(self, address: str) -> None:
         """Forget what is known of a result that is taken out of the store."""
@@ -165,7 +166,7 @@ class Checker:
         if sha256(data) != record.sha256:
             raise damaged(address, f"{name} does not match its checksum", self._place.url)
         if self._nearby is not None:
-            self._nearby.put(record.sha256, data)
+            self._nearby.put(data)
         return data
 
     def decoded(self, address: str, name: str, decode: Callable[[bytes], Decoded]) -> Decoded:

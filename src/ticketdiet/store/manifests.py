@@ -102,13 +102,13 @@ class Manifests:
         name = version_name(address, stat)
         if self._nearby is None or not name:
             return None
-        data = self._nearby.get_named(name)
+        data = self._nearby.get_version(name)
         if data is None:
             return None
         found = self._parsed(address, stat, data)
         if isinstance(found, Manifest):
             return found
-        self._nearby.drop(name)
+        self._nearby.drop_version(name)
         return None
 
     def _known_as(self, address: str, stat: FileStat | None) -> Manifest | None:
@@ -130,7 +130,7 @@ class Manifests:
         self._known[address] = (stat, manifest)
         name = version_name(address, stat)
         if self._nearby is not None and name:
-            self._nearby.put(name, data)
+            self._nearby.put_version(name, data)
         return manifest
 
 

@@ -1,8 +1,9 @@
 """Copies of what remote stores hold, on this machine: results never change, so that a copy saves the request.
 
 Nothing is believed because it lies here. A file of a result is kept by the checksum of its content, and is compared
-with it when it is read. A manifest is kept by the version that the store's listing shows, and is checked as one that
-comes from the store. Whatever goes wrong here costs a request and nothing else.
+with it when it is read. A manifest is kept by its store and the version that the listing shows, and is checked as one
+that comes from the store, so that nothing that one store says is taken for another. Whatever goes wrong here costs a
+request and nothing else.
 """
 
 from __future__ import annotations
@@ -32,17 +33,24 @@ class Nearby:
     Args:
         folder: The folder; it is made when it is first needed. None to keep only the small ones, in memory.
         most_bytes: Size that the folder may have.
+        store: Name of the store whose versions are kept.
     """
 
-    def __init__(self, folder: Path | None, most_bytes: int = 0) -> None:
-        self._folder, self._most = folder, most_bytes
+    def __init__(self, folder: Path | None, most_bytes: int = 0, store: str = "") -> None:
+        self._folder, self._most, self._store = folder, most_bytes, store
         self._small: dict[str, bytes] = {}
         self._in_memory = 0
         self._written = 0  # bytes since the folder was measured
 
     @classmethod
-    def of_user(cls) -> Nearby:
+    def of_user(cls, store: str) -> Nearby:
         """Return the copies in the user's cache folder, whose size ``TICKETDIET_STORE_CACHE_GB`` bounds.
+
+        Args:
+            store: Name of the store whose versions are kept.
+
+        Returns:
+            The copies; the folder is shared by all stores.
 
         Raises:
             UserError: When the variable is no number of at least 0.
@@ -59,18 +67,36 @@ class Nearby:
                 expected="the most gigabytes that copies of remote results may take, 0 for none",
                 way_out=f"unset it, which means {GIGABYTES:g}",
             )
-        return cls(user_cache() / "results" if most_bytes else None, most_bytes)
+        return cls(user_cache() / "results" if most_bytes else None, most_bytes, store)
 
     def get(self, checksum: str) -> bytes | None:
         """Return the content with this SHA-256, None when there is no sound copy."""
-        data = self.get_named(checksum)
+        data = self._get(checksum)
         if data is not None and sha256(data) != checksum:
-            self.drop(checksum)
+            self._drop(checksum)
             return None
         return data
 
-    def get_named(self, name: str) -> bytes | None:
-        """Return what was put under a name of hexadecimal digits; the caller checks that it is sound."""
+    def get_version(self, version: str) -> bytes | None:
+        """Return what was put for a version of an object of the store; the caller checks that it is sound."""
+        return self._get(self._own(version))
+
+    def put_version(self, version: str, data: bytes) -> None:
+        """Keep a version of an object of the store, named by hexadecimal digits."""
+        self._put(self._own(version), data)
+
+    def drop_version(self, version: str) -> None:
+        """Forget a version of an object, because it turned out to be wrong."""
+        self._drop(self._own(version))
+
+    def put(self, data: bytes) -> None:
+        """Keep a content under its SHA-256."""
+        self._put(sha256(data), data)
+
+    def _own(self, version: str) -> str:
+        return sha256(f"{self._store}\n{version}".encode())
+
+    def _get(self, name: str) -> bytes | None:
         if name in self._small:
             return self._small[name]
         if self._folder is None:
@@ -83,8 +109,7 @@ class Nearby:
         self._remember(name, data)
         return data
 
-    def put(self, name: str, data: bytes) -> None:
-        """Keep a content under a name of hexadecimal digits, which is its SHA-256 or names a version of an object."""
+    def _put(self, name: str, data: bytes) -> None:
         self._remember(name, data)
         if self._folder is None or len(data) > self._most / 4 or self._path(name).exists():
             return
@@ -93,8 +118,7 @@ class Nearby:
         except OSError:  # the disk is full, or may not be written
             self._folder = None
 
-    def drop(self, name: str) -> None:
-        """Forget what was put under a name, because it turned out to be wrong."""
+    def _drop(self, name: str) -> None:
         self._in_memory -= len(self._small.pop(name, b""))
         if self._folder is not None:
             with suppress(OSError):

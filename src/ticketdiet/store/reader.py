@@ -25,7 +25,7 @@ class StoredResults:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        nearby = Nearby.of_user() if self.is_remote else None
+        nearby = Nearby.of_user(place.url) if self.is_remote else None
         self._summaries = None if nearby is None else Summaries(place, nearby)
         self._checker = Checker(place, nearby, self._summaries)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from ticketdiet.store.encoding import pack_document, unpack_document
 from ticketdiet.store.failures import explained
 from ticketdiet.store.nearby import Nearby
-from ticketdiet.store.place import Place
+from ticketdiet.store.place import Place, sha256
 from ticketdiet.store.records import RECORD
 
 FOLDER = "summaries"
@@ -73,8 +73,11 @@ class Summaries:
             document = unpack_document(self._place.read(f"{FOLDER}/{name}", MOST_BYTES), 8 * MOST_BYTES)
             contents = document["contents"].items() if document["format"] == FORMAT else ()
             for key, text in contents:
-                if NAME.fullmatch(key):
-                    self._nearby.put(key, text.encode())
+                data = text.encode()
+                if sha256(data) == key:
+                    self._nearby.put(data)
+                elif NAME.fullmatch(key):
+                    self._nearby.put_version(key, data)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return
 
