@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
 from ticketdiet.studies.energy import Sharing
-from ticketdiet.studies.executors.base import Progress, Warnings
+from ticketdiet.studies.executors.base import Progress, Warnings, WorkerLost
 from ticketdiet.studies.executors.children import drained, end_with_parent
 from ticketdiet.studies.machine import tune_allocator
 from ticketdiet.studies.stage import Stage
@@ -33,22 +35,62 @@ class Processes:
     def __init__(
         self, store_url: str, devices: Sequence[str], workers: int, threads: int, save_every_seconds: float
     ) -> None:
-        context = multiprocessing.get_context("spawn")
         self.capacity = workers
+        self._devices = [devices[number % len(devices)] for number in range(workers)]
+        self._options = (store_url, threads, save_every_seconds, _sharing(devices, workers))
+        self._tries: Counter[str] = Counter()
+        self._lock, self._closing = threading.Lock(), False
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
         self._reports: Any = context.Queue()
         free: Any = context.Queue()
-        for number in range(workers):
-            free.put(devices[number % len(devices)])
+        for device in self._devices:
+            free.put(device)
         self._pool = ProcessPoolExecutor(
-            workers,
+            self.capacity,
             mp_context=context,
             initializer=_begin_worker,
-            initargs=(store_url, free, threads, save_every_seconds, self._reports, _sharing(devices, workers)),
+            initargs=(*self._options, free, self._reports),
         )
 
     def submit(self, stage: Stage) -> Future[Warnings]:
-        """Queue the stage for the next free process."""
-        return self._pool.submit(_perform, stage)
+        """Queue the stage for the next free process; a process that is killed costs its stage another try."""
+        told: Future[Warnings] = Future()
+        self._try(stage, told)
+        return told
+
+    def _try(self, stage: Stage, told: Future[Warnings]) -> None:
+        with self._lock:
+            try:
+                working = self._pool.submit(_perform, stage)
+            except BrokenProcessPool:
+                self._end_others()
+                self._start()
+                working = self._pool.submit(_perform, stage)
+        working.add_done_callback(lambda done: self._conclude(stage, told, done))
+
+    def _end_others(self) -> None:
+        """Let the processes that live on save the state of their trainings, and end, while others take their place."""
+        left = list((self._pool._processes or {}).values())
+        threading.Thread(target=_await_end, args=(left,), daemon=True).start()
+
+    def _conclude(self, stage: Stage, told: Future[Warnings], done: Future[Warnings]) -> None:
+        if done.cancelled():
+            told.cancel()
+            return
+        error = done.exception()
+        if isinstance(error, BrokenProcessPool) and not self._closing:
+            self._tries[stage.address] += 1
+            if self._tries[stage.address] < MOST_TRIES:
+                self._try(stage, told)
+                return
+            error = _lost(stage)
+        if error is None:
+            told.set_result(done.result())
+        else:
+            told.set_exception(error)
 
     def progress(self) -> list[Progress]:
         """Return the steps reported since the last call."""
@@ -56,6 +98,7 @@ class Processes:
 
     def close(self, *, now: bool = False) -> None:
         """Wait for what runs and end; with ``now``, let the processes save the state of their trainings and end."""
+        self._closing = True
         if now:
             processes = list((self._pool._processes or {}).values())
             for process in processes:
@@ -67,6 +110,7 @@ class Processes:
         self._reports.cancel_join_thread()
 
 
+MOST_TRIES = 3  # of a stage whose process was killed each time, or one beside it
 SECONDS_TO_SAVE = 20.0  # for a step and the state after it, when a process is told to end
 _context: Context | None = None
 
@@ -79,11 +123,11 @@ def _sharing(devices: Sequence[str], workers: int) -> dict[str, Sharing]:
 
 def _begin_worker(
     store_url: str,
-    devices: Any,
     threads: int,
     save_every_seconds: float,
-    reports: Any,
     sharing: Mapping[str, Sharing],
+    devices: Any,
+    reports: Any,
 ) -> None:
     global _context
     import signal
@@ -109,6 +153,15 @@ def _perform(stage: Stage) -> Warnings:
     assert _context is not None
     with _context.stop.stage():
         return perform(_context, stage)
+
+
+def _lost(stage: Stage) -> WorkerLost:
+    return WorkerLost(
+        f"The process that worked {stage.label} ended without a word, {MOST_TRIES} times. Something outside killed it, "
+        "most often the system because memory had run out.",
+        expected="processes that live as long as their stages",
+        way_out="run again with fewer --workers; finished stages are kept, and trainings go on from their last state",
+    )
 
 
 def _await_end(processes: Sequence[Any]) -> None:
