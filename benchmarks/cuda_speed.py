@@ -107,8 +107,8 @@ def main() -> None:
             found = {"plain": [], "started": [], "replayed": []}  # type: dict[str, list[float]]
             for _ in range(options.rounds):
                 found["plain"].append(plain(make, images, recipe))
-                found["started"].append(ours(make, images, recipe, "0"))
-                found["replayed"].append(ours(make, images, recipe, "1"))
+                found["started"].append(ours(make, images, recipe, "off"))
+                found["replayed"].append(ours(make, images, recipe, "auto"))
             times = " ".join(f"{min(seconds) * 1000:9.3f}" for seconds in found.values())
             print(f"{name:34} {precision:9} {times}", flush=True)
 

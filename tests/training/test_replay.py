@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from ticketdiet.core.errors import UnknownName
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.models.build import build_model
 from ticketdiet.training import replay
@@ -107,6 +108,12 @@ def test_on_the_cpu_the_engine_takes_the_steps(make_model):
     assert steps_of(engine, 10_000) is engine
 
 
+def test_a_switch_that_is_neither_auto_nor_off_is_refused(make_model, monkeypatch):
+    monkeypatch.setenv(replay.SWITCH, "0")
+    with pytest.raises(UnknownName, match="auto"):
+        steps_of(Engine(make_model(), RECIPE), 10)
+
+
 def network(seed=0):
     """A network of which CUDA has deterministic forms of all operations."""
     return build_model("resnet8", num_classes=4, image_size=8, width=4, seed=seed)
@@ -138,7 +145,7 @@ def test_replayed_steps_on_a_gpu_give_the_bits_of_steps_that_are_not(images, mon
     generator = torch.Generator().manual_seed(1)
     mask = {"conv.weight": (torch.rand(4, 3, 3, 3, generator=generator) > 0.5).to(torch.uint8)} if masked else None
     results = []
-    for switch in ("1", "0", "1"):
+    for switch in ("auto", "off", "auto"):
         monkeypatch.setenv(replay.SWITCH, switch)
         watching = [BatchLossObserver(7), EvaluationObserver({"train": on_gpu(images)}, (0, 11, 60, 120), precision)]
         results.append(trained_on_gpu(images, network(), recipe, mask=mask, observers=watching))
@@ -219,6 +226,6 @@ class Counting(nn.Module):
 def test_a_network_that_cannot_be_replayed_trains_as_without_replay(images, monkeypatch, wrapper):
     tried = trained_on_gpu(images, wrapper(network()), RECIPE)
     assert "not replayed" in tried.kernels
-    monkeypatch.setenv(replay.SWITCH, "0")
+    monkeypatch.setenv(replay.SWITCH, "off")
     if wrapper is Looking:  # the other counts the recorded call, too
         assert_same(tried, trained_on_gpu(images, wrapper(network()), RECIPE))

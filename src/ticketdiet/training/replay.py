@@ -19,11 +19,13 @@ import torch
 from torch import Tensor
 
 from ticketdiet.core.errors import first_line
+from ticketdiet.core.errors import check_known
 from ticketdiet.training.batches import Batch
 from ticketdiet.training.distributed import present_ranks
 from ticketdiet.training.engine import Engine
 
-SWITCH = "TICKETDIET_CUDA_GRAPHS"  # set to 0, every step is started from Python
+SWITCH = "TICKETDIET_CUDA_GRAPHS"
+CHOICES = ("auto", "off")  # off: every step is started from Python
 WARM_UP = 3  # steps before recording, in which libraries choose algorithms and take their memory
 COMPARED = 2  # steps that are done both ways
 WORTH_IT = 100  # steps from which on recording costs less than it saves
@@ -51,8 +53,20 @@ def steps_of(engine: Engine, count: int) -> Steps:
     """Return what takes ``count`` steps of ``engine`` fastest: a recording on CUDA where it is worth it.
 
     Steps that several ranks share are not recorded, because they wait for each other on the way.
+
+    Args:
+        engine: Takes the steps by itself.
+        count: Number of steps of the training.
+
+    Returns:
+        The engine, or a recording of it.
+
+    Raises:
+        UnknownName: When ``TICKETDIET_CUDA_GRAPHS`` is neither ``auto`` nor ``off``.
     """
-    recorded = engine.device.type == "cuda" and present_ranks().count == 1 and os.environ.get(SWITCH) != "0"
+    asked = os.environ.get(SWITCH, "auto")
+    check_known(SWITCH, asked, CHOICES)
+    recorded = engine.device.type == "cuda" and present_ranks().count == 1 and asked != "off"
     return ReplayedSteps(engine) if recorded and count >= WORTH_IT else engine
 
 

@@ -124,7 +124,7 @@ def _ending(content: dict[str, Any]) -> Warnings | Exception:
         return NotBegun()
     if "error" not in content:
         return tuple(map(str, content.get("warnings", ())))
-    told = content["error"]
+    told = content["error"] if isinstance(content["error"], dict) else {"came": content["error"]}
     kind = getattr(errors, str(told.get("kind")), None)
     known = isinstance(kind, type) and issubclass(kind, TicketDietError)
     parts = [str(told.get(part, "")) for part in ("came", "expected", "way_out")]
