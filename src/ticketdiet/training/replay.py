@@ -18,8 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ticketdiet.core.errors import first_line
-from ticketdiet.core.errors import check_known
+from ticketdiet.core.errors import check_known, first_line
 from ticketdiet.training.batches import Batch
 from ticketdiet.training.distributed import present_ranks
 from ticketdiet.training.engine import Engine
