@@ -63,7 +63,7 @@ def test_a_detached_run_is_shown_and_cancelled_with_its_state_saved(folder, comm
     assert begun.exit_code == 0, begun.output
     (log,) = (folder / "state" / "ticketdiet" / "logs").iterdir()
     assert str(log) in begun.output
-    assert "ticketdiet cancel tiny --store runs" in begun.output
+    assert "ticketdiet cancel tiny.yaml --store runs" in begun.output
     assert select.select([gate], [], [], 120)[0], log.read_text()
     os.close(gate)
     store = ResultStore.open("runs")
@@ -79,6 +79,14 @@ def test_a_detached_run_is_shown_and_cancelled_with_its_state_saved(folder, comm
     assert "run the same command again" in log.read_text()
     again = command("cancel", "tiny", "--store", "runs")
     assert (again.exit_code, again.output) == (0, f"No run of tiny goes on in {store.url}.\n")
+
+
+def test_what_a_detached_run_says_to_type_means_the_same_stages(folder, command, monkeypatch):
+    begun = []
+    monkeypatch.setattr("ticketdiet.cli.run.start_detached", lambda _typed, _study, options: begun.append(options))
+    overrides = ("--set", "training.milestones=[1, 2]", "--set", "replicates=1", "--limit-arms", "none@0")
+    command("run", "tiny.yaml", *overrides, "--store", "runs", "--detach")
+    assert begun == [["tiny.yaml", *overrides, "--store", "runs"]]
 
 
 def test_a_detached_run_that_cannot_begin_says_so_at_once(folder, command):

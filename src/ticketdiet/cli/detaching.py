@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,13 +24,13 @@ class NotStarted(TicketDietError):
     """A detached run ended at once."""
 
 
-def start_detached(arguments: Sequence[str], study: str, store: str) -> None:
+def start_detached(arguments: Sequence[str], study: str, options: Sequence[str]) -> None:
     """Start the command of this process again without its terminal, and say how to watch and stop it.
 
     Args:
         arguments: Of the command, ``--detach`` among them.
         study: Name of the study.
-        store: Where its results go.
+        options: What says to another command which study this is, and where its results go.
 
     Raises:
         NotStarted: When it ends at once with an error.
@@ -50,8 +51,8 @@ def start_detached(arguments: Sequence[str], study: str, store: str) -> None:
     except subprocess.TimeoutExpired:
         process.returncode = 0  # it goes on, and nobody here waits for it
         typer.echo(f"{study} runs on as process {process.pid}. Its output goes to {log}.")
-        typer.echo(f"  watch: ticketdiet status {study} --store {store} --watch")
-        typer.echo(f"  stop:  ticketdiet cancel {study} --store {store}")
+        typer.echo(f"  watch: ticketdiet status {shlex.join(options)} --watch")
+        typer.echo(f"  stop:  ticketdiet cancel {shlex.join(options)}")
         return
     said = log.read_text(encoding="utf-8", errors="replace").strip()
     if code:

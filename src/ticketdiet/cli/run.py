@@ -68,7 +68,7 @@ def run(
         found = open_study(study, store, settings, limit_arms)
         place = open_executor(executor, executors)
         if detach:
-            start_detached(sys.argv[1:], found.name, found.url)
+            start_detached(sys.argv[1:], found.name, _same_study(study, store, settings, limit_arms))
             return
         loggers = _loggers(log or ())
         outcome = found.run(
@@ -88,6 +88,13 @@ def run(
         # What prints tables takes long to import, so this comes only once the above is said.
         _show_summary(found, plan, out or Path("figures") / found.name)
         warn_of_mixed_machines(found, plan)
+
+
+def _same_study(study: str, store: str, settings: Sequence[str] | None, limit_arms: str | None) -> list[str]:
+    """Write arguments with which another command means the very stages of this run."""
+    overrides = [part for one in settings or () for part in ("--set", one)]
+    arms = ["--limit-arms", limit_arms] if limit_arms else []
+    return [study, *overrides, *arms, "--store", store]
 
 
 def _loggers(texts: Sequence[str]) -> list[Logger]:
