@@ -169,3 +169,9 @@ def test_several_devices_need_a_store_that_processes_can_share(plan):
     store = ResultStore.open("memory://teams")
     with pytest.raises(UserError, match="Got 2 devices per stage on the store memory://"):
         run_plan(plan, store, devices_per_stage=2)
+
+
+def test_batches_that_the_devices_cannot_share_are_refused_before_anything_is_written(plan, store):
+    with pytest.raises(UserError, match=r"3 devices per stage and batches of 16(.|\n)*another batch_size"):
+        run_plan(plan, store, devices_per_stage=3)
+    assert store.addresses() == []

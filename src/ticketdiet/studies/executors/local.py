@@ -21,6 +21,7 @@ from ticketdiet.studies.executors.team import TeamOptions, teams_of
 from ticketdiet.studies.executors.teams import Teams
 from ticketdiet.studies.machine import cpu_count, tune_allocator
 from ticketdiet.studies.plan import Plan
+from ticketdiet.studies.stage import TrainingStage
 
 MOST_WORKERS = 8
 
@@ -102,6 +103,7 @@ class Local(ExecutorKind):
                 expected="devices for at least as many stages at once as there are workers",
                 way_out="--device all takes every GPU; or give fewer --devices-per-stage",
             )
+        _refuse_uneven(request.plan, per_stage)
         processes = len(teams) * per_stage
         threads = request.threads or self.options.threads or threads_per_worker(processes)
         sharing = Sharing(len(teams), len(teams) if devices == ("cpu",) else 1)
@@ -111,6 +113,19 @@ class Local(ExecutorKind):
         per_device = request.workers_per_device or self.options.workers_per_device
         default = default_workers(request.plan, self._devices(request), per_device)
         return _checked_workers(request.workers or self.options.workers, request.store, default)
+
+
+def _refuse_uneven(plan: Plan, per_stage: int) -> None:
+    """Refuse batches that the devices of a stage cannot share evenly, before anything is trained."""
+    trained = (stage for stage in plan.stages.values() if isinstance(stage, TrainingStage) and stage.cost.steps)
+    sizes = {stage.recipe.batch_size for stage in trained}
+    uneven = sorted(size for size in sizes if size % per_stage)
+    if uneven:
+        raise UserError(
+            f"Got {per_stage} devices per stage and batches of {', '.join(map(str, uneven))} examples.",
+            expected="batch sizes that are multiples of the devices per stage",
+            way_out="give another number of --devices-per-stage, or another batch_size",
+        )
 
 
 def default_workers(plan: Plan, devices: Sequence[str], per_device: int | None = None) -> int:
