@@ -4,8 +4,8 @@
 #   scripts/one_node_slurm.sh                 the tests that need Slurm
 #   scripts/one_node_slurm.sh squeue          any other command
 #
-# Needs root, and the programs of Debian's packages slurm-wlm and munge. Nothing outside the folder is changed, and no
-# control groups are used, so that it also runs in a container.
+# Needs root, and the programs of Debian's packages slurm-wlm and munge; exits with 3 where Slurm cannot be started.
+# Nothing outside the folder is changed, and no control groups are used, so that it also runs in a container.
 set -euo pipefail
 
 for program in munged slurmctld slurmd sbatch; do
@@ -86,7 +86,7 @@ for _ in $(seq 60); do
     [ "$state" = idle ] && break
     sleep 1
 done
-[ "${state:-}" = idle ] || { echo "Slurm did not start: ${state:-no answer}" >&2; exit 1; }
+[ "${state:-}" = idle ] || { echo "Slurm did not start: ${state:-no answer}" >&2; exit 3; }
 
 if [ $# = 0 ]; then
     python="$repository/.venv/bin/python"
