@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 INPUT = {"sort": "input"}  # an address, a tuple of them, or None; its role is the name of the field
 INPUTS_BY_ROLE = {"sort": "input", "roles": "own"}  # a mapping of roles to addresses
 ASIDE = {"sort": "aside"}
-# Most values, so that a plan of thousands of stages looks at them first.
-_AS_IT_IS = frozenset({str, int, float, bool, type(None)})
+_AS_IT_IS = (str, int, float, type(None))  # most values, so that a plan of thousands of stages looks at them first
 
 Row = Mapping[str, Any]
 S = TypeVar("S", bound="Stage")
@@ -133,7 +132,7 @@ class Stage(ABC):
     @cached_property
     def identity(self) -> dict[str, Any]:
         """JSON-able fields that can change a number."""
-        return _plain_fields(self, _names(type(self), None))
+        return {name: plain(getattr(self, name)) for name in _names(type(self), None)}
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -195,7 +194,7 @@ class Stage(ABC):
 
     def fields(self) -> dict[str, Any]:
         """All fields, JSON-able, those that are no part of the identity included."""
-        return _plain_fields(self, _all_names(type(self)))
+        return {name: plain(getattr(self, name)) for name in _all_names(type(self))}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -230,24 +229,19 @@ class ComputedStage(Stage):
 
 def plain(value: Any) -> Any:
     """Return ``value`` as JSON knows it; of a recipe only what can change a number."""
-    if type(value) in _AS_IT_IS:
+    if isinstance(value, _AS_IT_IS):
         return value
     if isinstance(value, Recipe):
         return value.identity()
     if isinstance(value, DatasetSpec):
         return value.model_dump(mode="json")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain_fields(value, _all_names(type(value)))
+        return {name: plain(getattr(value, name)) for name in _all_names(type(value))}
     if isinstance(value, Mapping):
-        return {key: inner if type(inner) in _AS_IT_IS else plain(inner) for key, inner in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, tuple | list):
-        return [inner if type(inner) in _AS_IT_IS else plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     return value
-
-
-def _plain_fields(value: Any, names: Iterable[str]) -> dict[str, Any]:
-    values = ((name, getattr(value, name)) for name in names)
-    return {name: inner if type(inner) in _AS_IT_IS else plain(inner) for name, inner in values}
 
 
 @cache
