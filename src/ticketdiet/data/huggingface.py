@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,12 @@ import numpy as np
 from ticketdiet.core.errors import DataError, first_line
 from ticketdiet.core.extras import import_extra
 from ticketdiet.data.decoded import Decoded, Progress, checked_labels, stamp_files
-from ticketdiet.data.pictures import PictureReader, TargetSize
+from ticketdiet.data.pictures import Columns, PictureReader, TargetSize
 from ticketdiet.data.pixel_files import Allocate, in_memory
 from ticketdiet.data.request import Request
 
 OPTIONS = ("config", "train", "test", "image", "label", "size", "resize")
 _BATCH = 256
-
-
-@dataclass(frozen=True)
-class _Columns:
-    image: str
-    label: str
-    class_names: tuple[str, ...] | None
 
 
 class HuggingFaceSet:
@@ -75,7 +67,7 @@ class HuggingFaceSet:
         return Decoded(train, labels["train"], test, labels["test"], names)
 
     @cached_property
-    def columns(self) -> _Columns:
+    def columns(self) -> Columns:
         """Which columns are read; raises DataError when they cannot be told."""
         datasets = import_extra("datasets", "datasets")
         features = self.splits["train"].features
@@ -84,7 +76,7 @@ class HuggingFaceSet:
         labels = labels or [name for name, feature in features.items() if _is_integer(datasets, feature)]
         image, label = self._choose("image", images), self._choose("label", labels)
         names = getattr(features[label], "names", None)
-        return _Columns(image, label, tuple(map(str, names)) if names else None)
+        return Columns(image, label, tuple(map(str, names)) if names else None)
 
     def _choose(self, role: str, candidates: list[str]) -> str:
         wanted = self.options.get(role)

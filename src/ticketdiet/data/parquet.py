@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,20 +20,13 @@ import numpy as np
 from ticketdiet.core.errors import DataError
 from ticketdiet.core.extras import import_extra
 from ticketdiet.data.decoded import Decoded, Progress, checked_labels, stamp_files
-from ticketdiet.data.pictures import PictureReader, TargetSize
+from ticketdiet.data.pictures import Columns, PictureReader, TargetSize
 from ticketdiet.data.pixel_files import Allocate, in_memory
 from ticketdiet.data.request import Request
 
 _IMAGE_NAMES = ("image", "img", "picture", "png", "jpg")
 _LABEL_NAMES = ("label", "labels", "fine_label", "target", "class", "y")
 _BATCH = 256
-
-
-@dataclass(frozen=True)
-class _Columns:
-    image: str
-    label: str
-    class_names: tuple[str, ...] | None
 
 
 class ParquetFolder:
@@ -87,7 +79,7 @@ class ParquetFolder:
         )
 
     def _read_split(
-        self, split: str, files: list[Any], count: int, columns: _Columns, reader: PictureReader
+        self, split: str, files: list[Any], count: int, columns: Columns, reader: PictureReader
     ) -> tuple[np.ndarray, np.ndarray]:
         labels: list[np.ndarray] = []
         pixels = reader.read(self._rows(split, files, columns, labels), count)
@@ -97,7 +89,7 @@ class ParquetFolder:
         return pixels, checked_labels(joined, len(pixels), where, num_classes)
 
     def _rows(
-        self, split: str, files: list[Any], columns: _Columns, labels: list[np.ndarray]
+        self, split: str, files: list[Any], columns: Columns, labels: list[np.ndarray]
     ) -> Iterator[tuple[str, bytes]]:
         # Labels are collected in a list, so that only one batch of encoded images is in memory at a time.
         for path, file in zip(self.shards[split], files, strict=True):
@@ -114,7 +106,7 @@ class ParquetFolder:
                     yield f"row {row} of {path}", encoded
                     row += 1
 
-    def _find_columns(self, schema: Any) -> _Columns:
+    def _find_columns(self, schema: Any) -> Columns:
         features = _features(schema)
         pictures = [field.name for field in schema if _holds_bytes(field.type)]
         numbers = [field.name for field in schema if _is_integer(field.type)]
@@ -122,7 +114,7 @@ class ParquetFolder:
         label = self._choose("label", numbers, _LABEL_NAMES, schema.names)
         feature = features.get(label)
         names = feature.get("names") if isinstance(feature, dict) else None
-        return _Columns(image, label, tuple(map(str, names)) if names else None)
+        return Columns(image, label, tuple(map(str, names)) if names else None)
 
     def _choose(self, role: str, candidates: list[str], usual: tuple[str, ...], present: list[str]) -> str:
         wanted = self.options.get(role)
@@ -163,7 +155,7 @@ def _open_shard(path: Path) -> Any:
         raise _damaged(path, error) from error
 
 
-def _batches(path: Path, file: Any, columns: _Columns) -> Iterator[Any]:
+def _batches(path: Path, file: Any, columns: Columns) -> Iterator[Any]:
     for name in (columns.image, columns.label):
         if name not in file.schema_arrow.names:
             raise DataError(

@@ -83,6 +83,21 @@ class TargetSize:
         return resized.crop((left, top, left + self.size, top + self.size))
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Where a table of pictures keeps what is read.
+
+    Attributes:
+        image: Name of the column of pictures.
+        label: Name of the column of labels.
+        class_names: One name per class, where the table says them.
+    """
+
+    image: str
+    label: str
+    class_names: tuple[str, ...] | None
+
+
 class PictureReader:
     """Reads the pictures of all splits of one data set, which must agree in size.
 
