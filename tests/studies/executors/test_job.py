@@ -40,19 +40,6 @@ def order(tmp_path, store, notes):
     return make
 
 
-@pytest.fixture
-def alone(tmp_path, run_tiny, contents):
-    """What a run on this machine gives."""
-    from ticketdiet.store.results import ResultStore
-
-    def of(plan):
-        store = ResultStore.open(tmp_path / "alone")
-        run_tiny(plan, store)
-        return contents(store, plan)
-
-    return of
-
-
 def test_a_job_makes_the_bits_of_a_run_here_and_tells_of_every_stage(plan_tiny, order, store, notes, alone, contents):
     plan = plan_tiny(*SETTINGS)
     assert work_job(order(plan).to_text()) is None

@@ -56,18 +56,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def alone(tmp_path, run_tiny, contents):
-    """What a run on this machine gives."""
-
-    def of(plan):
-        store = ResultStore.open(tmp_path / "alone")
-        run_tiny(plan, store)
-        return contents(store, plan)
-
-    return of
-
-
 def test_a_study_on_slurm_has_the_bits_of_one_here(plan_tiny, store, alone, contents):
     plan = plan_tiny("children=2")
     assert run_plan(plan, store, executor=Slurm({"time": "5m"}), threads=1).made == len(plan.stages)

@@ -51,14 +51,9 @@ def make(num_classes, in_channels, image_size):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(importable):
     """A folder with a network of our own, which workers import too."""
-    folder = tmp_path_factory.mktemp("nets")
-    (folder / "my_ray_nets.py").write_text(NETS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
-        yield folder
-        sys.modules.pop("my_ray_nets", None)
+    return importable("my_ray_nets", NETS)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Stages that several processes work together: rounding apart, they give what one process gives, faults included."""
 
 import signal
-import sys
 
 import pytest
 import torch
@@ -47,14 +46,9 @@ SETTINGS = ("model={name: my_faulty_nets:make}", "arms={none@0: {}}", "scores={}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(importable):
     """A folder with the module, which processes that are started import too."""
-    folder = tmp_path_factory.mktemp("nets")
-    (folder / "my_faulty_nets.py").write_text(NETS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
-        yield folder
-        sys.modules.pop("my_faulty_nets", None)
+    return importable("my_faulty_nets", NETS)
 
 
 @pytest.fixture(scope="module")
