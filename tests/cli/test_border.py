@@ -96,3 +96,21 @@ def test_a_long_line_is_cut_in_its_middle(capsys):
     said = capsys.readouterr().err
     assert len(said) < 2200
     assert "z\n  expected: b" in said
+
+
+def test_a_process_that_skips_the_last_collection_still_ends_what_it_has_to_end(tmp_path):
+    script = (
+        "import atexit, gc, sys, tempfile, weakref\n"
+        "from ticketdiet.cli.border import skip_last_collection\n"
+        "class Node: pass\n"
+        "kept = Node()\n"
+        "weakref.finalize(kept, print, 'finalized')\n"
+        "atexit.register(print, 'atexit')\n"
+        "folder = tempfile.TemporaryDirectory(dir=sys.argv[1])\n"
+        "skip_last_collection()\n"
+        "assert not any(one is kept for one in gc.get_objects())\n"
+    )
+    run = [sys.executable, "-W", "ignore::ResourceWarning", "-c", script, str(tmp_path)]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["atexit", "finalized"]
+    assert not list(tmp_path.iterdir())

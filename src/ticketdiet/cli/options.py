@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ticketdiet.core.collecting import importing
 from ticketdiet.reports.formats import Format
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ DEFAULT_STORE = "runs"
 
 def open_study(study: str, store: str, settings: list[str] | None = None, limit_arms: str | None = None) -> Study:
     """Load the study that a command names, with its overrides and only some of its arms."""
-    from ticketdiet.reports.loading import load_study
+    with importing():
+        from ticketdiet.reports.loading import load_study
 
     arms = None if limit_arms is None else split_names(limit_arms)
     return load_study(study, settings or (), store=store, arms=arms)
@@ -116,7 +118,8 @@ def open_study(study: str, store: str, settings: list[str] | None = None, limit_
 
 def open_store(url: str, *, create: bool = False) -> ResultStore:
     """Open the store that a command names."""
-    from ticketdiet.store.results import ResultStore
+    with importing():
+        from ticketdiet.store.results import ResultStore
 
     return ResultStore.open(url, create=create)
 
