@@ -53,7 +53,7 @@ HEAVY = {
     "pandas": {"reports", "paper", "scores.files", "cli.summary"},
     "scipy": {"landscape", "page.caveats", "paper", "reports", "scores.noise", "scores.stability"},
     "typer": {"cli"},
-    "rich": {"cli", "reports.comparison", "reports.progress", "reports.table"},
+    "rich": {"cli", "reports.comparison", "reports.progress", "reports.table", "reports.titled"},
     "yaml": {"studies.yaml_text"},
     "fsspec": {"store"},
     "safetensors": {"store", "tickets.portable_files"},

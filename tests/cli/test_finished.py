@@ -1,5 +1,8 @@
-"""A study that is finished says so at once, and its figures are drawn again only when what they show has changed."""
+"""A study that is finished says so at once: tables and figures are made again only when what they show has changed."""
 
+import json
+import re
+import shutil
 import subprocess
 import sys
 
@@ -17,18 +20,19 @@ SETTINGS = (
     "scores={}",
     "arms={none@0: {}, all@2: {pretrain: {steps: 2}}}",
 )
-WITHOUT = """
-import importlib.abc, sys
-
-class Absent(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {libraries}:
-            raise ImportError(f"{{name}} is imported")
-
-sys.meta_path.insert(0, Absent())
+# What takes long to import, and says nothing of a study that is known already. Importing torch imports none of it.
+NEEDLESS = {
+    *("matplotlib", "pandas", "scipy", "sklearn", "pyarrow", "PIL", "torchvision", "timm", "datasets", "fsspec"),
+    *("ray", "submitit", "curvlinops", "jinja2", "torch._dynamo", "torch._inductor"),
+}
+THEN_NAME_MODULES = """
+import sys
 from ticketdiet.cli import main
 sys.argv[0] = "ticketdiet"
-main()
+try:
+    main()
+finally:
+    print("MODULES", *sys.modules, file=sys.stderr)
 """
 
 
@@ -49,10 +53,14 @@ def finished(tmp_path_factory, tiny_file, one_small_figure):
     return folder
 
 
-def run(folder, *settings, command="run"):
+def invoke(folder, *settings, command="run"):
     options = ["--store", folder / "runs", "--out", folder / "figures", *settings]
     options += ["--workers", "1"] if command == "run" else []
-    result = CliRunner().invoke(app, [command, str(folder / "tiny.yaml"), *map(str, options)])
+    return CliRunner().invoke(app, [command, str(folder / "tiny.yaml"), *map(str, options)])
+
+
+def run(folder, *settings, command="run"):
+    result = invoke(folder, *settings, command=command)
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -61,10 +69,13 @@ def times(folder):
     return {path.name: path.stat().st_mtime_ns for path in (folder / "figures").iterdir() if path.name != RECORD}
 
 
-def without(libraries, folder):
+def run_alone(folder):
+    """Run the study in a process of its own; return its output, and the modules that it has imported at the end."""
     arguments = ["run", "tiny.yaml", "--store", "runs", "--out", "figures"]
-    script = [sys.executable, "-c", WITHOUT.format(libraries=libraries), *arguments]
-    return subprocess.run(script, capture_output=True, text=True, cwd=folder, check=False)
+    script = [sys.executable, "-c", THEN_NAME_MODULES, *arguments]
+    done = subprocess.run(script, capture_output=True, text=True, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, set(done.stderr.rpartition("MODULES ")[2].split())
 
 
 def test_a_second_run_draws_nothing_and_names_the_same_figures(finished):
@@ -76,18 +87,39 @@ def test_a_second_run_draws_nothing_and_names_the_same_figures(finished):
     assert all(str(finished / "figures" / name) in again for name in before)
 
 
-def test_a_second_run_does_not_need_what_draws(finished):
-    run(finished)
-    done = without(["matplotlib"], finished)
-    assert done.returncode == 0, done.stderr
-    assert "accuracy.png" in done.stdout
+def test_a_second_run_imports_nothing_that_draws_or_makes_tables(finished):
+    first = run(finished)
+    again, modules = run_alone(finished)
+    assert again.replace(" figures/", f" {finished}/figures/").split() == first.split()
+    assert not NEEDLESS & modules
 
 
-def test_that_there_is_nothing_to_do_is_said_before_slow_imports(finished):
-    run(finished)
-    done = without(["matplotlib", "pandas", "scipy"], finished)
-    assert done.stdout.startswith("Nothing to do: all 6 stages of tiny")
-    assert "is imported" in done.stderr
+def test_that_there_is_nothing_to_do_is_said_before_tables_are_made(finished, monkeypatch):
+    (finished / "figures" / RECORD).unlink()
+    monkeypatch.setitem(sys.modules, "ticketdiet.reports.table", None)
+    ended = invoke(finished)
+    assert isinstance(ended.exception, ImportError)
+    assert ended.output == f"Nothing to do: all 6 stages of tiny are in {finished / 'runs'}.\n"
+
+
+def test_the_tables_of_a_second_run_are_those_that_are_made_anew(finished):
+    known = run(finished)
+    (finished / "figures" / RECORD).unlink()
+    assert run(finished) == known
+    assert run(finished) == known
+
+
+def test_tables_that_are_known_are_not_shown_for_results_that_decayed_meanwhile(finished, tmp_path, monkeypatch):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    before = run(copy)
+    kinds = {path: json.loads(path.read_text())["kind"] for path in copy.glob("runs/results/*/*/manifest.json")}
+    rows = next(path for path, kind in kinds.items() if kind == "level").with_name("rows.json")
+    rows.write_bytes(rows.read_bytes().replace(b"0.", b"1.", 1))
+    monkeypatch.setattr("ticketdiet.studies.run.stages_left", lambda *_: {})  # times of files did not tell
+    again = run(copy)
+    assert "1 of 6 results are left out because they are damaged" in again
+    assert f"({rows.parent.name}): rows.json does not match its checksum" in again
+    assert len(re.findall(r" 0\.\d{3}", again)) == len(re.findall(r" 0\.\d{3}", before)) - 1
 
 
 def test_an_altered_figure_is_drawn_again(finished):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 
@@ -5,9 +6,16 @@ import pytest
 
 from ticketdiet.core.errors import DamagedResult, UserError
 from ticketdiet.reports import drawn
-from ticketdiet.reports.drawn import RECORD, record_figures, unchanged_figures, what_figures_show
+from ticketdiet.reports.drawn import RECORD, Shown, read_shown, record_shown, what_is_shown
+from ticketdiet.reports.titled import Grid, TitledTable
 from ticketdiet.store.results import ResultStore
 
+TABLES = (
+    TitledTable(
+        "title", (Grid(("arm", "100 %"), (("none@0", "0.812 ± 0.010\n[0.8, 0.9]"),), is_narrow=True),), "caption"
+    ),
+    TitledTable("", (), "nothing"),
+)
 SETTINGS = ("pruning.levels=0", "scores={}", "arms={none@0: {}}")
 
 
@@ -27,33 +35,47 @@ def fill(folder, plan, value=0.5):
 
 
 @pytest.fixture
-def shown(tmp_path):
-    figures = [tmp_path / "figures" / name for name in ("a.png", "a.svg")]
-    figures[0].parent.mkdir()
+def folder(tmp_path):
+    return tmp_path / "figures"
+
+
+@pytest.fixture
+def shown(folder):
+    figures = tuple(folder / name for name in ("a.png", "a.svg"))
+    folder.mkdir()
     for figure in figures:
         figure.write_bytes(figure.suffix.encode())
-    record_figures(tmp_path / "figures", "this", figures)
-    return figures
+    shown = Shown(TABLES, figures)
+    record_shown(folder, "this", shown)
+    return shown
 
 
-def test_figures_are_believed_while_nothing_has_changed(shown):
-    folder = shown[0].parent
-    assert unchanged_figures(folder, "this") == shown
-    assert unchanged_figures(folder, "that") is None
-    assert unchanged_figures(folder / "elsewhere", "this") is None
+def change(folder, part, value):
+    """Change a part of the record as whoever knows how to write one does, its checksum of itself included."""
+    known = json.loads((folder / RECORD).read_text()) | {part: value}
+    rest = {name: known[name] for name in ("shows", "tables", "files")}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    (folder / RECORD).write_text(json.dumps(rest | {"checksum": hashlib.sha256(text.encode()).hexdigest()}))
+
+
+def test_tables_and_figures_are_believed_while_nothing_has_changed(shown, folder):
+    assert read_shown(folder, "this") == shown
+    assert read_shown(folder, "that") is None
+    assert read_shown(folder / "elsewhere", "this") is None
     (folder / "of another command.png").write_bytes(b"x")
-    assert unchanged_figures(folder, "this") == shown
+    assert read_shown(folder, "this") == shown
 
 
-def test_a_moved_folder_is_believed_too(shown, tmp_path):
-    shown[0].parent.rename(tmp_path / "moved")
-    assert unchanged_figures(tmp_path / "moved", "this") == [tmp_path / "moved" / path.name for path in shown]
+def test_a_moved_folder_is_believed_too(shown, folder, tmp_path):
+    folder.rename(tmp_path / "moved")
+    moved = tuple(tmp_path / "moved" / path.name for path in shown.figures)
+    assert read_shown(tmp_path / "moved", "this") == Shown(TABLES, moved)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs named pipes and devices")
 @pytest.mark.parametrize("harm", ["missing", "altered", "a folder", "a pipe", "a device"])
-def test_a_missing_or_altered_figure_is_not_believed(shown, harm):
-    figure = shown[1]
+def test_a_missing_or_altered_figure_is_not_believed(shown, folder, harm):
+    figure = shown.figures[1]
     if harm == "altered":
         times = figure.stat()
         figure.write_bytes(b".svG")
@@ -66,7 +88,7 @@ def test_a_missing_or_altered_figure_is_not_believed(shown, harm):
         os.mkfifo(figure)
     elif harm == "a device":
         figure.symlink_to("/dev/zero")
-    assert unchanged_figures(figure.parent, "this") is None
+    assert read_shown(folder, "this") is None
 
 
 @pytest.mark.parametrize(
@@ -82,46 +104,57 @@ def test_a_missing_or_altered_figure_is_not_believed(shown, harm):
         '{"shows": "this", "files": 3}',
         '{"shows": "this", "files": {"../../etc/passwd": "x"}}',
         '{"shows": "this", "files": {"": "x"}}',
+        '{"shows": "this", "files": {"a.png": "x"}, "tables": [], "checksum": "x"}',
         '{"shows": "this", "files": {"a\\u0000b": "x"}}',
         "[" * 100_000,
         "x" * 2_000_000,
         "\x00",
     ],
 )
-def test_a_record_that_is_not_as_it_was_written_is_not_believed(shown, text):
-    (shown[0].parent / RECORD).write_text(text)
-    assert unchanged_figures(shown[0].parent, "this") is None
+def test_a_record_that_is_not_as_it_was_written_is_not_believed(shown, folder, text):
+    (folder / RECORD).write_text(text)
+    assert read_shown(folder, "this") is None
 
 
-def test_a_record_that_leads_out_of_the_folder_is_read_inside_of_it(shown, tmp_path):
+def test_a_record_in_which_a_number_was_altered_is_not_believed(shown, folder):
+    text = (folder / RECORD).read_text()
+    (folder / RECORD).write_text(text.replace("0.812", "0.912"))
+    assert read_shown(folder, "this") is None
+
+
+@pytest.mark.parametrize("tables", [3, None, [[]], [{"title": "", "caption": ""}], [{"title": 1, "grids": 2}]])
+def test_tables_of_another_form_are_not_believed(shown, folder, tables):
+    change(folder, "tables", tables)
+    assert read_shown(folder, "this") is None
+
+
+def test_a_record_that_leads_out_of_the_folder_is_read_inside_of_it(shown, folder, tmp_path):
     (tmp_path / "a.png").write_bytes(b"other")
-    record = shown[0].parent / RECORD
-    known = json.loads(record.read_text())
-    known["files"] = {f"../{name}": digest for name, digest in known["files"].items()}
-    record.write_text(json.dumps(known))
-    assert unchanged_figures(shown[0].parent, "this") == shown
+    files = json.loads((folder / RECORD).read_text())["files"]
+    change(folder, "files", {f"../{name}": digest for name, digest in files.items()})
+    assert read_shown(folder, "this") == shown
 
 
 def test_a_record_that_cannot_be_written_is_a_users_error(shown, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot be written"):
-        record_figures(tmp_path / "file", "this", shown)
+        record_shown(tmp_path / "file", "this", shown)
 
 
-def test_what_figures_show_changes_with_study_results_and_code_and_with_nothing_else(plan, tmp_path, monkeypatch):
-    one = what_figures_show(plan(), fill(tmp_path / "one", plan()))
-    assert what_figures_show(plan(), fill(tmp_path / "same", plan())) == one
+def test_what_is_shown_changes_with_study_results_and_code_and_with_nothing_else(plan, tmp_path, monkeypatch):
+    one = what_is_shown(plan(), fill(tmp_path / "one", plan()))
+    assert what_is_shown(plan(), fill(tmp_path / "same", plan())) == one
     others = [
-        what_figures_show(plan(), fill(tmp_path / "measured", plan(), 0.6)),
-        what_figures_show(plan("measure.tolerance=0.2"), fill(tmp_path / "tolerance", plan())),
-        what_figures_show(plan("training.steps=5"), fill(tmp_path / "steps", plan("training.steps=5"))),
-        what_figures_show(plan("arms={one@0: {}}"), fill(tmp_path / "named", plan())),
+        what_is_shown(plan(), fill(tmp_path / "measured", plan(), 0.6)),
+        what_is_shown(plan("measure.tolerance=0.2"), fill(tmp_path / "tolerance", plan())),
+        what_is_shown(plan("training.steps=5"), fill(tmp_path / "steps", plan("training.steps=5"))),
+        what_is_shown(plan("arms={one@0: {}}"), fill(tmp_path / "named", plan())),
     ]
     monkeypatch.setattr(drawn, "_code", lambda: ["another version"])
-    others.append(what_figures_show(plan(), ResultStore.open(tmp_path / "one")))
+    others.append(what_is_shown(plan(), ResultStore.open(tmp_path / "one")))
     assert len({one, *others}) == 6
 
 
 def test_an_unfinished_study_shows_nothing_that_could_be_known_again(plan, tmp_path):
     with pytest.raises(DamagedResult):
-        what_figures_show(plan(), ResultStore.open(tmp_path / "empty"))
+        what_is_shown(plan(), ResultStore.open(tmp_path / "empty"))

@@ -2,7 +2,8 @@ import pandas as pd
 import pytest
 
 from ticketdiet.core.errors import UserError
-from ticketdiet.reports.machines import Arithmetic, choose_columns, mixed_machines
+from ticketdiet.reports.machine_columns import choose_columns
+from ticketdiet.reports.machines import Arithmetic, mixed_machines
 from ticketdiet.reports.reading import read_rows
 from ticketdiet.store.results import ResultStore
 

@@ -39,7 +39,7 @@ def results(
     strict: Strict = False,
 ) -> None:
     """Print the measurements of a study as tidy rows."""
-    from ticketdiet.reports.machines import choose_columns
+    from ticketdiet.reports.machine_columns import choose_columns
     from ticketdiet.reports.writing import choose_format
 
     kind = choose_format(format, out)

@@ -33,7 +33,10 @@ from ticketdiet.cli.stopping import resumable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ticketdiet.reports.drawn import Shown
+    from ticketdiet.reports.measured import Measured
     from ticketdiet.reports.study import Study
+    from ticketdiet.reports.titled import TitledTable
     from ticketdiet.studies.loggers.base import Logger
     from ticketdiet.studies.plan import Plan
 
@@ -85,7 +88,7 @@ def run(
         else:
             typer.echo(f"Made {outcome.made} stages; {outcome.kept} were there already.")
         plan = found.plan
-        # What prints tables takes long to import, so this comes only once the above is said.
+        # What makes tables takes long to import, so this comes only once the above is said.
         _show_summary(found, plan, out or Path("figures") / found.name)
         warn_of_mixed_machines(found, plan)
 
@@ -106,27 +109,45 @@ def _loggers(texts: Sequence[str]) -> list[Logger]:
 
 
 def _show_summary(study: Study, plan: Plan, out: Path) -> None:
-    """Print the tables, where the results are, and the figures, which are drawn again only when they would differ."""
-    from rich.console import Console
-
+    """Print the tables, where the results are, and the figures; they are made again only when they would differ."""
     from ticketdiet.reports.completeness import DRAWN
-    from ticketdiet.reports.drawn import record_figures, unchanged_figures, what_figures_show
-    from ticketdiet.reports.table import family_table, rich_summary
+    from ticketdiet.reports.drawn import read_shown, what_is_shown
+    from ticketdiet.reports.measured import read_measured
 
-    found, console = study.results(whole=DRAWN), Console()
-    say_what_is_left_out(study.name, found.state)
-    console.print(rich_summary(found.rows, title=f"{study.name}: test accuracy by density"))
-    if plan.study.children:
-        question = f"{study.name}: are the dense children connected?"
-        console.print(family_table(found.rows, title=question, batch_norm=plan.study.measure.batch_norm))
-    typer.echo(f"results: {study.store.url}")
-    shows = what_figures_show(plan, study.store)
-    unchanged = unchanged_figures(out, shows)
-    if unchanged is not None:
-        say_figures(unchanged)
+    measured = read_measured(plan, study.store, whole=DRAWN)  # checks every result, also when all of it was shown
+    say_what_is_left_out(study.name, measured.state)
+    source = what_is_shown(plan, study.store)
+    known = read_shown(out, source)
+    if known is None or not measured.state.is_complete:
+        _show_anew(measured, study.store.url, out, source, known)
+    else:
+        _print_tables(known.tables, study.store.url)
+        say_figures(known.figures)
+
+
+def _show_anew(measured: Measured, url: str, out: Path, source: str, known: Shown | None) -> None:
+    """Make the tables, and draw the figures unless they are known; keep both when nothing was left out."""
+    from ticketdiet.reports.drawn import Shown, record_shown
+    from ticketdiet.reports.reading import tabulate
+    from ticketdiet.reports.table import study_tables
+
+    found = tabulate(measured)
+    tables = study_tables(found)
+    _print_tables(tables, url)
+    if known is not None:
+        say_figures(known.figures)
         return
     from ticketdiet.reports.drawing import draw_figures
 
     files = save_figures(draw_figures(found), out)
-    if found.state.is_complete:  # figures that leave something out are drawn again when it is there
-        record_figures(out, shows, files)
+    if found.state.is_complete:  # what leaves something out is made again when it is there
+        record_shown(out, source, Shown(tables, tuple(files)))
+
+
+def _print_tables(tables: Sequence[TitledTable], url: str) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for table in tables:
+        console.print(table)
+    typer.echo(f"results: {url}")

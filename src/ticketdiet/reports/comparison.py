@@ -11,7 +11,8 @@ from rich.text import Text
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.reports.curves import BETTER, MARGIN, AreaBetween, MatchingDensity, area_between, matching_density
-from ticketdiet.reports.table import format_cell, format_density, titled
+from ticketdiet.reports.table import format_cell, format_density
+from ticketdiet.reports.titled import titled
 
 
 def comparison_table(

@@ -1,8 +1,8 @@
-"""Which figures lie in a folder, and what they show: so that they are drawn again only when that has changed.
+"""What a run printed and drew of a finished study: so that it is made again only when that has changed.
 
-A small record beside the figures names the results they were drawn from, by the checksums of their content, the code
-that drew them, and every file. It is believed only while all of this is as it was. Reading it needs neither the rows
-nor a drawing library.
+A small record beside the figures holds the tables, and the checksums of the figures. It names the results that they
+show, by the checksums of their content, and the code that made them. It is believed only while all of this is as it
+was, and while its checksum of itself fits. Reading it needs neither the rows nor a library that makes tables or draws.
 """
 
 from __future__ import annotations
@@ -10,27 +10,46 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from ticketdiet.core.addresses import canonical_json
 from ticketdiet.core.reading import open_regular, read_text
 from ticketdiet.core.writing import writing
+from ticketdiet.reports.titled import TitledTable
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.plan import Plan
 
 RECORD = ".drawn.json"
 LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy")
 MOST_BYTES = 10**6
+_TABLES = TypeAdapter(tuple[TitledTable, ...])
 
 
-def what_figures_show(plan: Plan, store: ResultStore) -> str:
-    """Return the SHA-256 of everything that the figures of a finished study depend on.
+@dataclass(frozen=True)
+class Shown:
+    """What a run showed of a study at its end.
+
+    Attributes:
+        tables: What it printed.
+        figures: Files that it drew, all in one folder.
+    """
+
+    tables: tuple[TitledTable, ...]
+    figures: tuple[Path, ...]
+
+
+def what_is_shown(plan: Plan, store: ResultStore) -> str:
+    """Return the SHA-256 of everything that tables and figures of a finished study depend on.
 
     That is the study, its stages and who uses them, the checksums of their results, and the code of this package and
-    of the libraries that draw.
+    of the libraries that make tables and draw.
 
     Raises:
         DamagedResult: When a result is missing or its manifest cannot be believed.
@@ -47,30 +66,44 @@ def what_figures_show(plan: Plan, store: ResultStore) -> str:
     return _sha256(canonical_json({"study": study, "stages": stages, "code": _code()}).encode())
 
 
-def unchanged_figures(folder: Path, shows: str) -> list[Path] | None:
-    """Return the figures in ``folder`` if they are those that were drawn of ``shows``, none missing or altered."""
+def read_shown(folder: Path, source: str) -> Shown | None:
+    """Return what was shown of ``source`` if the figures are still in ``folder``, none missing or altered.
+
+    Args:
+        folder: Where the figures were drawn.
+        source: What the tables and figures have to show, as :func:`what_is_shown` says it.
+    """
     try:
         record = json.loads(read_text(folder / RECORD, most_bytes=MOST_BYTES))
         files = dict(record["files"])
-        if record["shows"] != shows or not files:
+        if record["shows"] != source or not files or record["checksum"] != _checksum(record):
             return None
         paths = [folder / os.path.basename(name) for name in files]
         if [_digest(path) for path in paths] != list(files.values()):
             return None
+        return Shown(_TABLES.validate_python(record["tables"]), tuple(paths))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):  # none, or not as it was written
         return None
-    return paths
 
 
-def record_figures(folder: Path, shows: str, figures: Sequence[Path]) -> None:
-    """Note beside ``figures``, which all lie in ``folder``, what they were drawn of.
+def record_shown(folder: Path, source: str, shown: Shown) -> None:
+    """Note what was shown of ``source`` beside the figures, which all lie in ``folder``.
 
     Raises:
         UserError: When it cannot be written.
     """
-    record = {"shows": shows, "files": {path.name: _digest(path) for path in figures}}
+    record = {
+        "shows": source,
+        "tables": _TABLES.dump_python(shown.tables, mode="json"),
+        "files": {path.name: _digest(path) for path in shown.figures},
+    }
+    record["checksum"] = _checksum(record)
     with writing(folder / RECORD):
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    return _sha256(canonical_json({name: part for name, part in record.items() if name != "checksum"}).encode())
 
 
 def _digest(path: Path) -> str:

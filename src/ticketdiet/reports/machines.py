@@ -1,4 +1,4 @@
-"""On which machines the results of a study were made: as columns of its rows, and a warning where they mix.
+"""On which machines the results of a study were made, and a warning where they mix.
 
 Results repeat to the bit only with equal kernels, threads, build of PyTorch and device. Training turns a difference in
 the last bit into another network of the same distribution, so that what compares single trainings should not mix them.
@@ -6,17 +6,21 @@ the last bit into another network of the same distribution, so that what compare
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
-from ticketdiet.core.errors import StoreError, check_known
+from ticketdiet.core.errors import StoreError
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.plan import Plan
 
 MOST_NAMES = 4
+
+
+def part(provenance: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a part of the provenance of a manifest by name, empty where it is absent."""
+    found = provenance.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Arithmetic:
     @classmethod
     def of(cls, provenance: Mapping[str, Any]) -> Arithmetic:
         """Read it from the provenance of a manifest; results of older versions lack some of it."""
-        machine, versions = _part(provenance, "machine"), _part(provenance, "versions")
+        machine, versions = part(provenance, "machine"), part(provenance, "versions")
         return cls(
             str(machine.get("capability") or ""),
             str(machine.get("onednn_limit") or ""),
@@ -62,41 +66,6 @@ class Arithmetic:
         device = self.device or "device not recorded"
         device = f"{self.devices} x {device}" if self.devices > 1 else device
         return ", ".join((device, kernels, threads, torch))
-
-
-PROVENANCE_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
-    "cpu": lambda provenance: _part(provenance, "machine").get("cpu"),
-    "capability": lambda provenance: _part(provenance, "machine").get("capability"),
-    "threads": lambda provenance: _part(provenance, "machine").get("threads"),
-    "torch": lambda provenance: _part(provenance, "versions").get("torch"),
-    "device": lambda provenance: _part(provenance, "machine").get("device"),
-    "seconds": lambda provenance: provenance.get("seconds"),
-}
-
-
-def choose_columns(rows: pd.DataFrame, store: ResultStore, columns: Collection[str]) -> pd.DataFrame:
-    """Return the rows with these columns alone, in this order; those of ``PROVENANCE_COLUMNS`` are read from the store.
-
-    Args:
-        rows: Tidy rows of a study.
-        store: Where their results are.
-        columns: Names of columns of the rows, or of ``PROVENANCE_COLUMNS``.
-
-    Raises:
-        UnknownName: For a column that is neither.
-        DamagedResult: When a manifest is damaged.
-    """
-    for name in columns:
-        check_known("column", name, {*rows.columns, *PROVENANCE_COLUMNS})
-    asked = [name for name in columns if name not in rows]
-    of_machine = {
-        address: [PROVENANCE_COLUMNS[name](store.manifest(address).provenance) for name in asked]
-        for address in (rows["address"].unique() if asked else ())
-    }
-    found = pd.DataFrame.from_dict(of_machine, orient="index", columns=asked).reindex(rows["address"])
-    if "threads" in found:
-        found = found.astype({"threads": "Int64"})
-    return pd.concat([rows, found.set_axis(rows.index)], axis=1)[list(columns)]
 
 
 def mixed_machines(plan: Plan, store: ResultStore) -> str:
@@ -144,11 +113,6 @@ def _arithmetic(store: ResultStore, address: str) -> Arithmetic | None:
         return Arithmetic.of(store.manifest(address).provenance)
     except StoreError:  # damaged, missing or out of reach: others say so
         return None
-
-
-def _part(provenance: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = provenance.get(name)
-    return part if isinstance(part, Mapping) else {}
 
 
 def _some(names: list[str], between: str = ", ") -> str:

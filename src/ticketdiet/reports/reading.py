@@ -1,9 +1,9 @@
-"""From a plan and a store to tidy rows: every measurement of every finished stage, once for each arm that uses it."""
+"""From a plan and a store to tidy rows in a table, and what of the study they are."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,13 +11,12 @@ from typing import Any
 import pandas as pd
 
 from ticketdiet.core.collecting import without_collector
-from ticketdiet.core.errors import TicketDietError
-from ticketdiet.reports.completeness import SoundResults, StudyState, study_state
+from ticketdiet.reports.completeness import SoundResults, StudyState
 from ticketdiet.reports.families import FamilyResult, read_families
+from ticketdiet.reports.measured import Measured, read_measured
 from ticketdiet.reports.rows import COLUMNS
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.plan import Plan
-from ticketdiet.studies.stage import Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +51,6 @@ class StudyResults:
         return read_families(self.plan, self.store)
 
 
-@without_collector()
 def read_study(plan: Plan, store: ResultStore, *, whole: Collection[str] = ()) -> StudyResults:
     """Read the measurements of a study, and what is missing of them.
 
@@ -66,21 +64,16 @@ def read_study(plan: Plan, store: ResultStore, *, whole: Collection[str] = ()) -
     Returns:
         The rows, and the state of every stage.
     """
-    state = study_state(plan, store, whole=whole)
-    store.fetch(state.sound)
-    rows: list[dict[str, Any]] = []
-    damage: dict[str, str] = {}
-    for address, stage in plan.stages.items():
-        if address not in state.sound:
-            continue
-        try:
-            rows += list(_rows_of(stage, store, plan))
-        except TicketDietError as error:
-            damage[address] = store.inspect(address).reason or error.came.removesuffix(".")
+    return tabulate(read_measured(plan, store, whole=whole))
+
+
+@without_collector()
+def tabulate(measured: Measured) -> StudyResults:
+    """Put the rows of a study into a table."""
+    rows = measured.rows
     table = pd.DataFrame(rows, columns=[*COLUMNS, "kind", *_extra_columns(rows)])
     table = table.astype({"replicate": "Int64", "level": "Int64", "step": "Int64", "density": "float64"})
-    state = state.with_damage(damage)
-    return StudyResults(plan, table, state, SoundResults(store, state))
+    return StudyResults(measured.plan, table, measured.state, measured.store)
 
 
 def read_rows(plan: Plan, store: ResultStore) -> pd.DataFrame:
@@ -101,27 +94,6 @@ def read_rows(plan: Plan, store: ResultStore) -> pd.DataFrame:
             f"The rows leave out a damaged result: {plan.stages[address].label} ({address}): {reason}", stacklevel=2
         )
     return found.rows
-
-
-def _rows_of(stage: Stage, store: ResultStore, plan: Plan) -> Iterator[dict[str, Any]]:
-    measured = store.document(stage.address, "rows")
-    if not measured:
-        return
-    density = store.document(stage.address, "facts").get("density")
-    for use in stage.uses:
-        if use.through:
-            continue
-        who = {
-            "study": plan.study.study,
-            "arm": use.arm,
-            "replicate": use.replicate if use.replicate >= 0 else None,
-            "level": use.level if use.level >= 0 else None,
-            "density": density,
-            "address": stage.address,
-            "kind": stage.kind,
-        }
-        for row in measured:
-            yield who | row
 
 
 def _extra_columns(rows: list[dict[str, Any]]) -> list[str]:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.extras import import_extra
 from ticketdiet.reports.bounds import bounds_of
 from ticketdiet.reports.formats import Format
+from ticketdiet.reports.reading import StudyResults
 from ticketdiet.reports.rows import FAMILY
 from ticketdiet.reports.statistics import estimate, summarise
+from ticketdiet.reports.titled import Grid, TitledTable
 
 MOST_DENSITIES_ACROSS = 6  # in 80 columns
 
@@ -68,7 +68,21 @@ def span(counts: npt.ArrayLike) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def rich_summary(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "test", title: str = "") -> Group:
+def study_tables(found: StudyResults) -> tuple[TitledTable, ...]:
+    """Return what a run prints at its end: accuracy by density, and the families of a study with children.
+
+    Raises:
+        UserError: When no accuracy has been measured yet.
+    """
+    study = found.plan.study
+    accuracy = rich_summary(found.rows, title=f"{found.name}: test accuracy by density")
+    if not study.children:
+        return (accuracy,)
+    question = f"{found.name}: are the dense children connected?"
+    return accuracy, family_table(found.rows, title=question, batch_norm=study.measure.batch_norm)
+
+
+def rich_summary(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "test", title: str = "") -> TitledTable:
     """Return the summary as a table for the terminal, between its title and its caption.
 
     The number of replicates is beside the arm, and the 95 % interval of the mean under each mean and spread.
@@ -76,25 +90,24 @@ def rich_summary(rows: pd.DataFrame, *, metric: str = "accuracy", split: str = "
     summary = summarise(rows, metric=metric, split=split)
     density = summary.groupby("level")["density"].mean()
     starts = range(0, len(density), MOST_DENSITIES_ACROSS)
-    tables = [_summary_part(summary, density.iloc[start : start + MOST_DENSITIES_ACROSS]) for start in starts]
-    return titled(tables, title, summary_caption(rows, metric=metric, split=split) + _interval_caption(summary["n"]))
+    parts = tuple(_summary_part(summary, density.iloc[start : start + MOST_DENSITIES_ACROSS]) for start in starts)
+    return TitledTable(
+        title, parts, summary_caption(rows, metric=metric, split=split) + _interval_caption(summary["n"])
+    )
 
 
-def _summary_part(summary: pd.DataFrame, density: pd.Series) -> Table:
+def _summary_part(summary: pd.DataFrame, density: pd.Series) -> Grid:
     """Return the columns of some levels."""
-    table = Table(padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("arm \\ density", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    for level in density.index:
-        table.add_column(format_density(density[level]), justify="right")
+    lines = []
     for arm in dict.fromkeys(summary["arm"]):
         own = summary[summary["arm"] == arm].set_index("level")
         cells = [_interval_cell(own.loc[level]) if level in own.index else "" for level in density.index]
-        table.add_row(str(arm), span(own["n"]), *cells)
-    return table
+        lines.append((str(arm), span(own["n"]), *cells))
+    headings = ("arm \\ density", "n", *(format_density(density[level]) for level in density.index))
+    return Grid(headings, tuple(lines), is_narrow=True)
 
 
-def family_table(rows: pd.DataFrame, *, title: str = "", batch_norm: str = "") -> Group:
+def family_table(rows: pd.DataFrame, *, title: str = "", batch_norm: str = "") -> TitledTable:
     """Return the barriers of the dense families as a table for the terminal: one line per arm, over its replicates.
 
     Args:
@@ -104,19 +117,18 @@ def family_table(rows: pd.DataFrame, *, title: str = "", batch_norm: str = "") -
     """
     families = rows[(rows["kind"] == "barrier") & (rows.get("pair") == FAMILY) & (rows["level"] == 0)]
     if families.empty:
-        return titled([], title, "no dense family can be read")
+        return TitledTable(title, (), "no dense family can be read")
     tolerance = families["tolerance"].max()
     counts = families.groupby("arm")["replicate"].nunique()
     caption = describe_replicates(counts) + _interval_caption(counts)
     caption += f"; connected: barrier of at most {tolerance:g} nats" + (f"; BatchNorm: {batch_norm}" * bool(batch_norm))
-    table = Table()
-    for heading in ("arm", "n", "barrier, train (nats)", "barrier, test (nats)", "connected, train (%)"):
-        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    lines = []
     for arm in dict.fromkeys(families["arm"]):
         own = families[families["arm"] == arm]
         cells = [_family_cell(own, "barrier_mean", split) for split in ("train", "test")]
-        table.add_row(str(arm), str(counts[arm]), *cells, _family_cell(own, "connected_fraction", "train", 100, 0))
-    return titled([table], title, caption)
+        lines.append((str(arm), str(counts[arm]), *cells, _family_cell(own, "connected_fraction", "train", 100, 0)))
+    headings = ("arm", "n", "barrier, train (nats)", "barrier, test (nats)", "connected, train (%)")
+    return TitledTable(title, (Grid(headings, tuple(lines)),), caption)
 
 
 def _family_cell(rows: pd.DataFrame, metric: str, split: str, scale: float = 1, digits: int = 3) -> str:
@@ -138,12 +150,6 @@ def _interval_caption(counts: pd.Series) -> str:
     if counts.max() < 2:
         return ""
     return "; in brackets the 95 % t-interval of the mean, none where all values are equal"
-
-
-def titled(tables: Sequence[Table], title: str, caption: str) -> Group:
-    """Put tables between a title and a caption, neither of which is wrapped to the width of a table."""
-    lines = [Text(title, style="table.title")] if title else []
-    return Group(*lines, *tables, Text(caption, style="table.caption"))
 
 
 def format_rows(rows: pd.DataFrame, kind: Format) -> str:
