@@ -83,7 +83,9 @@ def test_a_detached_run_is_shown_and_cancelled_with_its_state_saved(folder, comm
 
 def test_what_a_detached_run_says_to_type_means_the_same_stages(folder, command, monkeypatch):
     begun = []
-    monkeypatch.setattr("ticketdiet.cli.run.start_detached", lambda _typed, _study, options: begun.append(options))
+    monkeypatch.setattr(
+        "ticketdiet.cli.detaching.start_detached", lambda _typed, _study, options: begun.append(options)
+    )
     overrides = ("--set", "training.milestones=[1, 2]", "--set", "replicates=1", "--limit-arms", "none@0")
     command("run", "tiny.yaml", *overrides, "--store", "runs", "--detach")
     assert begun == [["tiny.yaml", *overrides, "--store", "runs"]]

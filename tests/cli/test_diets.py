@@ -201,16 +201,6 @@ def test_a_file_that_cannot_be_written_is_the_users_mistake(tiny):
     assert "cannot be written" in str(error)
 
 
-def test_help_imports_nothing_heavy():
-    script = (
-        "import sys; from typer.testing import CliRunner; from ticketdiet.cli.main import app\n"
-        "for names in (['scores', 'list'], ['scores', 'show'], ['scores', 'export'], ['subset', 'show']):\n"
-        "    assert CliRunner().invoke(app, [*names, '--help']).exit_code == 0, names\n"
-        "assert not {'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
-
-
 class TestSummaries:
     images = Images(torch.zeros(6, 2), torch.tensor([0, 0, 1, 1, 1, 2]), ("a", "b", "c", "d"))
 

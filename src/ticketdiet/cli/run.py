@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ticketdiet.cli.detaching import start_detached
 from ticketdiet.cli.options import (
     DEFAULT_STORE,
     Devices,
@@ -71,6 +70,8 @@ def run(
         found = open_study(study, store, settings, limit_arms)
         place = open_executor(executor, executors)
         if detach:
+            from ticketdiet.cli.detaching import start_detached
+
             start_detached(sys.argv[1:], found.name, _same_study(study, store, settings, limit_arms))
             return
         loggers = _loggers(log or ())
