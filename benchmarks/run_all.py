@@ -26,6 +26,7 @@ FOLDER = Path(__file__).parent
 LAST = FOLDER / "last"
 GOALS = {"0.2": 1.5, "0.1": 2.0, "0.05": 3.0, "0.035": 3.5}  # times the speed of the dense step, by density
 GROWTH_GOALS = {"plan": 5.0, "open and find nothing to do": 3.0}  # seconds at 10 000 stages
+COMMAND_GOALS = {"run quickstart": 2.0, "--help": 0.5, "run --help": 0.5}  # seconds of a whole process
 BENCHMARKS: Mapping[str, tuple[str, ...]] = {
     "train_speed": (),
     "sparse_speed": (),
@@ -71,6 +72,8 @@ def figures_of(name: str, found: Mapping[str, Any]) -> Iterator[Figure]:
         yield Figure("store: check 10 000 results", found["seconds"]["all: check"]["10000"], "s", 3.0)
     elif name == "study_speed":
         yield from (Figure(f"finished study: {what}", value, "s") for what, value in found["seconds"].items())
+        for what, value in found["commands"].items():
+            yield Figure(f"finished study: `ticketdiet {what}`", value, "s", COMMAND_GOALS[what])
     elif name == "large_data":
         made, loaded = found["results"]["make"], found["results"]["load"]
         yield Figure(f"cache of {found['images']:,} images of 64x64", made["seconds"], "s")

@@ -1,7 +1,10 @@
 """Opening and re-checking a finished study of 1 000 stages must take less than 3 seconds.
 
 The stages are those of quickstart with many levels; their results are made up, with the files of real ones. Timed in a
-fresh process, as a second ``ticketdiet run`` does it: read and plan the study, open the store, check every stage::
+fresh process, as a second ``ticketdiet run`` does it: read and plan the study, open the store, check every stage.
+
+Then whole commands are timed by the clock, from the start of the process to its end, the least of several: a second
+``ticketdiet run quickstart``, which must say within 2 seconds that there is nothing to do, and ``--help``::
 
     python benchmarks/study_speed.py
 """
@@ -15,17 +18,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 import machine
-from ticketdiet.reports.reading import read_rows
+from run_all import COMMAND_GOALS
+from ticketdiet.reports.drawn import Shown, record_shown, what_is_shown
+from ticketdiet.reports.reading import read_rows, read_study
+from ticketdiet.reports.table import study_tables
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.load import load_spec
 from ticketdiet.studies.plan import Plan, plan_study
 from ticketdiet.studies.run import stages_left
 
 GOAL = 3.0  # seconds
+TIMES = 5  # that a command is run
 ROWS = [
     {"step": step, "metric": metric, "split": split, "value": 0.5}
     for step in (100, 200, 300)
@@ -76,6 +84,35 @@ def time_opening(levels: int, url: str) -> None:
     print(json.dumps({"stages": len(plan.stages), "seconds": seconds}))
 
 
+def finish_quickstart(folder: Path, weights: int) -> list[str]:
+    """Make up the results, and one figure, of quickstart as it stands; return the options that lead to them."""
+    plan, store, out = plan_study(load_spec("quickstart")), ResultStore.open(folder / "runs"), folder / "figures"
+    make_up(plan, store, weights)
+    out.mkdir()
+    (out / "made-up.png").write_bytes(b"")
+    tables = study_tables(read_study(plan, store))
+    record_shown(out, what_is_shown(plan, store), Shown(tables, (out / "made-up.png",)))
+    return ["--store", str(folder / "runs"), "--out", str(out)]
+
+
+def time_commands(weights: int) -> dict[str, float]:
+    """Return the least seconds of each command, in processes of their own and in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        finished = ["run", "quickstart", *finish_quickstart(Path(folder), weights)]
+        commands = {"run quickstart": finished, "--help": ["--help"], "run --help": ["run", "--help"]}
+        _seconds_of(finished)  # warms caches of files
+        rounds = [{name: _seconds_of(command) for name, command in commands.items()} for _ in range(TIMES)]
+    return {name: min(one[name] for one in rounds) for name in commands}
+
+
+def _seconds_of(command: list[str]) -> float:
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "ticketdiet", *command], stdout=subprocess.PIPE, text=True, check=True)
+    seconds = time.perf_counter() - start
+    assert "--help" in command or done.stdout.startswith("Nothing to do"), done.stdout
+    return seconds
+
+
 def main() -> None:
     """Make up a finished study, and time its opening in a fresh process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -90,11 +127,13 @@ def main() -> None:
         make_up(plan_of(options.levels), ResultStore.open(folder), options.weights)
         again = [sys.executable, __file__, "--levels", str(options.levels), "--store", folder]
         run = subprocess.run(again, stdout=subprocess.PIPE, text=True, check=True)
-    result = json.loads(run.stdout.splitlines()[-1])
+    result = json.loads(run.stdout.splitlines()[-1]) | {"commands": time_commands(options.weights)}
     print(machine.in_words())
     for name, seconds in result["seconds"].items():
         print(f"{name:<26}{seconds:6.2f} s")
     print(f"{result['stages']} stages (goal: opening and re-checking in less than {GOAL} s)")
+    for name, seconds in result["commands"].items():
+        print(f"ticketdiet {name:<15}{seconds:6.2f} s (goal: {COMMAND_GOALS[name]:g} s)")
     print(json.dumps(result | {"machine": machine.facts()}))
 
 

@@ -53,6 +53,16 @@ def test_the_figures_of_growth_are_those_of_the_largest_study_beside_their_goals
     assert rows == [("9,905 stages: plan", 1.5, 5.0), ("9,905 stages: status", 4.0, None)]
 
 
+def test_the_figures_of_commands_on_a_finished_study_are_beside_their_goals(run_all):
+    found = {"seconds": {"open the store": 0.1}, "commands": {"run quickstart": 1.5, "--help": 0.1}}
+    rows = [(figure.name, figure.value, figure.goal) for figure in run_all.figures_of("study_speed", found)]
+    assert rows == [
+        ("finished study: open the store", 0.1, None),
+        ("finished study: `ticketdiet run quickstart`", 1.5, 2.0),
+        ("finished study: `ticketdiet --help`", 0.1, 0.5),
+    ]
+
+
 def test_the_table_has_the_run_before_beside_this_one(run_all):
     figures = [run_all.Figure("one", 2.0, "x", 1.5), run_all.Figure("two", 0.25, "s")]
     heading, one, two = run_all.table(figures, {"one": 1.9})
