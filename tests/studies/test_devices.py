@@ -2,11 +2,12 @@ import pytest
 import torch
 
 from ticketdiet.core.errors import DeviceError
-from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.devices import choose_device, choose_devices
+from ticketdiet.studies.energy import Sharing
 from ticketdiet.studies.executors import local
 from ticketdiet.studies.executors.base import RunRequest
 from ticketdiet.studies.executors.local import Local, default_workers
+from ticketdiet.studies.executors.orders import WorkerOrder
 
 
 @pytest.fixture
@@ -55,21 +56,38 @@ def test_one_process_works_on_each_gpu_or_as_many_as_asked_for(plan_tiny):
 def started(monkeypatch):
     """Notes how pools of processes are started, and starts none."""
     calls = []
-    monkeypatch.setattr(local, "Processes", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(local, "Processes", calls.append)
     monkeypatch.setattr(local, "cpu_count", lambda: 12)
     return calls
 
 
-def test_gpus_and_cores_are_shared_out(three_gpus, started, plan_tiny, tmp_path):
-    store = ResultStore.open(tmp_path / "store")
+def test_gpus_and_cores_are_shared_out(three_gpus, started, plan_tiny, store):
     request = RunRequest(store=store, plan=plan_tiny(), devices=("all",), workers_per_device=2)
     Local().start(request)
-    assert started == [(store.url, ("cuda:0", "cuda:1", "cuda:2"), 6, 2, 30.0)]
+    (orders,) = started
+    in_turn = [("cuda:0",), ("cuda:1",), ("cuda:2",)] * 2
+    assert orders == [WorkerOrder(store.url, device, 2, 30.0, Sharing(6, 2)) for device in in_turn]
 
 
-def test_options_of_the_machine_file_hold_where_the_command_says_nothing(three_gpus, started, plan_tiny, tmp_path):
-    store = ResultStore.open(tmp_path / "store")
+@pytest.mark.parametrize(
+    ("devices", "workers", "shared"),
+    [
+        (("cuda:0", "cuda:1"), 3, [("cuda:0", 2), ("cuda:1", 1), ("cuda:0", 2)]),
+        (("cpu",), 4, [("cpu", 4)] * 4),
+    ],
+)
+def test_workers_take_devices_in_turn_and_share_them(three_gpus, started, plan_tiny, store, devices, workers, shared):
+    Local().start(RunRequest(store=store, plan=plan_tiny(), devices=devices, workers=workers))
+    (orders,) = started
+    assert [(order.devices[0], order.sharing.on_device) for order in orders] == shared
+    assert {order.sharing.workers for order in orders} == {workers}
+
+
+def test_options_of_the_machine_file_hold_where_the_command_says_nothing(three_gpus, started, plan_tiny, store):
     kind = Local({"device": "all", "workers": 3, "threads": 1})
     kind.start(RunRequest(store=store, plan=plan_tiny()))
     kind.start(RunRequest(store=store, plan=plan_tiny(), devices=("cuda:1",), workers=2, threads=4))
-    assert [call[1:4] for call in started] == [(("cuda:0", "cuda:1", "cuda:2"), 3, 1), (("cuda:1",), 2, 4)]
+    assert [[(order.devices, order.threads) for order in orders] for orders in started] == [
+        [(("cuda:0",), 1), (("cuda:1",), 1), (("cuda:2",), 1)],
+        [(("cuda:1",), 4)] * 2,
+    ]

@@ -11,7 +11,6 @@ import torch
 from ticketdiet.reports.accounting import account
 from ticketdiet.studies import energy
 from ticketdiet.studies.energy import EnergyCounter, EnergyMeter, Sharing, describe_energy, nvml_counters, rapl_counters
-from ticketdiet.studies.executors.processes import _sharing
 
 RANGE = 1_000_000  # microjoules
 
@@ -154,11 +153,6 @@ def test_readings_are_recorded_with_the_processes_that_shared_them():
         "gpu_workers": 2,
     }
     assert describe_energy({}, sharing) == {}
-
-
-def test_workers_take_devices_in_turn_and_share_them():
-    assert _sharing(["cuda:0", "cuda:1"], 3) == {"cuda:0": Sharing(3, 2), "cuda:1": Sharing(3, 1)}
-    assert _sharing(["cpu"], 4) == {"cpu": Sharing(4, 4)}
 
 
 def test_a_run_records_energy_under_the_same_addresses_and_numbers(

@@ -27,7 +27,8 @@ Report = Callable[[Stage, int], None]
 Load = Callable[[DatasetSpec], ImageSplits]
 
 
-def _say_nothing(stage: Stage, step: int) -> None:
+def say_nothing(stage: Stage, step: int) -> None:
+    """Tell nobody of the steps done."""
     del stage, step
 
 
@@ -51,7 +52,7 @@ class Context:
         device: str = "cpu",
         *,
         save_every_seconds: float = 30.0,
-        report: Report = _say_nothing,
+        report: Report = say_nothing,
         sharing: Sharing = ALONE,
         stop: StopSignal | None = None,
         load: Load = load_dataset,

@@ -13,6 +13,7 @@ from ticketdiet.studies.executors.base import NotBegun
 from ticketdiet.studies.executors.code_version import code_version, require_code
 from ticketdiet.studies.executors.job import JobOrder, work_job
 from ticketdiet.studies.executors.notes import Notes, WorkFailed
+from ticketdiet.studies.executors.orders import WorkerOrder
 from ticketdiet.studies.stage_data import stage_of_data
 from ticketdiet.training.observers import ProgressObserver
 
@@ -28,14 +29,8 @@ def notes(tmp_path):
 @pytest.fixture
 def order(tmp_path, store, notes):
     def make(plan):
-        return JobOrder.of_stages(
-            list(plan.stages.values()),
-            store=store.url,
-            device="cpu",
-            threads=1,
-            save_every_seconds=1e9,
-            notes=str(tmp_path / "notes"),
-        )
+        worker = WorkerOrder(store.url, save_every_seconds=1e9)
+        return JobOrder.of_stages(list(plan.stages.values()), worker, notes=str(tmp_path / "notes"))
 
     return make
 

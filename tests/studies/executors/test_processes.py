@@ -6,6 +6,7 @@ from typing import cast
 
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.executors.base import WorkerLost
+from ticketdiet.studies.executors.orders import WorkerOrder
 from ticketdiet.studies.executors.processes import Processes
 from ticketdiet.studies.run import RunObserver
 from ticketdiet.studies.stage import Stage
@@ -27,7 +28,7 @@ def test_a_run_goes_on_when_a_process_is_killed_and_gives_the_same_bits(plan_tin
     plan = plan_tiny("replicates=2")
     expected, found = ResultStore.open(tmp_path / "expected"), ResultStore.open(tmp_path / "found")
     run_tiny(plan, expected)
-    killer = Killer(Processes(found.url, ["cpu"], 2, 1, 30.0))
+    killer = Killer(Processes([WorkerOrder(found.url)] * 2))
     run_tiny(plan, found, executor=killer.executor, observer=killer)
     assert killer.killed
     for address in plan.stages:
@@ -44,7 +45,7 @@ class Deadly:
 
 
 def test_a_stage_whose_process_dies_each_time_is_lost_after_three_tries(tmp_path):
-    executor = Processes(ResultStore.open(tmp_path / "store").url, ["cpu"], 1, 1, 30.0)
+    executor = Processes([WorkerOrder(ResultStore.open(tmp_path / "store").url)])
     try:
         error = executor.submit(cast(Stage, Deadly())).exception(timeout=200)
     finally:

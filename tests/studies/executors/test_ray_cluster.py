@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +16,11 @@ from ticketdiet.core.errors import DeviceError, StagesFailed, StoreError, UserEr
 from ticketdiet.core.options import make
 from ticketdiet.data.images import load_images
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.energy import ALONE
 from ticketdiet.studies.executors import ray_connection
 from ticketdiet.studies.executors.base import EXECUTORS, RunRequest
-from ticketdiet.studies.executors.ray_worker import Order, ship, slots, unship, work
+from ticketdiet.studies.executors.orders import StageOrder, WorkerOrder
+from ticketdiet.studies.executors.ray_worker import ship, slots, unship, work
 from ticketdiet.studies.run import RunObserver, run_plan
-from ticketdiet.studies.stage_data import stage_to_data
 
 needs_ray = pytest.mark.filterwarnings("default")  # what Ray warns of is its own affair
 SETTINGS = ("model={name: my_ray_nets:make}", "arms={none@0: {}}", "pruning.levels=1")
@@ -244,8 +244,8 @@ def test_images_come_back_as_they_were_without_a_copy():
 
 def test_a_worker_refuses_an_order_of_other_code(plan, store):
     stage = next(iter(plan.stages.values()))
-    order = Order(stage_to_data(stage), "0.0.1 (abc)", store.url, ("cpu",), 1, 30.0, ALONE)
-    outcome = work(order, None, None)
+    order = replace(StageOrder.of_stages([stage], WorkerOrder(store.url)), code="0.0.1 (abc)")
+    outcome = work(order.to_text(), None, None)
     assert isinstance(outcome.error, UserError)
     assert "the run has 0.0.1 (abc)" in str(outcome.error)
     assert not store.has(stage.address)

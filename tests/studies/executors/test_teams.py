@@ -7,11 +7,11 @@ import torch
 
 from ticketdiet.core.errors import DeviceError, UserError
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.energy import ALONE
 from ticketdiet.studies.executors import team as team_module
 from ticketdiet.studies.executors.base import RunRequest, WorkerLost
 from ticketdiet.studies.executors.local import Local
-from ticketdiet.studies.executors.team import Team, TeamOptions, teams_of
+from ticketdiet.studies.executors.orders import WorkerOrder
+from ticketdiet.studies.executors.team import Team, teams_of
 from ticketdiet.studies.run import run_plan
 
 # The second of two processes does as the files beside this module say.
@@ -64,8 +64,8 @@ def undisturbed(plan, tmp_path_factory):
     return store
 
 
-def options(store, devices=("cpu", "cpu")):
-    return TeamOptions(store.url, devices, threads=1, save_every_seconds=0.0, sharing=ALONE)
+def order(store):
+    return WorkerOrder(store.url, ("cpu", "cpu"), save_every_seconds=0.0)
 
 
 def test_a_study_by_two_devices_a_stage_is_that_of_one_to_rounding(plan, undisturbed, run_tiny, tmp_path):
@@ -87,7 +87,7 @@ def test_the_manifest_says_how_many_devices_there_were(plan, undisturbed):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_process_costs_time_and_no_bit(plan, undisturbed, folder, store, contents):
-    told, team = [], Team(options(store))
+    told, team = [], Team(order(store))
     (folder / "kill_once").touch()
     try:
         for stage in plan.stages.values():
@@ -105,7 +105,7 @@ def test_a_process_that_fails_alone_or_ends_does_not_leave_the_others_waiting(pl
     monkeypatch.setattr(team_module, "SECONDS_TO_AGREE", 0.5)
     stage = next(stage for stage in plan.stages.values() if stage.kind == "level")
     before = [stage for stage in plan.stages.values() if stage.kind == "pretrain"]
-    run = Team(options(store))
+    run = Team(order(store))
     try:
         run.perform(before[0], print)
         (folder / "fail").touch()
@@ -122,7 +122,7 @@ def test_a_process_that_fails_alone_or_ends_does_not_leave_the_others_waiting(pl
 
 
 def test_a_team_that_was_stopped_between_two_tries_starts_no_process(plan, store):
-    run = Team(options(store))
+    run = Team(order(store))
     run.stop()
     try:
         with pytest.raises(WorkerLost, match="the run ended"):

@@ -8,23 +8,16 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from ticketdiet.core.errors import TicketDietError, UserError
-from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
-from ticketdiet.studies.devices import choose_device
-from ticketdiet.studies.executors.code_version import code_version, require_code
 from ticketdiet.studies.executors.notes import Notes
-from ticketdiet.studies.machine import tune_allocator
+from ticketdiet.studies.executors.orders import StageOrder
 from ticketdiet.studies.stage import Stage
-from ticketdiet.studies.stage_data import stage_of_data, stage_to_data
+from ticketdiet.studies.stage_data import stage_of_data
 from ticketdiet.studies.stopping import StageStopped, StopSignal
 from ticketdiet.studies.work import perform
 
@@ -33,40 +26,14 @@ STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") 
 
 
 @dataclass(frozen=True)
-class JobOrder:
+class JobOrder(StageOrder):
     """What a job is to do.
 
     Attributes:
-        code: Version of the code of the run.
-        store: URL of the store.
-        device: Name of a torch device.
-        threads: Threads of the job; 0 for as many as PyTorch chooses.
-        save_every_seconds: How often the state of a long training is kept.
         notes: Folder in which it tells how it goes.
-        stages: The stages as data, in the order in which they are worked.
     """
 
-    code: str
-    store: str
-    device: str
-    threads: int
-    save_every_seconds: float
     notes: str
-    stages: tuple[dict[str, Any], ...]
-
-    @classmethod
-    def of_stages(cls, stages: Sequence[Stage], **rest: Any) -> JobOrder:
-        """Make the order of a job of ``stages`` for the code of this process."""
-        return cls(code=code_version(), stages=tuple(map(stage_to_data, stages)), **rest)
-
-    @classmethod
-    def of_text(cls, text: str) -> JobOrder:
-        """Read what :meth:`to_text` wrote."""
-        return cls(**json.loads(text))
-
-    def to_text(self) -> str:
-        """Write the order."""
-        return json.dumps(asdict(self))
 
 
 def work_job(text: str, log: str = "") -> int | None:
@@ -84,27 +51,14 @@ def work_job(text: str, log: str = "") -> int | None:
     notes, stop = Notes(Path(body["notes"])), StopSignal()
     with stop.handling(*STOPPING):
         try:
-            require_code(body["code"], socket.gethostname())  # before anything that other code may have changed
-            stages, context = _begun(JobOrder.of_text(text), notes, stop)
+            order = JobOrder.of_text(text)
+            stages = [stage_of_data(data) for data in order.stages]
+            context = order.worker.begin(report=lambda stage, step: notes.progressed(stage.address, step), stop=stop)
         except (TicketDietError, ValueError, KeyError) as error:
             for data in body["stages"]:
                 notes.failed(data["address"], error, log)
             return None
         return _work(stages, context, notes, log)
-
-
-def _begun(order: JobOrder, notes: Notes, stop: StopSignal) -> tuple[list[Stage], Context]:
-    if order.threads:
-        torch.set_num_threads(order.threads)
-    tune_allocator()
-    stages = [stage_of_data(data) for data in order.stages]
-    return stages, Context(
-        ResultStore.open(order.store, create=False),
-        choose_device(order.device),
-        save_every_seconds=order.save_every_seconds,
-        report=lambda stage, step: notes.progressed(stage.address, step),
-        stop=stop,
-    )
 
 
 def _work(stages: Sequence[Stage], context: Context, notes: Notes, log: str) -> int | None:

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from ticketdiet.core.errors import DeviceError, UserError
 from ticketdiet.core.options import BaseOptions
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.context import Context
 from ticketdiet.studies.devices import ALL, choose_devices
 from ticketdiet.studies.energy import Sharing
 from ticketdiet.studies.executors.base import EXECUTORS, Executor, ExecutorKind, RunRequest
 from ticketdiet.studies.executors.in_process import InProcess
+from ticketdiet.studies.executors.orders import WorkerOrder
 from ticketdiet.studies.executors.processes import Processes
-from ticketdiet.studies.executors.team import TeamOptions, teams_of
+from ticketdiet.studies.executors.team import teams_of
 from ticketdiet.studies.executors.teams import Teams
-from ticketdiet.studies.machine import cpu_count, tune_allocator
+from ticketdiet.studies.machine import cpu_count
 from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.stage import TrainingStage
 
@@ -65,15 +64,10 @@ class Local(ExecutorKind):
         """Start the processes, or none where one is enough."""
         if self._per_stage(request) > 1:
             return Teams(self._teams(request))
-        devices, workers = self._devices(request), self._workers(request)
-        threads = request.threads or self.options.threads or threads_per_worker(workers)
-        if workers > 1:
-            return Processes(request.store.url, devices, workers, threads, request.save_every_seconds)
-        torch.set_num_threads(threads)
-        tune_allocator()
-        return InProcess(
-            Context(request.store, devices[0], save_every_seconds=request.save_every_seconds, report=request.report)
-        )
+        orders = self._orders(request, self._workers(request))
+        if len(orders) > 1:
+            return Processes(orders)
+        return InProcess(orders[0].begin(store=request.store, report=request.report))
 
     def _devices(self, request: RunRequest) -> tuple[str, ...]:
         return choose_devices(self.options.device if request.devices == ("auto",) else request.devices)
@@ -81,7 +75,23 @@ class Local(ExecutorKind):
     def _per_stage(self, request: RunRequest) -> int:
         return request.devices_per_stage or self.options.devices_per_stage or 1
 
-    def _teams(self, request: RunRequest) -> list[TeamOptions]:
+    def _orders(self, request: RunRequest, workers: int) -> list[WorkerOrder]:
+        """Say how each worker works; they take the devices in turn, over and over."""
+        devices = self._devices(request)
+        taken = [devices[number % len(devices)] for number in range(workers)]
+        threads = request.threads or self.options.threads or threads_per_worker(workers)
+        return [
+            WorkerOrder(
+                request.store.url,
+                (device,),
+                threads,
+                request.save_every_seconds,
+                Sharing(workers, taken.count(device)),
+            )
+            for device in taken
+        ]
+
+    def _teams(self, request: RunRequest) -> list[WorkerOrder]:
         """Say how each team works; by default there are as many as the devices suffice for."""
         per_stage, asked = self._per_stage(request), request.workers or self.options.workers
         per_device = request.workers_per_device or self.options.workers_per_device or 1
@@ -107,7 +117,7 @@ class Local(ExecutorKind):
         processes = len(teams) * per_stage
         threads = request.threads or self.options.threads or threads_per_worker(processes)
         sharing = Sharing(len(teams), len(teams) if devices == ("cpu",) else 1)
-        return [TeamOptions(request.store.url, team, threads, request.save_every_seconds, sharing) for team in teams]
+        return [WorkerOrder(request.store.url, team, threads, request.save_every_seconds, sharing) for team in teams]
 
     def _workers(self, request: RunRequest) -> int:
         per_device = request.workers_per_device or self.options.workers_per_device

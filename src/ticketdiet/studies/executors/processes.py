@@ -6,38 +6,34 @@ import multiprocessing
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
 from typing import Any
 
-import torch
-
-from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
-from ticketdiet.studies.energy import Sharing
 from ticketdiet.studies.executors.base import Progress, Warnings, WorkerLost
 from ticketdiet.studies.executors.children import drained, end_with_parent
-from ticketdiet.studies.machine import tune_allocator
+from ticketdiet.studies.executors.orders import WorkerOrder
 from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.stopping import StopSignal
 from ticketdiet.studies.work import perform
 
 
 class Processes:
-    """Works stages in processes of their own; each takes the next of the devices, over and over.
+    """Works stages in processes of their own.
 
     A worker ends with its parent, however that ends. ``torch`` is started afresh in each (spawn), so that a result does
     not depend on what else this process did.
+
+    Args:
+        orders: How each process works.
     """
 
-    def __init__(
-        self, store_url: str, devices: Sequence[str], workers: int, threads: int, save_every_seconds: float
-    ) -> None:
-        self.capacity = workers
-        self._devices = [devices[number % len(devices)] for number in range(workers)]
-        self._options = (store_url, threads, save_every_seconds, _sharing(devices, workers))
+    def __init__(self, orders: Sequence[WorkerOrder]) -> None:
+        self.capacity = len(orders)
+        self._orders = [order.to_text() for order in orders]
         self._tries: Counter[str] = Counter()
         self._lock, self._closing = threading.Lock(), False
         self._start()
@@ -45,14 +41,14 @@ class Processes:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._reports: Any = context.Queue()
-        free: Any = context.Queue()
-        for device in self._devices:
-            free.put(device)
+        orders: Any = context.Queue()
+        for order in self._orders:
+            orders.put(order)
         self._pool = ProcessPoolExecutor(
             self.capacity,
             mp_context=context,
             initializer=_begin_worker,
-            initargs=(*self._options, free, self._reports),
+            initargs=(orders, self._reports),
         )
 
     def submit(self, stage: Stage) -> Future[Warnings]:
@@ -115,20 +111,7 @@ SECONDS_TO_SAVE = 20.0  # for a step and the state after it, when a process is t
 _context: Context | None = None
 
 
-def _sharing(devices: Sequence[str], workers: int) -> dict[str, Sharing]:
-    """Say for each device with how many others a process that computes on it shares the machine and the device."""
-    given = Counter(devices[number % len(devices)] for number in range(workers))
-    return {device: Sharing(workers, on_device) for device, on_device in given.items()}
-
-
-def _begin_worker(
-    store_url: str,
-    threads: int,
-    save_every_seconds: float,
-    sharing: Mapping[str, Sharing],
-    devices: Any,
-    reports: Any,
-) -> None:
+def _begin_worker(orders: Any, reports: Any) -> None:
     global _context
     import signal
 
@@ -136,17 +119,8 @@ def _begin_worker(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
     end_with_parent()
-    torch.set_num_threads(threads)
-    tune_allocator()
-    device = devices.get()
-    _context = Context(
-        ResultStore.open(store_url),
-        device,
-        save_every_seconds=save_every_seconds,
-        sharing=sharing[device],
-        report=lambda stage, step: reports.put((stage.address, step)),
-        stop=stop,
-    )
+    order = WorkerOrder.of_text(orders.get())
+    _context = order.begin(report=lambda stage, step: reports.put((stage.address, step)), stop=stop)
 
 
 def _perform(stage: Stage) -> Warnings:

@@ -26,7 +26,7 @@ from ticketdiet.studies.executors.base import (
     Warnings,
     WorkerLost,
 )
-from ticketdiet.studies.executors.code_version import code_version
+from ticketdiet.studies.executors.orders import StageOrder, WorkerOrder
 from ticketdiet.studies.executors.ray_connection import (
     Needs,
     alive_nodes,
@@ -35,10 +35,9 @@ from ticketdiet.studies.executors.ray_connection import (
     connect,
     import_ray,
 )
-from ticketdiet.studies.executors.ray_worker import Order, Outcome, Reports, ship, slots, work
+from ticketdiet.studies.executors.ray_worker import Outcome, Reports, ship, slots, work
 from ticketdiet.studies.schema import DatasetSpec
 from ticketdiet.studies.stage import Stage
-from ticketdiet.studies.stage_data import stage_to_data
 
 SECONDS_BETWEEN_COUNTS = 10.0
 
@@ -153,7 +152,9 @@ class _RayTasks:
         self._images: dict[DatasetSpec, Any] = {}
         self._running: dict[Any, Future[Warnings]] = {}
         self._counted = (float("-inf"), 0)
-        self._sharing = _sharing(ray, needs)
+        self._order = WorkerOrder(
+            request.store.url, needs.devices, needs.threads, request.save_every_seconds, _sharing(ray, needs)
+        )
 
     @property
     def capacity(self) -> int:
@@ -170,17 +171,9 @@ class _RayTasks:
 
     def submit(self, stage: Stage) -> Future[Warnings]:
         """Hand the stage to Ray, which starts it where there is room."""
-        order = Order(
-            stage=stage_to_data(stage),
-            code=code_version(),
-            store_url=self._request.store.url,
-            devices=self._needs.devices,
-            threads=self._needs.threads,
-            save_every_seconds=self._request.save_every_seconds,
-            sharing=self._sharing,
-        )
+        order = StageOrder.of_stages([stage], self._order)
         future: Future[Warnings] = Future()
-        task = self._work.remote(order, self._shipped(stage.dataset), self._reports)
+        task = self._work.remote(order.to_text(), self._shipped(stage.dataset), self._reports)
         self._running[task] = future
         task.future().add_done_callback(lambda done: self._end(task, stage, done))
         return future

@@ -23,38 +23,14 @@ from ticketdiet.core.values import Images, ImageSplits
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
 from ticketdiet.studies.datasets import load_dataset
-from ticketdiet.studies.energy import Sharing
 from ticketdiet.studies.executors.base import Progress, Warnings
-from ticketdiet.studies.executors.code_version import code_version, require_code
-from ticketdiet.studies.executors.team import Team, TeamOptions
-from ticketdiet.studies.machine import tune_allocator
+from ticketdiet.studies.executors.code_version import code_version
+from ticketdiet.studies.executors.orders import StageOrder, WorkerOrder
+from ticketdiet.studies.executors.team import Team
 from ticketdiet.studies.schema import DatasetSpec
 from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.stage_data import stage_of_data
 from ticketdiet.studies.work import perform
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a worker is to do, and how.
-
-    Attributes:
-        stage: Description of the stage, as :mod:`ticketdiet.studies.stage_data` makes it.
-        code: Version of the code of the run; other code is refused.
-        store_url: Where inputs are read and results kept.
-        devices: Device of each process that works the stage.
-        threads: Threads of each of them.
-        save_every_seconds: How often the state of a training is kept.
-        sharing: With how many the worker shares its node and its device.
-    """
-
-    stage: Mapping[str, Any]
-    code: str
-    store_url: str
-    devices: tuple[str, ...]
-    threads: int
-    save_every_seconds: float
-    sharing: Sharing
 
 
 @dataclass(frozen=True)
@@ -143,11 +119,11 @@ def describe_node(store_url: str) -> NodeReport:
     return NodeReport(socket.gethostname(), code_version(), sees_store)
 
 
-def work(order: Order, shipped: Shipped | None, reports: Any) -> Outcome:
+def work(text: str, shipped: Shipped | None, reports: Any) -> Outcome:
     """Work a stage.
 
     Args:
-        order: What to do.
+        text: The order, as :class:`~ticketdiet.studies.executors.orders.StageOrder` writes it.
         shipped: The images of the stage; None to load them on this node.
         reports: Handle of an actor :class:`Reports`.
 
@@ -155,25 +131,22 @@ def work(order: Order, shipped: Shipped | None, reports: Any) -> Outcome:
         How it ended; whatever is raised is in there.
     """
     try:
-        require_code(order.code, socket.gethostname())
-        return Outcome(_work(order, stage_of_data(order.stage), shipped, reports))
+        order = StageOrder.of_text(text)
+        (data,) = order.stages
+        return Outcome(_work(order.worker, stage_of_data(data), shipped, reports))
     except TicketDietError as error:
         return Outcome(error=error)
     except Exception as error:  # Ray would wrap it in a class that other processes may not know
         return Outcome(error=TicketDietError(f"{type(error).__name__}: {error}"), log=traceback.format_exc())
 
 
-def _work(order: Order, stage: Stage, shipped: Shipped | None, reports: Any) -> Warnings:
+def _work(order: WorkerOrder, stage: Stage, shipped: Shipped | None, reports: Any) -> Warnings:
     def tell(address: str, step: int) -> None:
         reports.tell.remote(address, step)
 
     if len(order.devices) > 1:
-        team = _team(
-            TeamOptions(order.store_url, order.devices, order.threads, order.save_every_seconds, order.sharing)
-        )
-        return team.perform(stage, tell)
-    context = _context(order.store_url, order.devices[0], order.save_every_seconds, order.sharing)
-    torch.set_num_threads(order.threads)
+        return _team(order).perform(stage, tell)
+    context = _context(order)
     context.report = lambda stage, step: tell(stage.address, step)
     context.load = load_dataset if shipped is None else functools.partial(_unpacked, shipped)
     return perform(context, stage)
@@ -184,14 +157,13 @@ def _unpacked(shipped: Shipped, dataset: DatasetSpec) -> ImageSplits:
 
 
 @functools.lru_cache(maxsize=1)
-def _context(store_url: str, device: str, save_every_seconds: float, sharing: Sharing) -> Context:
-    tune_allocator()
-    return Context(ResultStore.open(store_url), device, save_every_seconds=save_every_seconds, sharing=sharing)
+def _context(order: WorkerOrder) -> Context:
+    return order.begin()
 
 
 @functools.lru_cache(maxsize=1)
-def _team(options: TeamOptions) -> Team:
-    return Team(options)
+def _team(order: WorkerOrder) -> Team:
+    return Team(order)
 
 
 def slots(of_node: Mapping[str, float], needed: Mapping[str, float]) -> int:

@@ -18,6 +18,7 @@ from ticketdiet.studies.executors.base import EXECUTORS, Executor, ExecutorKind,
 from ticketdiet.studies.executors.job import JobOrder
 from ticketdiet.studies.executors.jobs import JobExecutor
 from ticketdiet.studies.executors.notes import Notes
+from ticketdiet.studies.executors.orders import WorkerOrder
 from ticketdiet.studies.executors.submitit_queue import SubmititQueue, cancel_orphans, check_cluster
 from ticketdiet.studies.stage import Stage
 
@@ -136,19 +137,18 @@ class Slurm(ExecutorKind):
         # Whoever can write there runs code in the jobs, and many clusters let a group write to what its members make.
         (jobs / run).mkdir(mode=0o700, parents=True)
         notes.mkdir()
-        threads = request.threads or options.threads or options.cpus or 1
+        worker = WorkerOrder(
+            request.store.url,
+            (options.device if request.devices == ("auto",) else request.devices[0],),
+            request.threads or options.threads or options.cpus or 1,
+            request.save_every_seconds,
+        )
 
         def order(stages: list[Stage]) -> str:
-            return JobOrder.of_stages(
-                stages,
-                store=request.store.url,
-                device=options.device if request.devices == ("auto",) else request.devices[0],
-                threads=threads,
-                save_every_seconds=request.save_every_seconds,
-                notes=str(notes),
-            ).to_text()
+            return JobOrder.of_stages(stages, worker, notes=str(notes)).to_text()
 
-        queue = SubmititQueue(options.cluster, run, jobs / run, self._parameters(threads), order, python=options.python)
+        parameters = self._parameters(worker.threads)
+        queue = SubmititQueue(options.cluster, run, jobs / run, parameters, order, python=options.python)
         return JobExecutor(
             queue,
             Notes(notes),

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.process import BaseProcess
@@ -25,13 +24,11 @@ from typing import Any
 import torch
 
 from ticketdiet.core.errors import TicketDietError
-from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
-from ticketdiet.studies.energy import Sharing
 from ticketdiet.studies.executors.base import Warnings, WorkerLost
 from ticketdiet.studies.executors.children import end_with_parent
 from ticketdiet.studies.executors.notes import end_of
-from ticketdiet.studies.machine import tune_allocator
+from ticketdiet.studies.executors.orders import WorkerOrder
 from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.work import perform
 from ticketdiet.training.distributed import Ranks, joined
@@ -40,25 +37,6 @@ MOST_TRIES = 3  # at a stage whose team was lost
 SECONDS_TO_AGREE = 10.0  # for the other ranks, after the first has failed
 Report = Callable[[str, int], None]
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
-
-
-@dataclass(frozen=True)
-class TeamOptions:
-    """How a team works.
-
-    Attributes:
-        store_url: Where inputs are read and results kept.
-        devices: Device of each rank; the first rank is the one that stores.
-        threads: Threads of each rank.
-        save_every_seconds: How often the state of a training is kept.
-        sharing: With how many the first rank shares the machine and its device.
-    """
-
-    store_url: str
-    devices: tuple[str, ...]
-    threads: int
-    save_every_seconds: float
-    sharing: Sharing
 
 
 class _Lost(Exception):
@@ -72,11 +50,11 @@ class Team:
     loopback device alone.
 
     Args:
-        options: How it works.
+        order: How it works, on at least two devices.
     """
 
-    def __init__(self, options: TeamOptions) -> None:
-        self._options = options
+    def __init__(self, order: WorkerOrder) -> None:
+        self._order = order
         self._ranks: dict[Connection, BaseProcess] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._closed = False
@@ -179,12 +157,12 @@ class Team:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._folder = tempfile.TemporaryDirectory(prefix="ticketdiet-team-", ignore_cleanup_errors=True)
-        meeting, count = Path(self._folder.name, "meeting").as_uri(), len(self._options.devices)
-        for rank, device in enumerate(self._options.devices):
+        meeting, count = Path(self._folder.name, "meeting").as_uri(), len(self._order.devices)
+        for rank, device in enumerate(self._order.devices):
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=_serve,
-                args=(Ranks(rank, count), meeting, theirs, self._options),
+                args=(Ranks(rank, count), meeting, theirs, self._order.to_text()),
                 name=f"rank {rank} on {device}",
                 daemon=True,
             )
@@ -193,21 +171,15 @@ class Team:
             self._ranks[ours] = process
 
 
-def _serve(ranks: Ranks, meeting: str, stages: Connection, options: TeamOptions) -> None:
+def _serve(ranks: Ranks, meeting: str, stages: Connection, text: str) -> None:
     """What each rank does: work the stages that come, with the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = LOOPBACK
-    torch.set_num_threads(options.threads)
-    tune_allocator()
-    with joined(ranks, meeting, torch.device(options.devices[ranks.rank])), contextlib.suppress(EOFError):
-        context = Context(
-            ResultStore.open(options.store_url),
-            options.devices[ranks.rank],
-            save_every_seconds=options.save_every_seconds,
-            sharing=options.sharing,
-            partners=options.devices[1:],
-            report=lambda stage, step: _tell(stages, stage, step) if ranks.is_first else None,
+    order = WorkerOrder.of_text(text)
+    with joined(ranks, meeting, torch.device(order.devices[ranks.rank])), contextlib.suppress(EOFError):
+        context = order.begin(
+            ranks.rank, report=lambda stage, step: _tell(stages, stage, step) if ranks.is_first else None
         )
         while True:
             stages.send(_worked(context, stages.recv()))

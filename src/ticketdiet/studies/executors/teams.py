@@ -8,7 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from ticketdiet.studies.executors.base import Progress, Warnings
 from ticketdiet.studies.executors.children import drained
-from ticketdiet.studies.executors.team import Team, TeamOptions
+from ticketdiet.studies.executors.orders import WorkerOrder
+from ticketdiet.studies.executors.team import Team
 from ticketdiet.studies.stage import Stage
 
 
@@ -16,13 +17,13 @@ class Teams:
     """Works as many stages at once as there are teams.
 
     Args:
-        options: How each team works; their devices are its own.
+        orders: How each team works.
     """
 
-    def __init__(self, options: Sequence[TeamOptions]) -> None:
-        self.capacity = len(options)
+    def __init__(self, orders: Sequence[WorkerOrder]) -> None:
+        self.capacity = len(orders)
         self._reports: queue.SimpleQueue[Progress] = queue.SimpleQueue()
-        self._teams = [Team(one) for one in options]
+        self._teams = [Team(one) for one in orders]
         self._free: queue.SimpleQueue[Team] = queue.SimpleQueue()
         for team in self._teams:
             self._free.put(team)
