@@ -20,7 +20,15 @@ from ticketdiet.core.options import readable
 from ticketdiet.store.drivers import Driver
 from ticketdiet.store.failed import FailedStage
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.executors.base import ChainExecutor, Executor, ExecutorKind, NotBegun, RunRequest, Warnings
+from ticketdiet.studies.executors.base import (
+    ChainExecutor,
+    Executor,
+    ExecutorKind,
+    NotBegun,
+    RunRequest,
+    Warnings,
+    refuse_uneven,
+)
 from ticketdiet.studies.executors.catalog import find_executor
 from ticketdiet.studies.executors.local import Local
 from ticketdiet.studies.frontier import Frontier
@@ -139,6 +147,7 @@ def run_plan(
     place = Local() if executor is None else find_executor(executor) if isinstance(executor, str) else executor
     if isinstance(place, ExecutorKind):
         place.check(request)
+        refuse_uneven(plan, place.completed(request).devices_per_stage or 1)
     where = readable(type(place).__name__)
     with store.drive(plan.stages, study=(of or plan.study).study, executor=where) as driver:
         left = stages_left(plan, store)

@@ -17,7 +17,7 @@ from ticketdiet.core.options import make
 from ticketdiet.data.images import load_images
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.executors import ray_connection
-from ticketdiet.studies.executors.base import EXECUTORS, RunRequest
+from ticketdiet.studies.executors.base import EXECUTORS, RunOptions, RunRequest
 from ticketdiet.studies.executors.orders import StageOrder, WorkerOrder
 from ticketdiet.studies.executors.ray_worker import ship, slots, unship, work
 from ticketdiet.studies.run import RunObserver, run_plan
@@ -201,6 +201,28 @@ def test_an_address_that_is_none_is_refused(plan, store, address):
 def test_two_ways_to_say_how_many_stages_share_a_gpu_are_refused(plan, store):
     with pytest.raises(UserError, match=r"2 workers per device, and gpus_per_stage: 0\.5"):
         kind(gpus_per_stage=0.5).check(RunRequest(store=store, plan=plan, devices=("auto",), workers_per_device=2))
+
+
+@pytest.mark.parametrize(("options", "asked"), [({"gpus_per_stage": 3}, {}), ({}, {"devices_per_stage": 3})])
+def test_batches_that_the_devices_of_a_stage_cannot_share_are_refused_before_any_work(plan, store, options, asked):
+    with pytest.raises(UserError, match=r"3 devices per stage and batches of 16(.|\n)*gpus_per_stage"):
+        run_plan(plan, store, executor=kind(**options), devices=("auto",), **asked)
+    assert store.addresses() == []
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "together"),
+    [
+        (None, {}, 1),
+        (0.5, {}, 1),
+        (2, {}, 2),
+        (4, {"devices_per_stage": 2}, 2),
+        (2, {"devices": ("cpu",)}, 1),
+        (2, {"devices": ("cpu",), "devices_per_stage": 3}, 3),
+    ],
+)
+def test_whole_gpus_of_a_stage_share_it_unless_the_run_says_otherwise(gpus, asked, together):
+    assert kind(gpus_per_stage=gpus).completed(RunOptions(**asked)).devices_per_stage == together
 
 
 def test_a_store_in_memory_and_devices_by_number_are_refused(plan, store):

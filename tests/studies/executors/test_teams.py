@@ -8,7 +8,7 @@ import torch
 from ticketdiet.core.errors import DeviceError, UserError
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.executors import team as team_module
-from ticketdiet.studies.executors.base import RunRequest, WorkerLost
+from ticketdiet.studies.executors.base import ExecutorKind, RunRequest, WorkerLost
 from ticketdiet.studies.executors.local import Local
 from ticketdiet.studies.executors.orders import WorkerOrder
 from ticketdiet.studies.executors.team import Team, teams_of
@@ -165,7 +165,22 @@ def test_several_devices_need_a_store_that_processes_can_share(plan):
         run_plan(plan, store, devices_per_stage=2)
 
 
-def test_batches_that_the_devices_cannot_share_are_refused_before_anything_is_written(plan, store):
+class Elsewhere(ExecutorKind):
+    """An executor of another package, which must not be started."""
+
+    def start(self, request):
+        raise AssertionError("the batches were not looked at")
+
+
+@pytest.mark.parametrize(
+    ("executor", "asked"),
+    [
+        (None, {"devices_per_stage": 3}),
+        (Local({"devices_per_stage": 3, "device": "cpu"}), {"devices": ("auto",)}),
+        (Elsewhere(), {"devices_per_stage": 3}),
+    ],
+)
+def test_batches_that_the_devices_cannot_share_are_refused_before_anything_is_written(plan, store, executor, asked):
     with pytest.raises(UserError, match=r"3 devices per stage and batches of 16(.|\n)*another batch_size"):
-        run_plan(plan, store, devices_per_stage=3)
+        run_plan(plan, store, executor=executor, **asked)
     assert store.addresses() == []

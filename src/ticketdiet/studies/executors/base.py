@@ -12,14 +12,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
-from ticketdiet.core.errors import TicketDietError
+from ticketdiet.core.errors import TicketDietError, UserError
 from ticketdiet.core.options import Configurable
 from ticketdiet.core.registry import Registry
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.plan import Plan
-from ticketdiet.studies.stage import Stage
+from ticketdiet.studies.stage import Stage, TrainingStage
 
 Warnings = tuple[str, ...]
 Progress = tuple[str, int]  # address, steps done
@@ -73,31 +73,43 @@ class ChainExecutor(Executor, Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class RunRequest:
-    """What a run asks of the place where its stages are worked.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunOptions:
+    """How a run asks for its work to be divided; what is not asked for is left to the kind of executor.
 
     Attributes:
-        store: Where inputs are read and results kept.
-        plan: The stages of the run.
         workers: Stages to be worked at once; None for what the kind of executor takes to be best.
         workers_per_device: Stages to be worked at once on each device; None for one.
         devices: Names of torch devices; ``("auto",)`` for what the kind of executor takes to be best.
         devices_per_stage: Devices that work each stage together; None for one.
         threads: Threads of each worker; None for what the kind of executor takes to be best.
+    """
+
+    workers: int | None = None
+    workers_per_device: int | None = None
+    devices: tuple[str, ...] = ("auto",)
+    devices_per_stage: int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunRequest(RunOptions):
+    """What a run asks of the place where its stages are worked.
+
+    Attributes:
+        store: Where inputs are read and results kept.
+        plan: The stages of the run.
         save_every_seconds: How often the state of a long training is kept.
         report: Is told the steps done of a stage, by executors that work in this process.
     """
 
     store: ResultStore
     plan: Plan
-    workers: int | None = None
-    workers_per_device: int | None = None
-    devices: tuple[str, ...] = ("auto",)
-    devices_per_stage: int | None = None
-    threads: int | None = None
     save_every_seconds: float = 30.0
     report: Callable[[Stage, int], None] = lambda stage, step: None
+
+
+Asked = TypeVar("Asked", bound=RunOptions)
 
 
 class ExecutorKind(Configurable):
@@ -109,6 +121,17 @@ class ExecutorKind(Configurable):
 
     kind = "executor"
     here = False
+
+    def completed(self, asked: Asked) -> Asked:
+        """Return what a run asks for, completed by what the options say of the rest.
+
+        Args:
+            asked: What the command line, or a call, asks for.
+
+        Returns:
+            The same, with the options of this executor where nothing is asked for.
+        """
+        return asked
 
     def check(self, request: RunRequest) -> None:
         """Refuse what cannot work, before anything is written; called for every run, also when nothing is left to do.
@@ -133,6 +156,26 @@ class ExecutorKind(Configurable):
         Raises:
             UserError: When it cannot be started as asked; no stage was begun.
         """
+
+
+def refuse_uneven(plan: Plan, devices: int) -> None:
+    """Refuse batches that the devices of a stage cannot share evenly, before anything is trained.
+
+    Args:
+        plan: The stages of a run.
+        devices: How many devices work each stage together.
+
+    Raises:
+        UserError: When a training has such batches.
+    """
+    trained = (stage for stage in plan.stages.values() if isinstance(stage, TrainingStage) and stage.cost.steps)
+    uneven = sorted({stage.recipe.batch_size for stage in trained if stage.recipe.batch_size % devices})
+    if uneven:
+        raise UserError(
+            f"Got {devices} devices per stage and batches of {', '.join(map(str, uneven))} examples.",
+            expected="batch sizes that are multiples of the devices per stage",
+            way_out="give another number of --devices-per-stage (for Ray, gpus_per_stage), or another batch_size",
+        )
 
 
 EXECUTORS: Registry[type[ExecutorKind]] = Registry("executor")

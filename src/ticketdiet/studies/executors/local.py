@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from ticketdiet.core.options import BaseOptions
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.devices import ALL, choose_devices
 from ticketdiet.studies.energy import Sharing
-from ticketdiet.studies.executors.base import EXECUTORS, Executor, ExecutorKind, RunRequest
+from ticketdiet.studies.executors.base import EXECUTORS, Asked, Executor, ExecutorKind, RunRequest
 from ticketdiet.studies.executors.in_process import InProcess
 from ticketdiet.studies.executors.orders import WorkerOrder
 from ticketdiet.studies.executors.processes import Processes
@@ -20,7 +21,6 @@ from ticketdiet.studies.executors.team import teams_of
 from ticketdiet.studies.executors.teams import Teams
 from ticketdiet.studies.machine import cpu_count
 from ticketdiet.studies.plan import Plan
-from ticketdiet.studies.stage import TrainingStage
 
 MOST_WORKERS = 8
 
@@ -52,90 +52,77 @@ class Local(ExecutorKind):
 
     options: Options
 
+    def completed(self, asked: Asked) -> Asked:
+        """Return what a run asks for, with the options of this executor where it asks for nothing."""
+        options = self.options
+        chosen = (options.device,) if isinstance(options.device, str) else options.device
+        return replace(
+            asked,
+            workers=asked.workers or options.workers,
+            workers_per_device=asked.workers_per_device or options.workers_per_device,
+            devices=chosen if asked.devices == ("auto",) else asked.devices,
+            devices_per_stage=asked.devices_per_stage or options.devices_per_stage,
+            threads=asked.threads or options.threads,
+        )
+
     def check(self, request: RunRequest) -> None:
         """Refuse devices that are not here, and several workers on a store that they cannot share."""
-        if self._per_stage(request) > 1:
-            self._teams(request)
-            return
-        self._devices(request)
-        self._workers(request)
+        asked = self.completed(request)
+        if (asked.devices_per_stage or 1) > 1:
+            _team_orders(asked)
+        else:
+            _worker_orders(asked)
 
     def start(self, request: RunRequest) -> Executor:
         """Start the processes, or none where one is enough."""
-        if self._per_stage(request) > 1:
-            return Teams(self._teams(request))
-        orders = self._orders(request, self._workers(request))
+        asked = self.completed(request)
+        if (asked.devices_per_stage or 1) > 1:
+            return Teams(_team_orders(asked))
+        orders = _worker_orders(asked)
         if len(orders) > 1:
             return Processes(orders)
-        return InProcess(orders[0].begin(store=request.store, report=request.report))
-
-    def _devices(self, request: RunRequest) -> tuple[str, ...]:
-        return choose_devices(self.options.device if request.devices == ("auto",) else request.devices)
-
-    def _per_stage(self, request: RunRequest) -> int:
-        return request.devices_per_stage or self.options.devices_per_stage or 1
-
-    def _orders(self, request: RunRequest, workers: int) -> list[WorkerOrder]:
-        """Say how each worker works; they take the devices in turn, over and over."""
-        devices = self._devices(request)
-        taken = [devices[number % len(devices)] for number in range(workers)]
-        threads = request.threads or self.options.threads or threads_per_worker(workers)
-        return [
-            WorkerOrder(
-                request.store.url,
-                (device,),
-                threads,
-                request.save_every_seconds,
-                Sharing(workers, taken.count(device)),
-            )
-            for device in taken
-        ]
-
-    def _teams(self, request: RunRequest) -> list[WorkerOrder]:
-        """Say how each team works; by default there are as many as the devices suffice for."""
-        per_stage, asked = self._per_stage(request), request.workers or self.options.workers
-        per_device = request.workers_per_device or self.options.workers_per_device or 1
-        if per_device > 1:
-            raise UserError(
-                f"Got {per_stage} devices per stage and {per_device} workers per device.",
-                expected="several devices for each stage, or several stages on each device",
-                way_out="leave --workers-per-device or --devices-per-stage out",
-            )
-        _refuse_in_memory(request.store, f"{per_stage} devices per stage")
-        devices = self._devices(request)
-        if devices == ("cuda",):
-            devices = choose_devices(ALL)
-        teams = teams_of(devices, per_stage, asked)
-        if len(teams) < (asked or 1):
-            raise DeviceError(
-                f"Got {per_stage} devices per stage{f' and {asked} workers' if asked else ''}, and "
-                f"{len(devices)} device(s): {', '.join(devices)}.",
-                expected="devices for at least as many stages at once as there are workers",
-                way_out="--device all takes every GPU; or give fewer --devices-per-stage",
-            )
-        _refuse_uneven(request.plan, per_stage)
-        processes = len(teams) * per_stage
-        threads = request.threads or self.options.threads or threads_per_worker(processes)
-        sharing = Sharing(len(teams), len(teams) if devices == ("cpu",) else 1)
-        return [WorkerOrder(request.store.url, team, threads, request.save_every_seconds, sharing) for team in teams]
-
-    def _workers(self, request: RunRequest) -> int:
-        per_device = request.workers_per_device or self.options.workers_per_device
-        default = default_workers(request.plan, self._devices(request), per_device)
-        return _checked_workers(request.workers or self.options.workers, request.store, default)
+        return InProcess(orders[0].begin(store=asked.store, report=asked.report))
 
 
-def _refuse_uneven(plan: Plan, per_stage: int) -> None:
-    """Refuse batches that the devices of a stage cannot share evenly, before anything is trained."""
-    trained = (stage for stage in plan.stages.values() if isinstance(stage, TrainingStage) and stage.cost.steps)
-    sizes = {stage.recipe.batch_size for stage in trained}
-    uneven = sorted(size for size in sizes if size % per_stage)
-    if uneven:
-        raise UserError(
-            f"Got {per_stage} devices per stage and batches of {', '.join(map(str, uneven))} examples.",
-            expected="batch sizes that are multiples of the devices per stage",
-            way_out="give another number of --devices-per-stage, or another batch_size",
+def _worker_orders(asked: RunRequest) -> list[WorkerOrder]:
+    """Say how each worker works; they take the devices in turn, over and over."""
+    devices = choose_devices(asked.devices)
+    default = default_workers(asked.plan, devices, asked.workers_per_device)
+    workers = _checked_workers(asked.workers, asked.store, default)
+    taken = [devices[number % len(devices)] for number in range(workers)]
+    threads = asked.threads or threads_per_worker(workers)
+    return [
+        WorkerOrder(
+            asked.store.url, (device,), threads, asked.save_every_seconds, Sharing(workers, taken.count(device))
         )
+        for device in taken
+    ]
+
+
+def _team_orders(asked: RunRequest) -> list[WorkerOrder]:
+    """Say how each team works; by default there are as many as the devices suffice for."""
+    per_stage, per_device = asked.devices_per_stage or 1, asked.workers_per_device or 1
+    if per_device > 1:
+        raise UserError(
+            f"Got {per_stage} devices per stage and {per_device} workers per device.",
+            expected="several devices for each stage, or several stages on each device",
+            way_out="leave --workers-per-device or --devices-per-stage out",
+        )
+    _refuse_in_memory(asked.store, f"{per_stage} devices per stage")
+    devices = choose_devices(asked.devices)
+    if devices == ("cuda",):
+        devices = choose_devices(ALL)
+    teams = teams_of(devices, per_stage, asked.workers)
+    if len(teams) < (asked.workers or 1):
+        raise DeviceError(
+            f"Got {per_stage} devices per stage{f' and {asked.workers} workers' if asked.workers else ''}, and "
+            f"{len(devices)} device(s): {', '.join(devices)}.",
+            expected="devices for at least as many stages at once as there are workers",
+            way_out="--device all takes every GPU; or give fewer --devices-per-stage",
+        )
+    threads = asked.threads or threads_per_worker(len(teams) * per_stage)
+    sharing = Sharing(len(teams), len(teams) if devices == ("cpu",) else 1)
+    return [WorkerOrder(asked.store.url, team, threads, asked.save_every_seconds, sharing) for team in teams]
 
 
 def default_workers(plan: Plan, devices: Sequence[str], per_device: int | None = None) -> int:

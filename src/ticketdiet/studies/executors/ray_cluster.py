@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
@@ -19,6 +20,7 @@ from ticketdiet.studies.datasets import load_dataset
 from ticketdiet.studies.energy import Sharing
 from ticketdiet.studies.executors.base import (
     EXECUTORS,
+    Asked,
     Executor,
     ExecutorKind,
     Progress,
@@ -83,6 +85,12 @@ class RayCluster(ExecutorKind):
 
     options: Options
 
+    def completed(self, asked: Asked) -> Asked:
+        """Return what a run asks for, with the options of this executor where it asks for nothing."""
+        gpus = 0 if asked.devices == ("cpu",) else int(self.options.gpus_per_stage or 0)
+        together = asked.devices_per_stage if (asked.devices_per_stage or 1) > 1 else max(1, gpus)
+        return replace(asked, devices_per_stage=together, threads=asked.threads or self.options.threads)
+
     def check(self, request: RunRequest) -> None:
         """Refuse a store in memory, devices that Ray does not choose by, and a head node that does not answer."""
         if not request.store.shared:
@@ -124,7 +132,8 @@ class RayCluster(ExecutorKind):
 
     def _needs(self, ray: Any, request: RunRequest) -> Needs:
         """CPUs, GPUs and devices of a stage."""
-        gpus, together = self.options.gpus_per_stage, request.devices_per_stage or 1
+        asked, gpus = self.completed(request), self.options.gpus_per_stage
+        together, threads = asked.devices_per_stage or 1, asked.threads or 1
         if request.devices == ("cpu",):
             gpus = 0.0
         elif gpus is None:
@@ -133,9 +142,7 @@ class RayCluster(ExecutorKind):
             gpus = gpus if there or request.devices == ("cuda",) else 0.0
         if gpus and together > 1:
             gpus = float(together)
-        together = max(together, int(gpus))
         devices = tuple(f"cuda:{number}" for number in range(together)) if gpus else ("cpu",) * together
-        threads = request.threads or self.options.threads
         return Needs(self.options.cpus_per_stage or float(threads * together), gpus, devices, threads)
 
 
