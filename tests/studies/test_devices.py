@@ -58,6 +58,7 @@ def started(monkeypatch):
     calls = []
     monkeypatch.setattr(local, "Processes", calls.append)
     monkeypatch.setattr(local, "cpu_count", lambda: 12)
+    monkeypatch.delenv("OMP_NUM_THREADS")
     return calls
 
 
@@ -81,6 +82,38 @@ def test_workers_take_devices_in_turn_and_share_them(three_gpus, started, plan_t
     (orders,) = started
     assert [(order.devices[0], order.sharing.on_device) for order in orders] == shared
     assert {order.sharing.workers for order in orders} == {workers}
+
+
+@pytest.mark.parametrize(
+    ("variable", "option", "asked", "threads"),
+    [
+        (None, None, None, 4),
+        ("3", None, None, 3),
+        ("3,2", None, None, 3),
+        ("3", 2, None, 2),
+        ("3", 2, 1, 1),
+        ("3", None, 1, 1),
+        ("0", None, None, 4),
+        ("many", None, None, 4),
+        ("", None, None, 4),
+    ],
+)
+def test_threads_are_those_asked_for_then_of_the_environment_then_a_fraction_of_the_cores(
+    started, plan_tiny, store, monkeypatch, variable, option, asked, threads
+):
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    kind = Local({} if option is None else {"threads": option})
+    kind.start(RunRequest(store=store, plan=plan_tiny(), devices=("cpu",), workers=3, threads=asked))
+    assert {order.threads for order in started[0]} == {threads}
+
+
+def test_the_environment_gives_each_process_of_a_team_its_threads(monkeypatch, plan_tiny, store):
+    teams = []
+    monkeypatch.setattr(local, "Teams", teams.extend)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    Local().start(RunRequest(store=store, plan=plan_tiny(), devices=("cpu",), devices_per_stage=2))
+    assert [(order.devices, order.threads) for order in teams] == [(("cpu", "cpu"), 5)]
 
 
 def test_options_of_the_machine_file_hold_where_the_command_says_nothing(three_gpus, started, plan_tiny, store):

@@ -79,7 +79,10 @@ ExecutorsFile = Annotated[
     ),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads per process. By default the processes divide the cores.")
+    int | None,
+    typer.Option(
+        min=1, help="Threads per process. By default OMP_NUM_THREADS, or else the processes divide the cores."
+    ),
 ]
 Tolerance = Annotated[
     float | None,

@@ -110,7 +110,7 @@ class Study:
             workers_per_device: Processes on each device; default one per GPU.
             devices: torch devices, given to the workers in turn; ``"auto"`` for a GPU, if any, ``"all"`` for every GPU.
             devices_per_stage: Devices that share the batches of each stage; default one.
-            threads: Threads per worker; default its fraction of the cores.
+            threads: Threads per worker; default ``OMP_NUM_THREADS``, or else its fraction of the cores.
             executor: Where the work is done instead: ``"slurm"``, for example, or a name in the machine file.
             observer: Is told how it goes, instead of a progress bar.
             loggers: Are told the numbers of every stage that this run makes; they are closed at the end.

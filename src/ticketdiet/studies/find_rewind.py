@@ -101,7 +101,7 @@ def find_rewinding_point(
         replicates: Replicates to average over, from the first.
         workers: Processes; default one a core up to the trainings of one family.
         devices: Names of torch devices, given to the workers in turn; ``"all"`` is every GPU.
-        threads: Threads of each worker; default its fraction of the cores.
+        threads: Threads of each worker; default ``OMP_NUM_THREADS``, or else its fraction of the cores.
         executor: Where the work is done instead of in processes on this machine; see :func:`run_plan`.
         observer: Is told how each probe goes.
 

@@ -1,9 +1,10 @@
-"""The machine under a run: its cores, and an allocator that keeps the pages it has."""
+"""The machine under a run: its cores, how many threads to take, and an allocator that keeps the pages it has."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -14,6 +15,12 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def threads_asked() -> int | None:
+    """Return the threads that ``OMP_NUM_THREADS`` asks for; None where it is absent, or no number that OpenMP takes."""
+    outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # the rest is for nested regions
+    return int(outermost) if re.fullmatch("[1-9][0-9]{0,5}", outermost) else None
 
 
 def tune_allocator() -> None:

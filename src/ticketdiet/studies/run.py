@@ -119,7 +119,7 @@ def run_plan(
         workers_per_device: Stages worked at once on each device; default one per GPU.
         devices: Names of torch devices, given to the workers in turn; ``"all"`` is every GPU.
         devices_per_stage: Devices that share the batches of each stage; default one. On the CPU, so many processes.
-        threads: Threads of each worker; default its fraction of the cores.
+        threads: Threads of each worker; default ``OMP_NUM_THREADS``, or else its fraction of the cores.
         observer: Is told how it goes.
         save_every_seconds: How often the state of a long training is kept.
 

@@ -19,7 +19,7 @@ from ticketdiet.studies.executors.orders import WorkerOrder
 from ticketdiet.studies.executors.processes import Processes
 from ticketdiet.studies.executors.team import teams_of
 from ticketdiet.studies.executors.teams import Teams
-from ticketdiet.studies.machine import cpu_count
+from ticketdiet.studies.machine import cpu_count, threads_asked
 from ticketdiet.studies.plan import Plan
 
 MOST_WORKERS = 8
@@ -143,8 +143,8 @@ def default_workers(plan: Plan, devices: Sequence[str], per_device: int | None =
 
 
 def threads_per_worker(workers: int) -> int:
-    """Threads of each of ``workers`` processes: the cores, divided among them."""
-    return max(1, cpu_count() // workers)
+    """Threads of each of ``workers`` processes: what ``OMP_NUM_THREADS`` says, or else the cores divided among them."""
+    return threads_asked() or max(1, cpu_count() // workers)
 
 
 def _checked_workers(workers: int | None, store: ResultStore, default: int) -> int:
