@@ -105,7 +105,7 @@ def test_run_and_plan_say_what_the_other_precision_would_bring_and_json_does_not
     json.loads(command("plan", *arguments, "--format", "json").output)
     ran = command("run", *arguments, "--out", tmp_path / "figures", "--workers", 1, "--device", "cpu")
     assert "2.1 times" in ran.stderr
-    assert asked[1:] == [("tiny", 6, {"device": "cpu", "workers": 1})]
+    assert asked[1:] == [("tiny", 6, {"device": "cpu", "workers": 1, "threads": None})]
     assert "2.1 times" not in command("run", *arguments, "--out", tmp_path / "figures").output
 
 
@@ -264,7 +264,7 @@ def test_devices_and_threads_reach_the_workers(done, monkeypatch):
     options = ("--device", "cuda:0,cuda:1", "--device", "cpu", "--threads", 2, "--workers", 3)
     arguments = ("run", folder / "tiny.yaml", "--store", folder / "runs", "--out", folder / "figures")
     assert command(*arguments, *options).exit_code == 0
-    assert (asked[0]["devices"], asked[0]["threads"], asked[0]["workers"]) == (["cuda:0", "cuda:1", "cpu"], 2, 3)
+    assert (asked[0]["devices"], asked[0]["threads"], asked[0]["workers"]) == (("cuda:0", "cuda:1", "cpu"), 2, 3)
 
 
 def test_the_name_of_a_recorded_study_means_it_as_it_was_run_and_no_other(done):

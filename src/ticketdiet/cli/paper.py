@@ -152,9 +152,11 @@ def _run(
     executor: ExecutorKind | None,
 ) -> None:
     from ticketdiet.reports.progress import RunView
+    from ticketdiet.studies.executors.base import RunOptions
     from ticketdiet.studies.forecast import forecaster
 
-    with RunView(advise=forecaster(executor, devices, workers=workers, threads=threads)) as view:
+    options = RunOptions(workers=workers, devices=tuple(devices), threads=threads)
+    with RunView(advise=forecaster(executor, options)) as view:
         outcome = asked.run(
             replicates, workers=workers, devices=devices, threads=threads, executor=executor, observer=view
         )

@@ -20,9 +20,9 @@ from ticketdiet.core.values import Scores
 from ticketdiet.reports.completeness import DRAWN
 from ticketdiet.reports.progress import RunView
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.executors.base import Executor, ExecutorKind
+from ticketdiet.studies.executors.base import Executor, ExecutorKind, RunOptions
 from ticketdiet.studies.executors.catalog import find_executor
-from ticketdiet.studies.forecast import forecaster, say_nothing
+from ticketdiet.studies.forecast import forecaster
 from ticketdiet.studies.loggers.base import Logger
 from ticketdiet.studies.loggers.observer import LoggingObserver
 from ticketdiet.studies.plan import Plan, plan_study
@@ -122,11 +122,15 @@ class Study:
             UserError: When the study does not fit its data, or the executor cannot be started as asked.
             StagesFailed: When stages could not be made; all others were.
         """
-        asked = [devices] if isinstance(devices, str) else list(devices)
         place = find_executor(executor) if isinstance(executor, str) else executor
-        advise, whole = forecaster(place, asked, workers=workers, threads=threads), plan_study(self.spec)
-        if devices_per_stage is not None and devices_per_stage > 1:
-            advise = say_nothing  # what one device takes says little about several
+        asked = RunOptions(
+            workers=workers,
+            workers_per_device=workers_per_device,
+            devices=(devices,) if isinstance(devices, str) else tuple(devices),
+            devices_per_stage=devices_per_stage,
+            threads=threads,
+        )
+        advise, whole = forecaster(place, asked), plan_study(self.spec)
         plan, store = self._limited(whole), ResultStore.open(self.url)
         if plan is not whole:  # the run records what it makes, which is only a part of the study
             record_plan(store, whole)
@@ -135,16 +139,7 @@ class Study:
             closing(LoggingObserver(watching, store, loggers)) as logging,
         ):
             return run_plan(
-                plan,
-                store,
-                of=self.spec,
-                executor=place,
-                workers=workers,
-                workers_per_device=workers_per_device,
-                devices=asked,
-                devices_per_stage=devices_per_stage,
-                threads=threads,
-                observer=logging if loggers else watching,
+                plan, store, of=self.spec, executor=place, observer=logging if loggers else watching, **vars(asked)
             )
 
     def status(self) -> StudyStatus:

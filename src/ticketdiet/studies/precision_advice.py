@@ -21,7 +21,9 @@ SECONDS_NOT_WORTH_A_WORD = 30.0
 LEAST_GAIN = 1.25
 
 
-def precision_advice(plan: Plan, left: Collection[str], *, device: str, workers: int | None = None) -> str:
+def precision_advice(
+    plan: Plan, left: Collection[str], *, device: str, workers: int | None = None, threads: int | None = None
+) -> str:
     """Measure for about a second what the other precision would bring, where that matters.
 
     It matters on the CPU, where training is left that takes half a minute or more. Nothing is measured where a study
@@ -32,6 +34,7 @@ def precision_advice(plan: Plan, left: Collection[str], *, device: str, workers:
         left: Addresses of those still to be made.
         device: torch device of the run.
         workers: Processes of the run, by default as many as it chooses.
+        threads: Threads of each, by default as many as the run chooses.
 
     Returns:
         One line for people, empty when there is nothing to say.
@@ -46,7 +49,7 @@ def precision_advice(plan: Plan, left: Collection[str], *, device: str, workers:
     processes = workers or default_workers(plan, [device])
     work = examples_like(largest, total_cost(trainings)) / processes
     try:
-        with quietly(threads_per_worker(processes)):
+        with quietly(threads or threads_per_worker(processes)):
             return _advice(step_timer_of(largest, recipe), recipe, work, computes, _key(plan, largest))
     except Exception:  # whatever a network of the user's raises: the run will say it
         return ""
