@@ -6,6 +6,7 @@ from ticketdiet.core.errors import UserError
 from ticketdiet.studies.executors.base import ChainExecutor, NotBegun, WorkerLost
 from ticketdiet.studies.executors.jobs import (
     LOOKS_UNTIL_LOST,
+    MOST_REFUSALS,
     SECONDS_BETWEEN_NOTES,
     SECONDS_BETWEEN_QUEUES,
     JobEnding,
@@ -20,11 +21,13 @@ class Queue:
 
     def __init__(self):
         self.jobs, self.waiting, self.cancelled, self.cleared = {}, {}, [], []
-        self.refuses, self.silent, self.ends_as = False, False, JobEnding("FAILED", "it burned", "/jobs/1.out")
+        self.refusal, self.most, self.tried = None, 1000, []
+        self.silent, self.ends_as = False, JobEnding("FAILED", "it burned", "/jobs/1.out")
 
     def submit(self, jobs):
-        if self.refuses:
-            raise JobRefused
+        self.tried.append(len(jobs))
+        if self.refusal is not None and len(self.waiting) + len(jobs) > self.most:
+            raise self.refusal
         names = [str(len(self.jobs) + number) for number in range(len(jobs))]
         self.jobs |= {name: [stage.address for stage in job] for name, job in zip(names, jobs, strict=True)}
         self.waiting |= dict.fromkeys(names, "")
@@ -186,15 +189,51 @@ def test_a_job_that_can_never_begin_is_cancelled_and_says_why(work, chain):
         future.result(0)
 
 
+def refuse(work, most, *, passes):
+    work.queue.refusal, work.queue.most = JobRefused("too many, or too large", passes=passes), most
+
+
 def test_a_full_queue_is_asked_again_later(work, chain):
-    work.queue.refuses = True
+    refuse(work, 0, passes=True)
     work.executor.submit_chain(chain)
     work.look()
-    work.queue.refuses = False
+    refuse(work, 1, passes=True)
     work.look()
     assert work.queue.jobs == {}
     work.look(SECONDS_BETWEEN_QUEUES)
     assert len(work.queue.jobs) == 1
+
+
+def test_a_full_queue_is_waited_for_as_long_as_it_takes(work, chain):
+    refuse(work, 0, passes=True)
+    future = work.executor.submit_chain(chain)[0]
+    for _ in range(10 * MOST_REFUSALS):
+        work.look(SECONDS_BETWEEN_QUEUES)
+    assert not future.done()
+
+
+def test_jobs_that_are_refused_for_what_may_be_for_ever_are_given_up_after_some_tries(work, chain):
+    refuse(work, 0, passes=False)
+    work.executor.submit_chain(chain)
+    for _ in range(MOST_REFUSALS - 1):
+        work.look(SECONDS_BETWEEN_QUEUES)
+    with pytest.raises(UserError, match=rf"{MOST_REFUSALS} times(.|\n)*too many, or too large(.|\n)*sacctmgr"):
+        work.look(SECONDS_BETWEEN_QUEUES)
+    assert len(work.queue.tried) == MOST_REFUSALS
+
+
+def test_a_limit_below_the_size_of_an_array_is_met_by_smaller_ones(tmp_path, store, plan_tiny):
+    work = Work(tmp_path, store, most_jobs=10, stages_per_job=1)
+    refuse(work, 2, passes=False)
+    for stage in list(plan_tiny().stages.values())[:8]:
+        work.executor.submit(stage)
+    for _ in range(3):
+        work.look(SECONDS_BETWEEN_QUEUES)
+    assert work.queue.tried == [8, 4, 2]
+    assert len(work.queue.jobs) == 2
+    for _ in range(3 * MOST_REFUSALS):  # no reason to give up, while jobs that were taken are in the queue
+        work.look(SECONDS_BETWEEN_QUEUES)
+    assert len(work.queue.jobs) == 2
 
 
 def test_no_more_jobs_are_in_the_queue_than_allowed(tmp_path, store, plan_tiny):

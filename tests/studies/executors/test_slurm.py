@@ -153,11 +153,45 @@ def test_what_slurm_refuses_is_said_with_a_way_out(plan_tiny, store, commands, s
     assert way_out in caught.value.way_out
 
 
-def test_a_limit_on_jobs_is_no_error(commands):
-    refusal = submitit_queue._refusal(
-        "Batch job submission failed: Job violates accounting/QOS policy (job submit limit)"
-    )
+POLICY = (
+    "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "queued", "passes"),
+    [
+        (f"sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: {POLICY}", "12\n", True),
+        (f"sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: {POLICY}", "12\n", True),
+        (f"sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: {POLICY}", "", False),
+        (f"sbatch: error: AssocGrpSubmitJobsLimit\nsbatch: error: {POLICY}", "", True),
+        (f"sbatch: error: MaxSubmitJobsPerAccount\nsbatch: error: {POLICY}", "", True),
+        ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", "", True),
+        ("sbatch: error: Batch job submission failed: Resource temporarily unavailable", "", True),
+        (f"sbatch: error: {POLICY}", "12\n", False),
+        (POLICY, "", False),
+    ],
+)
+def test_a_limit_on_jobs_is_no_error_and_passes_where_jobs_are_in_the_queue(commands, said, queued, passes):
+    commands("squeue", queued)
+    refusal = submitit_queue._refusal(said)
     assert isinstance(refusal, JobRefused)
+    assert (str(refusal), refusal.passes) == (said, passes)
+
+
+def test_a_queue_that_cannot_say_whose_jobs_it_has_may_pass(commands):
+    commands("squeue", code=1)
+    refusal = submitit_queue._refusal(f"sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: {POLICY}")
+    assert isinstance(refusal, JobRefused)
+    assert refusal.passes
+
+
+@pytest.mark.parametrize("limit", ["QOSMaxWallDurationPerJobLimit", "AssocMaxCpuPerJobLimit", "QOSMinGRES"])
+def test_a_limit_on_what_a_job_asks_for_never_passes(commands, limit):
+    refusal = submitit_queue._refusal(f"sbatch: error: {limit}\nsbatch: error: {POLICY}")
+    assert isinstance(refusal, UserError)
+    assert limit in refusal.came
+    assert "less time, memory, cores or GPUs" in refusal.way_out
 
 
 @pytest.fixture

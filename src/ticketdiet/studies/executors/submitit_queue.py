@@ -39,8 +39,12 @@ _NEVER = {  # what Slurm calls the reasons for which a job stays in the queue fo
     *("PartitionTimeLimit", "QOSNotAllowed", "AssocMaxWallDurationPerJobLimit", "QOSMaxWallDurationPerJobLimit"),
 }
 _NOT_AGAIN = {"CANCELLED", "DEADLINE", "OUT_OF_MEMORY"}
-_TOO_MANY = ("MaxSubmitJob", "QOSMaxSubmit", "AssocMaxSubmit", "job limit", "Job violates accounting/QOS policy")
+_BUSY = ("temporarily unable to accept job", "Resource temporarily unavailable")  # the cluster has too many jobs
+_UNTOLD = ("Job violates accounting/QOS policy", "job limit")  # a limit, and only a line before it may say which
+_LIMIT = re.compile(r"^(?:sbatch: error: )?((?:Assoc|QOS|Max|Min)\w+)\s*$", re.MULTILINE)  # such a line
 _HINTS = {  # in what sbatch says -> the way out
+    "Job violates": "ask for less time, memory, cores or GPUs in executors.yaml, or name another qos; "
+    "`sacctmgr show qos` and `sacctmgr show assoc user=$USER` list the limits",
     "partition": "name one of the partitions that `sinfo` lists: partition: NAME in executors.yaml",
     "account": "name an account that you may charge: account: NAME in executors.yaml; `sacctmgr show user $USER -s` "
     "lists them",
@@ -115,7 +119,7 @@ class SubmititQueue:
             Their names.
 
         Raises:
-            JobRefused: When the user has as many jobs as allowed.
+            JobRefused: When there are as many jobs as allowed, or may be.
             UserError: When Slurm refuses the options of the jobs.
         """
         failed = import_extra("submitit.core.utils", "slurm").FailedJobError
@@ -283,11 +287,22 @@ def _state_of(job: str) -> str:
 
 
 def _refusal(said: str) -> Exception:
-    if any(words in said for words in _TOO_MANY):
-        return JobRefused(said)
+    limits = _LIMIT.findall(said)
+    of_jobs = [limit for limit in limits if "Submit" in limit]
+    if of_jobs or any(words in said for words in _BUSY):
+        return JobRefused(said, passes=not of_jobs or _is_passing(of_jobs[0]))
+    if not limits and any(words in said for words in _UNTOLD):
+        return JobRefused(said, passes=False)
     hints = [hint for words, hint in _HINTS.items() if words in said]
     return UserError(
         f"Slurm refuses the job: {said or 'sbatch failed without a word'}",
         expected="options in executors.yaml that this cluster accepts",
         way_out=hints[0] if hints else "correct the entry of the executor in executors.yaml; docs/cluster.md has all",
     )
+
+
+def _is_passing(limit: str) -> bool:
+    """Whether a limit on jobs is reached by jobs that end; some clusters give 0 to who may not compute any more."""
+    if "Grp" in limit or "PerAccount" in limit:
+        return True
+    return _command("squeue", "-h", "-u", getpass.getuser(), "-o", "%i") != ""
