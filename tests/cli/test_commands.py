@@ -255,12 +255,12 @@ def test_figures_are_listed_and_drawn_by_name(done, tmp_path):
 
 
 def test_devices_and_threads_reach_the_workers(done, monkeypatch):
-    from ticketdiet.studies.run import Outcome
+    from ticketdiet.studies.run import RunOutcome
 
     folder, _ = done
     asked = []
     monkeypatch.setattr("ticketdiet.studies.forecast.choose_devices", lambda names: names)
-    monkeypatch.setattr("ticketdiet.reports.study.run_plan", lambda *_, **o: asked.append(o) or Outcome(0, 6))
+    monkeypatch.setattr("ticketdiet.reports.study.run_plan", lambda *_, **o: asked.append(o) or RunOutcome(0, 6))
     options = ("--device", "cuda:0,cuda:1", "--device", "cpu", "--threads", 2, "--workers", 3)
     arguments = ("run", folder / "tiny.yaml", "--store", folder / "runs", "--out", folder / "figures")
     assert command(*arguments, *options).exit_code == 0

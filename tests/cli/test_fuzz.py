@@ -252,9 +252,9 @@ def test_a_place_for_curvature(call, place, what):
     ("command", "where"), paired(["results", "verify", "run"], [*PLACES.values(), *URLS], every=EVERY)
 )
 def test_a_place_for_the_store(call, command, where, monkeypatch):
-    from ticketdiet.studies.run import Outcome
+    from ticketdiet.studies.run import RunOutcome
 
-    monkeypatch.setattr("ticketdiet.reports.study.run_plan", lambda *_, **__: Outcome(0, 0))  # the place is prepared
+    monkeypatch.setattr("ticketdiet.reports.study.run_plan", lambda *_, **__: RunOutcome(0, 0))  # the place is prepared
     study = [] if command == "verify" else ["tiny.yaml"]
     keeps_the_law(call, command, *study, "--store", where)
 

@@ -66,3 +66,9 @@ def test_an_unknown_name_like_no_other_gets_no_guess():
 def test_the_first_line_of_an_error_is_never_missing():
     assert errors.first_line(ValueError("\nthe shape is wrong\nhere")) == "the shape is wrong"
     assert errors.first_line(ValueError()) == "ValueError"
+
+
+def test_an_error_is_described_by_its_class_unless_its_words_are_ours():
+    assert errors.described(ValueError("  too many\nlines ")) == "ValueError: too many\nlines"
+    assert errors.described(ValueError()) == "ValueError"
+    assert errors.described(errors.UserError("It came.", way_out="go")) == "It came.\n  way out:  go"

@@ -69,6 +69,14 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def described(error: BaseException) -> str:
+    """Return what an error of this package says; of any other, its class and what it says."""
+    said = str(error).strip()
+    if isinstance(error, TicketDietError):
+        return said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
 def _rebuild(kind: type[TicketDietError], came: str, expected: str, way_out: str) -> TicketDietError:
     return kind(came, expected=expected, way_out=way_out)
 

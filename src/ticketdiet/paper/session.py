@@ -22,7 +22,7 @@ from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.executors.base import ExecutorKind
 from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.record import record_plan
-from ticketdiet.studies.run import Outcome, RunObserver, run_plan
+from ticketdiet.studies.run import RunObserver, RunOutcome, run_plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Paper:
         threads: int | None = None,
         executor: ExecutorKind | str | None = None,
         observer: RunObserver | None = None,
-    ) -> Outcome:
+    ) -> RunOutcome:
         """Make what is missing, replicate by replicate, and record every study.
 
         Args:

@@ -27,7 +27,7 @@ from ticketdiet.studies.loggers.base import Logger
 from ticketdiet.studies.loggers.observer import LoggingObserver
 from ticketdiet.studies.plan import Plan, plan_study
 from ticketdiet.studies.record import record_plan, recorded_plan
-from ticketdiet.studies.run import Outcome, RunObserver, run_plan
+from ticketdiet.studies.run import RunObserver, RunOutcome, run_plan
 from ticketdiet.studies.spec import StudySpec
 from ticketdiet.studies.stages.masked import MaskedTraining
 from ticketdiet.studies.stored_networks import build_initial
@@ -102,7 +102,7 @@ class Study:
         executor: Executor | ExecutorKind | str | None = None,
         observer: RunObserver | None = None,
         loggers: Sequence[Logger] = (),
-    ) -> Outcome:
+    ) -> RunOutcome:
         """Make what is missing of the study, and show how it goes.
 
         Args:

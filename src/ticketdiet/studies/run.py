@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
-from ticketdiet.core.errors import DamagedResult, StagesFailed, StoreError, TicketDietError
+from ticketdiet.core.errors import DamagedResult, StagesFailed, StoreError, TicketDietError, described
 from ticketdiet.core.options import readable
 from ticketdiet.store.drivers import Driver
 from ticketdiet.store.failed import FailedStage
@@ -71,7 +71,7 @@ class RunObserver:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a run ended.
 
     Attributes:
@@ -103,7 +103,7 @@ def run_plan(
     threads: int | None = None,
     observer: RunObserver | None = None,
     save_every_seconds: float = 30.0,
-) -> Outcome:
+) -> RunOutcome:
     """Make every stage of ``plan`` that the store lacks, together with whatever other runs work on the same store.
 
     Args:
@@ -157,7 +157,7 @@ def run_plan(
             if not isinstance(place, ExecutorKind):
                 place.close()
             summarise_plan(store, whole or plan, again=False)
-            return Outcome(0, len(plan.stages))
+            return RunOutcome(0, len(plan.stages))
         chosen = place.start(request) if isinstance(place, ExecutorKind) else place
         scheduler = _Scheduler(plan, store, driver, chosen, observer, Frontier(plan, left))
         try:
@@ -167,7 +167,7 @@ def run_plan(
             raise
         chosen.close()
         summarise_plan(store, whole or plan)
-    return Outcome(len(scheduler.done), len(plan.stages) - len(scheduler.done))
+    return RunOutcome(len(scheduler.done), len(plan.stages) - len(scheduler.done))
 
 
 @dataclass
@@ -300,10 +300,9 @@ class _Scheduler:
             self.observer.failed(stage, error)
 
     def _record_failure(self, stage: Stage, error: BaseException) -> None:
-        message = str(error) if isinstance(error, TicketDietError) else f"{type(error).__name__}: {error}"
         time = datetime.now(UTC).isoformat(timespec="seconds")
         with contextlib.suppress(StoreError):  # it must not hide the error itself
-            self.store.failed.write(FailedStage(stage.address, message, time))
+            self.store.failed.write(FailedStage(stage.address, described(error), time))
 
     def _queue_again(self, stage: Stage) -> bool:
         """Queue a stage whose inputs could not be read, behind those that are damaged; False after several tries."""

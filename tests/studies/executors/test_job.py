@@ -12,8 +12,9 @@ from ticketdiet.studies.executors import job as job_module
 from ticketdiet.studies.executors.base import NotBegun
 from ticketdiet.studies.executors.code_version import code_version, require_code
 from ticketdiet.studies.executors.job import JobOrder, work_job
-from ticketdiet.studies.executors.notes import Notes, WorkFailed
+from ticketdiet.studies.executors.notes import Notes
 from ticketdiet.studies.executors.orders import WorkerOrder
+from ticketdiet.studies.executors.sent_errors import WorkFailed
 from ticketdiet.studies.stage_data import stage_of_data
 from ticketdiet.training.observers import ProgressObserver
 

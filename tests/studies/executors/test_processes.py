@@ -4,11 +4,14 @@ import os
 import signal
 from typing import cast
 
+import pytest
+
+from ticketdiet.core.errors import StagesFailed
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.executors.base import WorkerLost
 from ticketdiet.studies.executors.orders import WorkerOrder
 from ticketdiet.studies.executors.processes import Processes
-from ticketdiet.studies.run import RunObserver
+from ticketdiet.studies.run import RunObserver, run_plan
 from ticketdiet.studies.stage import Stage
 
 
@@ -53,3 +56,28 @@ def test_a_stage_whose_process_dies_each_time_is_lost_after_three_tries(tmp_path
     assert isinstance(error, WorkerLost)
     assert "3 times" in str(error)
     assert "fewer --workers" in str(error)
+
+
+NETS = """
+from torch import nn
+
+class OwnError(Exception):
+    def __init__(self, name, *, layer):
+        super().__init__(f"{name} in {layer}")
+
+class Net(nn.Sequential):
+    def forward(self, inputs):
+        if self.training:
+            raise OwnError("no number", layer="the first layer")
+        return super().forward(inputs)
+
+def make(num_classes, in_channels, image_size):
+    return Net(nn.Flatten(), nn.Linear(64, num_classes))
+"""
+
+
+def test_an_error_that_no_other_process_can_read_is_told_and_its_process_goes_on(importable, plan_tiny, store):
+    importable("my_failing_nets", NETS)
+    plan = plan_tiny("model={name: my_failing_nets:make}", "arms={none@0: {}}", "scores={}", "replicates=2")
+    with pytest.raises(StagesFailed, match=r"OwnError: no number in the first layer(.|\n)*my_failing_nets\.py"):
+        run_plan(plan, store, workers=2, threads=1)

@@ -267,7 +267,7 @@ def test_images_come_back_as_they_were_without_a_copy():
 def test_a_worker_refuses_an_order_of_other_code(plan, store):
     stage = next(iter(plan.stages.values()))
     order = replace(StageOrder.of_stages([stage], WorkerOrder(store.url)), code="0.0.1 (abc)")
-    outcome = work(order.to_text(), None, None)
-    assert isinstance(outcome.error, UserError)
-    assert "the run has 0.0.1 (abc)" in str(outcome.error)
+    ending = work(order.to_text(), None, None)
+    assert isinstance(ending, UserError)
+    assert "the run has 0.0.1 (abc)" in str(ending)
     assert not store.has(stage.address)

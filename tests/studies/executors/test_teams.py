@@ -11,6 +11,7 @@ from ticketdiet.studies.executors import team as team_module
 from ticketdiet.studies.executors.base import ExecutorKind, RunRequest, WorkerLost
 from ticketdiet.studies.executors.local import Local
 from ticketdiet.studies.executors.orders import WorkerOrder
+from ticketdiet.studies.executors.sent_errors import WorkFailed
 from ticketdiet.studies.executors.team import Team, teams_of
 from ticketdiet.studies.run import run_plan
 
@@ -109,7 +110,7 @@ def test_a_process_that_fails_alone_or_ends_does_not_leave_the_others_waiting(pl
     try:
         run.perform(before[0], print)
         (folder / "fail").touch()
-        with pytest.raises(RuntimeError, match=r"only the second process fails(.|\n)*my_faulty_nets.py"):
+        with pytest.raises(WorkFailed, match=r"RuntimeError: only the second process fails(.|\n)*my_faulty_nets.py"):
             run.perform(stage, print)
         (folder / "fail").rename(folder / "end")
         with pytest.raises(WorkerLost, match="rank 1 on cpu ended with exit code 3") as caught:

@@ -22,6 +22,7 @@ from ticketdiet.studies.plan import Plan
 from ticketdiet.studies.stage import Stage, TrainingStage
 
 Warnings = tuple[str, ...]
+Ending = Warnings | Exception  # how a stage ended: made, or not
 Progress = tuple[str, int]  # address, steps done
 
 

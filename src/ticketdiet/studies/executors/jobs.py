@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.store.results import ResultStore
-from ticketdiet.studies.executors.base import NotBegun, Progress, Warnings, WorkerLost
+from ticketdiet.studies.executors.base import Ending, NotBegun, Progress, Warnings, WorkerLost
 from ticketdiet.studies.executors.notes import Notes
 from ticketdiet.studies.executors.packing import Chain, pack, work_of
 from ticketdiet.studies.stage import Stage
@@ -207,7 +207,7 @@ class JobExecutor:
         for address, ending in self._notes.take_endings(list(self._futures)).items():
             self._end(address, ending)
 
-    def _end(self, address: str, ending: Warnings | Exception) -> None:
+    def _end(self, address: str, ending: Ending) -> None:
         future = self._futures.pop(address)
         for name, stages in list(self._jobs.items()):
             self._jobs[name] = [stage for stage in stages if stage.address != address]

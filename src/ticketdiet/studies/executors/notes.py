@@ -10,23 +10,16 @@ import contextlib
 import json
 import os
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from ticketdiet.core import errors
-from ticketdiet.core.errors import TicketDietError
-from ticketdiet.studies.executors.base import NotBegun, Progress, Warnings
+from ticketdiet.studies.executors.base import Ending, NotBegun, Progress, Warnings
+from ticketdiet.studies.executors.sent_errors import error_of_data, error_to_data
 
 SECONDS_BETWEEN_STEPS = 5.0  # between two notes on the steps of a stage
 MOST_BYTES = 1 << 20
-MOST_LINES = 30  # of a traceback or a log
-
-
-class WorkFailed(TicketDietError):
-    """A stage raised an error elsewhere that is none of this package's; the message has the end of its traceback."""
 
 
 class Notes:
@@ -47,7 +40,7 @@ class Notes:
 
     def failed(self, address: str, error: BaseException, log: str = "") -> None:
         """Note that a stage raised ``error``; ``log`` says where more of it is."""
-        self._write(f"{address}.json", {"error": _described(error, log)})
+        self._write(f"{address}.json", {"error": error_to_data(error, log)})
 
     def not_begun(self, address: str) -> None:
         """Note that a stage was not tried, because one before it failed."""
@@ -68,10 +61,10 @@ class Notes:
         self._write(f"{address}.futile", times)
         return times
 
-    def take_endings(self, addresses: Iterable[str]) -> dict[str, Warnings | Exception]:
+    def take_endings(self, addresses: Iterable[str]) -> dict[str, Ending]:
         """Return how stages have ended, for those of ``addresses`` that have; each is told once."""
         there = set(_names(self._folder))
-        found: dict[str, Warnings | Exception] = {}
+        found: dict[str, Ending] = {}
         for address in addresses:
             content = self._read(f"{address}.json") if f"{address}.json" in there else None
             if isinstance(content, dict):
@@ -97,12 +90,6 @@ class Notes:
         return None
 
 
-def end_of(text: str, lines: int = MOST_LINES) -> str:
-    """Return the last lines of a text, and say how many were left out."""
-    every = text.rstrip().splitlines()
-    return "\n".join([f"... {len(every) - lines} lines before", *every[-lines:]] if len(every) > lines else every)
-
-
 def _names(folder: Path) -> Sequence[str]:
     try:
         return os.listdir(folder)
@@ -110,23 +97,9 @@ def _names(folder: Path) -> Sequence[str]:
         return []
 
 
-def _described(error: BaseException, log: str) -> dict[str, str]:
-    kind = next((base.__name__ for base in type(error).__mro__ if getattr(errors, base.__name__, None) is base), "")
-    if isinstance(error, TicketDietError):
-        return {"kind": kind, "came": error.came, "expected": error.expected, "way_out": error.way_out}
-    trace = end_of("".join(traceback.format_exception(error)))
-    where = f"the whole log is {log}" if log else ""
-    return {"kind": "", "came": f"{type(error).__name__}: {error}\n{trace}", "expected": "", "way_out": where}
-
-
-def _ending(content: dict[str, Any]) -> Warnings | Exception:
+def _ending(content: dict[str, Any]) -> Ending:
     if "not_begun" in content:
         return NotBegun()
     if "error" not in content:
         return tuple(map(str, content.get("warnings", ())))
-    told = content["error"] if isinstance(content["error"], dict) else {"came": content["error"]}
-    kind = getattr(errors, str(told.get("kind")), None)
-    known = isinstance(kind, type) and issubclass(kind, TicketDietError)
-    parts = [str(told.get(part, "")) for part in ("came", "expected", "way_out")]
-    made: type[TicketDietError] = cast("type[TicketDietError]", kind) if known else WorkFailed
-    return made(parts[0], expected=parts[1], way_out=parts[2])
+    return error_of_data(content["error"])

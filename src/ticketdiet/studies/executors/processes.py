@@ -16,6 +16,7 @@ from ticketdiet.studies.context import Context
 from ticketdiet.studies.executors.base import Progress, Warnings, WorkerLost
 from ticketdiet.studies.executors.children import drained, end_with_parent
 from ticketdiet.studies.executors.orders import WorkerOrder
+from ticketdiet.studies.executors.sent_errors import sendable
 from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.stopping import StopSignal
 from ticketdiet.studies.work import perform
@@ -125,8 +126,11 @@ def _begin_worker(orders: Any, reports: Any) -> None:
 
 def _perform(stage: Stage) -> Warnings:
     assert _context is not None
-    with _context.stop.stage():
-        return perform(_context, stage)
+    try:
+        with _context.stop.stage():
+            return perform(_context, stage)
+    except Exception as error:
+        raise sendable(error) from None
 
 
 def _lost(stage: Stage) -> WorkerLost:

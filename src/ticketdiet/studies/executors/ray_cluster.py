@@ -14,13 +14,14 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from ticketdiet.core.errors import DeviceError, TicketDietError, UserError
+from ticketdiet.core.errors import DeviceError, UserError, described
 from ticketdiet.core.options import BaseOptions
 from ticketdiet.studies.datasets import load_dataset
 from ticketdiet.studies.energy import Sharing
 from ticketdiet.studies.executors.base import (
     EXECUTORS,
     Asked,
+    Ending,
     Executor,
     ExecutorKind,
     Progress,
@@ -37,7 +38,7 @@ from ticketdiet.studies.executors.ray_connection import (
     connect,
     import_ray,
 )
-from ticketdiet.studies.executors.ray_worker import Outcome, Reports, ship, slots, work
+from ticketdiet.studies.executors.ray_worker import Reports, ship, slots, work
 from ticketdiet.studies.schema import DatasetSpec
 from ticketdiet.studies.stage import Stage
 
@@ -214,17 +215,17 @@ class _RayTasks:
             self._images[dataset] = self._ray.put(ship(load_dataset(dataset)))
         return self._images[dataset]
 
-    def _end(self, task: Any, stage: Stage, done: Future[Outcome]) -> None:
+    def _end(self, task: Any, stage: Stage, done: Future[Ending]) -> None:
         future = self._running.pop(task)
         try:
-            outcome = done.result()
-        except Exception as error:  # of Ray, or whatever an outcome became on its way
+            ending = done.result()
+        except Exception as error:  # of Ray, or whatever an ending became on its way
             future.set_exception(_lost(stage, error, self._options.retries))
             return
-        if outcome.error is None:
-            future.set_result(outcome.warnings)
+        if isinstance(ending, Exception):
+            future.set_exception(ending)
         else:
-            future.set_exception(_with_log(stage, outcome))
+            future.set_result(ending)
 
 
 def _sharing(ray: Any, needs: Needs) -> Sharing:
@@ -235,20 +236,8 @@ def _sharing(ray: Any, needs: Needs) -> Sharing:
 
 
 def _lost(stage: Stage, error: Exception, retries: int) -> WorkerLost:
-    said = str(error).strip() or type(error).__name__
     return WorkerLost(
-        f"{stage.label} was not made, and Ray says: {said}",
+        f"{stage.label} was not made, and Ray says: {described(error)}",
         expected=f"a worker that ends with a result, within {retries} further tries",
         way_out="look for a lack of memory on the nodes, and for ticketdiet in their environment; then run it again",
-    )
-
-
-def _with_log(stage: Stage, outcome: Outcome) -> TicketDietError:
-    assert outcome.error is not None
-    if not outcome.log:
-        return outcome.error
-    return WorkerLost(
-        f"{stage.label} failed on a worker: {outcome.error.came}\n{outcome.log.rstrip()}",
-        expected="a stage that ends, or says in a sentence why not",
-        way_out="the lines above are the end of its log; run it with --executor local to see more",
     )

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ticketdiet.core.errors import StoreError, UserError, first_line
+from ticketdiet.core.errors import StoreError, UserError, described, first_line
 from ticketdiet.core.extras import import_extra
 from ticketdiet.studies.executors.base import RunRequest
 from ticketdiet.studies.executors.code_version import code_version, compare_code
@@ -210,9 +210,9 @@ def _reports_of(ray: Any, nodes: list[dict[str, Any]], store_url: str) -> list[N
             way_out="`ray status` shows the nodes and what they are busy with",
         ) from None
     except ray.exceptions.RayError as error:
-        said = str(error).strip() or type(error).__name__  # at its end is what the worker raised
+        raised = described(error).splitlines()[-1]  # by the worker
         raise UserError(
-            f"A worker of the Ray cluster cannot be used: {said.splitlines()[-1]}",
+            f"A worker of the Ray cluster cannot be used: {raised}",
             expected="the same version of ticketdiet in the Python environment of every node",
             way_out="install it there, or start the nodes in an environment on a shared file system",
         ) from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import socket
-import traceback
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,29 +22,15 @@ from ticketdiet.core.values import Images, ImageSplits
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.context import Context
 from ticketdiet.studies.datasets import load_dataset
-from ticketdiet.studies.executors.base import Progress, Warnings
+from ticketdiet.studies.executors.base import Ending, Progress, Warnings
 from ticketdiet.studies.executors.code_version import code_version
 from ticketdiet.studies.executors.orders import StageOrder, WorkerOrder
+from ticketdiet.studies.executors.sent_errors import sendable
 from ticketdiet.studies.executors.team import Team
 from ticketdiet.studies.schema import DatasetSpec
 from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.stage_data import stage_of_data
 from ticketdiet.studies.work import perform
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a stage ended.
-
-    Attributes:
-        warnings: For the user.
-        error: What the stage raised, as it is raised where the run is.
-        log: Traceback of an error that is no message for the user by itself.
-    """
-
-    warnings: Warnings = ()
-    error: TicketDietError | None = None
-    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +104,7 @@ def describe_node(store_url: str) -> NodeReport:
     return NodeReport(socket.gethostname(), code_version(), sees_store)
 
 
-def work(text: str, shipped: Shipped | None, reports: Any) -> Outcome:
+def work(text: str, shipped: Shipped | None, reports: Any) -> Ending:
     """Work a stage.
 
     Args:
@@ -128,16 +113,14 @@ def work(text: str, shipped: Shipped | None, reports: Any) -> Outcome:
         reports: Handle of an actor :class:`Reports`.
 
     Returns:
-        How it ended; whatever is raised is in there.
+        Its warnings, or what it raised, which Ray would wrap in a class that other processes may not know.
     """
     try:
         order = StageOrder.of_text(text)
         (data,) = order.stages
-        return Outcome(_work(order.worker, stage_of_data(data), shipped, reports))
-    except TicketDietError as error:
-        return Outcome(error=error)
-    except Exception as error:  # Ray would wrap it in a class that other processes may not know
-        return Outcome(error=TicketDietError(f"{type(error).__name__}: {error}"), log=traceback.format_exc())
+        return _work(order.worker, stage_of_data(data), shipped, reports)
+    except Exception as error:
+        return sendable(error)
 
 
 def _work(order: WorkerOrder, stage: Stage, shipped: Shipped | None, reports: Any) -> Warnings:

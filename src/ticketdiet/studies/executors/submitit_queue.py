@@ -24,7 +24,7 @@ from ticketdiet.store.presence import Presence, parse_presence
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.executors.job import work_job
 from ticketdiet.studies.executors.jobs import JobEnding, JobRefused
-from ticketdiet.studies.executors.notes import end_of
+from ticketdiet.studies.executors.sent_errors import end_of
 from ticketdiet.studies.stage import Stage
 
 Cluster = Literal["slurm", "local"]

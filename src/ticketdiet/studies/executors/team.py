@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
@@ -23,12 +22,11 @@ from typing import Any
 
 import torch
 
-from ticketdiet.core.errors import TicketDietError
 from ticketdiet.studies.context import Context
-from ticketdiet.studies.executors.base import Warnings, WorkerLost
+from ticketdiet.studies.executors.base import Ending, Warnings, WorkerLost
 from ticketdiet.studies.executors.children import end_with_parent
-from ticketdiet.studies.executors.notes import end_of
 from ticketdiet.studies.executors.orders import WorkerOrder
+from ticketdiet.studies.executors.sent_errors import WorkFailed, sendable
 from ticketdiet.studies.stage import Stage
 from ticketdiet.studies.work import perform
 from ticketdiet.training.distributed import Ranks, joined
@@ -116,17 +114,18 @@ class Team:
                 connection.send(stage)
             except OSError as error:
                 raise _Lost(f"a process of its team ended ({error})") from None
-        outcomes = self._outcomes(report)
-        errors = [error for error in outcomes if isinstance(error, BaseException)]
+        endings = self._endings(report)
+        errors = [ending for ending in endings if isinstance(ending, Exception)]
         if errors:
-            if len(outcomes) < len(self._ranks):
+            if len(endings) < len(self._ranks):
                 self.end()  # the others wait for the one that failed
-            raise next((error for error in errors if isinstance(error, TicketDietError)), errors[0])
-        return outcomes[0]  # type: ignore[return-value]
+            # A rank that waits in vain for one that has failed fails too, with an error of some library.
+            raise min(errors, key=lambda error: isinstance(error, WorkFailed))
+        return endings[0]  # type: ignore[return-value]
 
-    def _outcomes(self, report: Report) -> list[Warnings | BaseException]:
+    def _endings(self, report: Report) -> list[Ending]:
         """Wait for the ranks; what each gave, without those that still wait for one that has failed."""
-        found: dict[Connection, Warnings | BaseException] = {}
+        found: dict[Connection, Ending] = {}
         patience: float | None = None
         while len(found) < len(self._ranks):
             open_ones = [connection for connection in self._ranks if connection not in found]
@@ -192,10 +191,8 @@ def _tell(stages: Connection, stage: Stage, step: int) -> None:
 def _worked(context: Context, stage: Stage) -> tuple[str, Any]:
     try:
         return "done", perform(context, stage)
-    except TicketDietError as error:
-        return "failed", error
-    except Exception as error:  # it may be of a class that the other process does not know
-        return "failed", RuntimeError(f"{type(error).__name__}: {error}\n{end_of(traceback.format_exc())}")
+    except Exception as error:
+        return "failed", sendable(error)
 
 
 def teams_of(devices: Sequence[str], per_stage: int, teams: int | None = None) -> list[tuple[str, ...]]:
