@@ -41,6 +41,10 @@ class Net(nn.Sequential):
                 os.kill(os.getpid(), signal.SIGKILL)
             if (Path(__file__).parent / "fail").exists():
                 raise RuntimeError("the network fell over")
+            if (Path(__file__).parent / "kill_always").exists():
+                with (Path(__file__).parent / "kill_always").open("a") as deaths:
+                    deaths.write("x")
+                os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(inputs)
 
 FAULT = "kill_once"
@@ -110,6 +114,20 @@ def test_a_killed_worker_costs_time_and_no_bit(started, plan, folder, store, run
     run_plan(plan, store, executor=kind(), devices=("auto",), threads=1, save_every_seconds=0.0)
     assert not (folder / "kill_once").exists()
     assert contents(store, plan) == contents(alone, plan)
+
+
+@needs_ray
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_stage_whose_worker_is_killed_each_time_is_tried_again_as_often_as_the_option_says(
+    started, plan, folder, store
+):
+    (folder / "kill_always").touch()
+    try:
+        with pytest.raises(StagesFailed, match=r"Ray says: WorkerCrashedError(.|\n)*within 1 further try"):
+            run_plan(plan, store, executor=kind(retries=1), devices=("auto",), threads=1)
+        assert (folder / "kill_always").read_text() == "xx"
+    finally:
+        (folder / "kill_always").unlink()
 
 
 @needs_ray

@@ -1,13 +1,15 @@
 """The kind ``ray``: stages as tasks of Ray Core, on a Ray cluster that runs, or on one of this machine's own.
 
-Ray places the tasks by the CPUs and GPUs they need, and starts a task again when its worker or node is lost; it then
-goes on from the last saved state. Images are put into Ray's object store once and travel to each node once.
+Ray places the tasks by the CPUs and GPUs they need. A stage whose worker or node is lost is handed in again, and goes
+on from the last saved state. Images are put into Ray's object store once and travel to each node once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import queue
 import time
+from collections import Counter
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Annotated, Any
@@ -43,6 +45,7 @@ from ticketdiet.studies.schema import DatasetSpec
 from ticketdiet.studies.stage import Stage
 
 SECONDS_BETWEEN_COUNTS = 10.0
+LOSSES = ("WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError", "OutOfMemoryError")  # of Ray
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -63,7 +66,7 @@ class RayCluster(ExecutorKind):
                 batches of the stage. By default one where the cluster has any.
             cpus_per_stage: CPUs that Ray sets aside for each stage; by default its threads.
             threads: Threads of each process that trains.
-            retries: How often a stage is tried again after its worker or node was lost.
+            retries: How often a stage is tried again after its worker or node was lost, or memory had run out there.
             most_stages: Stages handed to Ray at once; by default as many as there is room for. Give it where the
                 cluster grows with what waits.
             ship_data: Whether images travel from this machine. With false, every node loads them itself.
@@ -152,13 +155,15 @@ class _RayTasks:
 
     def __init__(self, ray: Any, options: RayCluster.Options, needs: Needs, request: RunRequest, *, own: bool) -> None:
         self._ray, self._options, self._needs, self._request, self._own = ray, options, needs, request, own
-        self._work = ray.remote(work).options(
-            max_retries=options.retries, retry_exceptions=False, num_cpus=needs.cpus, num_gpus=needs.gpus
-        )
+        # Ray would count a lack of memory apart from other losses, and try again for ever where it finds one.
+        self._work = ray.remote(work).options(max_retries=0, num_cpus=needs.cpus, num_gpus=needs.gpus)
+        self._losses = tuple(getattr(ray.exceptions, name) for name in LOSSES)
         self._reports = ray.remote(Reports).options(num_cpus=0, max_restarts=-1).remote()
         self._asked = self._reports.take.remote()
         self._images: dict[DatasetSpec, Any] = {}
         self._running: dict[Any, Future[Warnings]] = {}
+        self._lost: Counter[str] = Counter()  # workers, by stage
+        self._again: queue.SimpleQueue[tuple[Stage, Future[Warnings]]] = queue.SimpleQueue()
         self._counted = (float("-inf"), 0)
         self._order = WorkerOrder(
             request.store.url, needs.devices, needs.threads, request.save_every_seconds, _sharing(ray, needs)
@@ -179,15 +184,20 @@ class _RayTasks:
 
     def submit(self, stage: Stage) -> Future[Warnings]:
         """Hand the stage to Ray, which starts it where there is room."""
-        order = StageOrder.of_stages([stage], self._order)
         future: Future[Warnings] = Future()
+        self._begin(stage, future)
+        return future
+
+    def _begin(self, stage: Stage, future: Future[Warnings]) -> None:
+        order = StageOrder.of_stages([stage], self._order)
         task = self._work.remote(order.to_text(), self._shipped(stage.dataset), self._reports)
         self._running[task] = future
         task.future().add_done_callback(lambda done: self._end(task, stage, done))
-        return future
 
     def progress(self) -> list[Progress]:
-        """Return the steps reported since the last call; never waits for the cluster."""
+        """Begin stages again that were lost, and return the steps reported since the last call, without waiting."""
+        while not self._again.empty():
+            self._begin(*self._again.get())
         ready, _ = self._ray.wait([self._asked], timeout=0)
         if not ready:
             return []
@@ -220,7 +230,11 @@ class _RayTasks:
         try:
             ending = done.result()
         except Exception as error:  # of Ray, or whatever an ending became on its way
-            future.set_exception(_lost(stage, error, self._options.retries))
+            self._lost[stage.address] += 1
+            if isinstance(error, self._losses) and self._lost[stage.address] <= self._options.retries:
+                self._again.put((stage, future))  # for this is a thread of Ray's
+            else:
+                future.set_exception(_lost(stage, error, self._options.retries))
             return
         if isinstance(ending, Exception):
             future.set_exception(ending)
@@ -238,6 +252,7 @@ def _sharing(ray: Any, needs: Needs) -> Sharing:
 def _lost(stage: Stage, error: Exception, retries: int) -> WorkerLost:
     return WorkerLost(
         f"{stage.label} was not made, and Ray says: {described(error)}",
-        expected=f"a worker that ends with a result, within {retries} further tries",
-        way_out="look for a lack of memory on the nodes, and for ticketdiet in their environment; then run it again",
+        expected=f"a worker that ends with a result, within {retries} further tr{'y' if retries == 1 else 'ies'}",
+        way_out="look for a lack of memory on the nodes (a larger cpus_per_stage lets fewer stages share one), and for "
+        "ticketdiet in their environment; then run it again",
     )
