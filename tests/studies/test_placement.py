@@ -37,6 +37,13 @@ def test_by_itself_only_what_is_large_is_streamed(digits: ImageSplits, monkeypat
     assert streams(digits, processes=2) == {True}
 
 
+def test_room_on_a_cpu_is_a_quarter_of_the_memory_for_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "memory_bytes", lambda: 4096)
+    assert placement.room_for_images(torch.device("cpu")) == 1024
+    monkeypatch.setattr(placement, "memory_bytes", lambda: None)
+    assert placement.room_for_images(torch.device("cpu")) == placement.UNKNOWN_ROOM
+
+
 def test_the_variable_chooses(digits: ImageSplits, monkeypatch: pytest.MonkeyPatch) -> None:
     for value, expected in (("stream", True), (" Device ", False), ("", False), ("auto", False)):
         monkeypatch.setenv("TICKETDIET_IMAGES", value)

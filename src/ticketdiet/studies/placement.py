@@ -11,11 +11,13 @@ import torch
 
 from ticketdiet.core.errors import check_known
 from ticketdiet.core.values import Images, ImageSplits
+from ticketdiet.studies.machine import memory_bytes
 
 VARIABLE = "TICKETDIET_IMAGES"
 CHOICES = ("auto", "device", "stream")
 DEVICE_FRACTION = 0.5  # of the free memory of a GPU; the rest is for networks and activations
-MACHINE_FRACTION = 0.25  # of the machine's memory; images on the CPU are mapped, but choices of them are copies
+MACHINE_FRACTION = 0.25  # of the memory for this process; images on the CPU are mapped, but choices of them are copies
+UNKNOWN_ROOM = 1 << 31  # bytes, where a system does not say how much memory there is
 
 
 def place(splits: ImageSplits, device: torch.device | str, *, processes: int = 1) -> ImageSplits:
@@ -23,7 +25,7 @@ def place(splits: ImageSplits, device: torch.device | str, *, processes: int = 1
 
     ``TICKETDIET_IMAGES=device`` puts them on the device as a whole, and ``stream`` leaves them in the cache. ``auto``,
     the default, streams when they take more than half of the free memory of a GPU, or a quarter of the machine's memory
-    on a CPU.
+    (or of its container's) on a CPU.
 
     Args:
         splits: As they were loaded.
@@ -48,10 +50,8 @@ def room_for_images(device: torch.device) -> int:
     """Return how many bytes of images ``auto`` keeps on a device, for all processes together."""
     if device.type == "cuda":
         return int(DEVICE_FRACTION * torch.cuda.mem_get_info(device)[0])
-    try:
-        return int(MACHINE_FRACTION * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):  # a system that does not say
-        return 1 << 31
+    memory = memory_bytes()
+    return UNKNOWN_ROOM if memory is None else int(MACHINE_FRACTION * memory)
 
 
 def _size(splits: ImageSplits) -> int:
