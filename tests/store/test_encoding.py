@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from ticketdiet.core.errors import UserError
 from ticketdiet.store import encoding
 from ticketdiet.store.encoding import (
+    USUAL_HEADER,
     Partial,
     decode_document,
     decode_partial,
+    decode_partial_document,
     decode_tensors,
     encode_document,
     encode_partial,
@@ -59,6 +61,24 @@ def test_a_partial_state_comes_back_for_its_own_stage_only():
 def test_tensors_that_cannot_be_read_are_a_value_error_in_words(data):
     with pytest.raises(ValueError, match="it contains no tensors"):
         encoding.decode_tensors(data)
+
+
+@pytest.mark.parametrize("tensors", [0, 1, 2000])
+def test_the_document_of_a_partial_state_is_read_without_its_tensors(tensors):
+    state = {
+        f"a tensor with a long name, which fills the header, {number}": torch.ones(99) for number in range(tensors)
+    }
+    data, asked = encode_partial(Partial(state, {"step": 3}), ADDRESS), []
+    assert decode_partial_document(lambda count: asked.append(count) or data[:count]) == {"step": 3}
+    header = 8 + int.from_bytes(data[:8], "little")
+    assert asked == ([USUAL_HEADER] if header <= USUAL_HEADER else [USUAL_HEADER, header])
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"1234", b"\xff" * 100_000, b"\x10" + 7 * b"\0" + b'{"a": 1}', encode_tensors({})]
+)
+def test_what_is_no_partial_state_has_no_document(data):
+    assert decode_partial_document(lambda count: data[:count]) is None
 
 
 def test_a_partial_state_nested_too_deeply_is_none(monkeypatch):

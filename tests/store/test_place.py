@@ -41,6 +41,14 @@ def test_a_file_larger_than_the_limit_is_not_returned(place):
         place.read("a/b", 3)
 
 
+@pytest.mark.parametrize(("count", "start"), [(3, b"123"), (4, b"1234"), (900, b"1234")])
+def test_the_start_of_a_file_is_no_longer_than_asked_for(place, count, start):
+    place.replace("a/b", b"1234")
+    assert place.start("a/b", count) == start
+    with pytest.raises(FileNotFoundError):
+        place.start("a/c", 3)
+
+
 def test_only_the_first_of_two_creates_a_file(place):
     assert place.create("leases/x.0", b"one")
     assert not place.create("leases/x.0", b"two")

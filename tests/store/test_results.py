@@ -210,8 +210,10 @@ def test_a_store_travels_to_another_process(store):
 class TestPartialStates:
     def test_the_last_state_replaces_the_one_before(self, store):
         assert store.load_partial(ADDRESS) is None
+        assert store.partial_document(ADDRESS) is None
         for step in (1, 2):
             store.save_partial(ADDRESS, {"w": torch.tensor(float(step))}, {"step": step})
+            assert store.partial_document(ADDRESS) == {"step": step}
         partial = store.load_partial(ADDRESS)
         assert (partial.tensors["w"].item(), partial.document) == (2.0, {"step": 2})
         assert not store.has(ADDRESS)

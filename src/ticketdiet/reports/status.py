@@ -274,10 +274,10 @@ def _fractions(rest: Mapping[str, Stage], running: Collection[RunningStage]) -> 
 def _saved_step(store: ResultStore, stage: Stage) -> int | None:
     """Steps of the stage that its last saved state has done."""
     try:
-        partial = store.load_partial(stage.address)
+        document = store.partial_document(stage.address)
     except TicketDietError:
         return None
-    step = partial.document.get("step") if partial is not None and isinstance(partial.document, dict) else None
+    step = document.get("step") if isinstance(document, dict) else None
     return step - getattr(stage, "start_step", 0) if isinstance(step, int) else None
 
 

@@ -67,6 +67,10 @@ class Bucket:
         """Return the content of a file; more than ``limit`` bytes are refused only after they were downloaded."""
         return _limited(path, self._call.content(self._full(path)), limit)
 
+    def start(self, path: str, count: int) -> bytes:
+        """Return the first bytes of a file with one request."""
+        return bytes(self._call("cat_file", self._full(path), start=0, end=count))
+
     def read_many(self, paths: Collection[str], limit: int) -> dict[str, bytes | OSError]:
         """Return the content of each file, or why it cannot be read; many are read at the same time."""
         contents = self._call.contents([self._full(path) for path in paths])

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ticketdiet.core.errors import UserError
+
+USUAL_HEADER, MOST_HEADER = 1 << 16, 1 << 22  # bytes of a safetensors file before its tensors
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,25 @@ def decode_partial(data: bytes, address: str) -> Partial | None:
         if metadata["checksum"] != _checksum(tensors, metadata["document"], address):
             return None
         return Partial(tensors, decode_document(metadata["document"].encode()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def decode_partial_document(read: Callable[[int], bytes]) -> Any:
+    """Read the document of what ``encode_partial`` wrote, without the tensors behind it and so without its checksum.
+
+    Args:
+        read: Returns the first bytes of the content, at most as many as it is asked for.
+
+    Returns:
+        The document; None when it cannot be read.
+    """
+    start = read(USUAL_HEADER)
+    size = 8 + int.from_bytes(start[:8], "little")
+    if len(start) == USUAL_HEADER < size <= MOST_HEADER:
+        start = read(size)
+    try:
+        return decode_document(json.loads(start[8:size])["__metadata__"]["document"].encode())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

@@ -65,6 +65,11 @@ class Folder:
             raise Misplaced(f"{path} has more than {limit} bytes")
         return data
 
+    def start(self, path: str, count: int) -> bytes:
+        """Return the first bytes of a plain file."""
+        with self._open(path) as file:
+            return file.read(count)
+
     def read_many(self, paths: Collection[str], limit: int) -> dict[str, bytes | OSError]:
         """Return the content of each file, or why it cannot be read."""
         found: dict[str, bytes | OSError] = {}

@@ -68,6 +68,10 @@ class Place(Protocol):
         """Return the content of a file; ``Misplaced`` when it has more than ``limit`` bytes or is no plain file."""
         ...
 
+    def start(self, path: str, count: int) -> bytes:
+        """Return the first ``count`` bytes of a file, or all of a shorter one, without reading the rest."""
+        ...
+
     def read_many(self, paths: Collection[str], limit: int) -> dict[str, bytes | OSError]:
         """Return the content of each file, or what ``read`` would raise for it; remote files are read together."""
         ...

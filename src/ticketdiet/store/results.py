@@ -14,6 +14,7 @@ from ticketdiet.store.drivers import Driver
 from ticketdiet.store.encoding import (
     Partial,
     decode_partial,
+    decode_partial_document,
     encode_document,
     encode_partial,
     encode_tensors,
@@ -218,6 +219,18 @@ class ResultStore(StoredResults):
         with explained(f"read the state of {address}", self.url):
             try:
                 return decode_partial(self._place.read(partial_path(address)), address)
+            except (FileNotFoundError, Misplaced):
+                return None
+
+    def partial_document(self, address: str) -> Any:
+        """Return the document of the state that was stored last, unchecked, without reading its tensors.
+
+        Returns:
+            What ``save_partial`` was given; None when there is no state, or its beginning cannot be read.
+        """
+        with explained(f"read the state of {address}", self.url):
+            try:
+                return decode_partial_document(lambda count: self._place.start(partial_path(address), count))
             except (FileNotFoundError, Misplaced):
                 return None
 
