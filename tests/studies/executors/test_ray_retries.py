@@ -35,7 +35,7 @@ class PaperRay:
     def _begin(self, *arguments):
         done = Future()
         self.tasks.append(done)
-        return SimpleHandle(done)
+        return Task(done)
 
     def nodes(self):
         return [{"Alive": True, "Resources": {"CPU": 4.0}}]
@@ -44,7 +44,9 @@ class PaperRay:
         return [], tasks
 
 
-class SimpleHandle:
+class Task:
+    """A handle of a task, whose future a test sets."""
+
     def __init__(self, done):
         self._done = done
 

@@ -155,7 +155,7 @@ class _RayTasks:
 
     def __init__(self, ray: Any, options: RayCluster.Options, needs: Needs, request: RunRequest, *, own: bool) -> None:
         self._ray, self._options, self._needs, self._request, self._own = ray, options, needs, request, own
-        # Ray would count a lack of memory apart from other losses, and try again for ever where it finds one.
+        # Ray would count a lack of memory apart from other losses, and may try again for ever after one.
         self._work = ray.remote(work).options(max_retries=0, num_cpus=needs.cpus, num_gpus=needs.gpus)
         self._losses = tuple(getattr(ray.exceptions, name) for name in LOSSES)
         self._reports = ray.remote(Reports).options(num_cpus=0, max_restarts=-1).remote()
