@@ -236,6 +236,37 @@ def test_a_limit_below_the_size_of_an_array_is_met_by_smaller_ones(tmp_path, sto
     assert len(work.queue.jobs) == 2
 
 
+def test_jobs_are_no_longer_after_a_refusal_than_without_one(tmp_path, store, plan_tiny):
+    """A queue that is busy for some minutes must not put the whole study into one job."""
+    packed = []
+    for refusals in (0, 4):
+        (notes := tmp_path / f"{refusals} refusals").mkdir()
+        work = Work(notes, store, most_jobs=10, stages_per_job=100)
+        refuse(work, 0, passes=True)
+        for stage in list(plan_tiny().stages.values())[:8]:
+            work.executor.submit(stage)
+        for _ in range(refusals):
+            work.look(SECONDS_BETWEEN_QUEUES)
+        work.queue.refusal = None
+        for _ in range(5):
+            work.look(SECONDS_BETWEEN_QUEUES)
+        packed.append(sorted(map(sorted, work.queue.jobs.values())))
+    assert len(packed[0]) > 1
+    assert packed[1] == packed[0]
+
+
+def test_a_run_gives_up_only_after_it_has_tried_with_a_single_job(tmp_path, store, plan_tiny):
+    work = Work(tmp_path, store, most_jobs=10, stages_per_job=1)
+    refuse(work, 0, passes=False)
+    for stage in list(plan_tiny().stages.values())[:8]:
+        work.executor.submit(stage)
+    for _ in range(3 + MOST_REFUSALS - 1):
+        work.look(SECONDS_BETWEEN_QUEUES)
+    with pytest.raises(UserError, match=r"refused a single job(.|\n)*once those have ended"):
+        work.look(SECONDS_BETWEEN_QUEUES)
+    assert work.queue.tried == [8, 4, 2, *[1] * MOST_REFUSALS]
+
+
 def test_no_more_jobs_are_in_the_queue_than_allowed(tmp_path, store, plan_tiny):
     work = Work(tmp_path, store, most_jobs=2, stages_per_job=1)
     stages = list(plan_tiny().stages.values())[:5]

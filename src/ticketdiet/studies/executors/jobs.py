@@ -25,7 +25,7 @@ SECONDS_BETWEEN_NOTES = 3.0  # between two looks at the notes
 SECONDS_BETWEEN_QUEUES = 20.0  # between two questions to the queue
 SECONDS_TO_EXIT = 15  # of a job whose stages have all ended
 LOOKS_UNTIL_LOST = 2  # at the queue without a job, as a queue may miss one that begins again
-MOST_REFUSALS = 15  # one after another that may never pass; each comes with half as many jobs, down to one
+MOST_REFUSALS = 15  # of a single job, one after another, for what may never pass
 
 
 class JobRefused(Exception):
@@ -123,7 +123,7 @@ class JobExecutor:
         self._missed: Counter[str] = Counter()  # looks at the queue without the job
         self._lost: Counter[str] = Counter()  # jobs that were lost, by stage
         self._longest = 0.0
-        self._at_once = most_jobs  # jobs of an array; a limit refuses the whole array
+        self._at_once = most_jobs  # jobs handed in together; a limit refuses all of them
         self._refusals = 0
         self._next_notes = self._next_queue = self._next_submission = float("-inf")
         self._failed = False
@@ -172,35 +172,37 @@ class JobExecutor:
             self._pause(1.0)
 
     def _hand_in(self, now: float) -> None:
-        room = min(self._at_once, self._most_jobs - len(self._jobs))
+        room = self._most_jobs - len(self._jobs)
         if room <= 0:
             return
         self._longest = max(self._longest, *map(work_of, self._unsent))
         packed = pack(self._unsent, longest=self._longest, most_jobs=room, most_stages=self._stages_per_job)
+        packed = packed[: self._at_once]  # smaller arrays, and not longer jobs, once one was refused
         jobs = [[stage for chain in chains for stage in chain] for chains in packed]
         try:
             names = self._queue.submit(jobs)
         except JobRefused as refused:
             self._next_submission = now + SECONDS_BETWEEN_QUEUES
             self._at_once = max(1, len(jobs) // 2)
-            self._count_refusal(refused)
+            self._count_refusal(refused, len(jobs))
             return
         self._at_once, self._refusals = min(2 * self._at_once, self._most_jobs), 0
         self._jobs |= zip(names, jobs, strict=True)
         sent = {id(chain) for chains in packed for chain in chains}
         self._unsent = [chain for chain in self._unsent if id(chain) not in sent]
 
-    def _count_refusal(self, refused: JobRefused) -> None:
-        """Give up where jobs are refused again and again, for a reason that may never pass."""
+    def _count_refusal(self, refused: JobRefused, count: int) -> None:
+        """Give up where a single job is refused again and again, for a reason that may never pass."""
         # Where jobs of this run are in the queue, it takes such jobs, and may have room again once they have ended.
-        self._refusals = 0 if refused.passes or self._jobs else self._refusals + 1
+        self._refusals = 0 if refused.passes or self._jobs or count > 1 else self._refusals + 1
         if self._refusals >= MOST_REFUSALS:
             raise UserError(
-                f"The queue has refused the jobs of this run {self._refusals} times one after another, also a single "
-                f"one. It says: {refused}",
+                f"The queue has refused a single job of this run {self._refusals} times one after another. It says: "
+                f"{refused}",
                 expected="an account, a partition and a quality of service that take such jobs",
                 way_out="ask for less time, memory, cores or GPUs in executors.yaml, or name another account, "
-                "partition or qos; `sacctmgr show assoc user=$USER` and `sacctmgr show qos` list the limits",
+                "partition or qos; `sacctmgr show assoc user=$USER` and `sacctmgr show qos` list the limits. Where "
+                "other jobs of yours fill them, run it again once those have ended",
             )
 
     def _listen(self) -> None:
