@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ticketdiet.core.errors import DamagedResult
 from ticketdiet.studies.executors.base import RunRequest, WorkerLost
 from ticketdiet.studies.executors.ray_cluster import LOSSES, RayCluster, _RayTasks
 from ticketdiet.studies.executors.ray_connection import Needs
@@ -118,3 +119,14 @@ def test_what_is_no_loss_is_not_tried_again(ray, executor, stages):
     assert len(ray.tasks) == 1
     with pytest.raises(WorkerLost, match="it was a RayTaskError"):
         future.result(0)
+
+
+@pytest.mark.parametrize("raised", [False, True])  # as handles of a cluster at ray:// do
+def test_what_a_stage_has_raised_arrives_as_what_it_was(ray, executor, stages, raised):
+    future, error = executor.submit(stages[0]), DamagedResult("The weights do not match their checksum.")
+    if raised:
+        ray.tasks[-1].set_exception(error)
+    else:
+        ray.tasks[-1].set_result(error)
+    assert future.exception(0) is error
+    assert len(ray.tasks) == 1

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from ticketdiet.core.errors import DeviceError, UserError, described
+from ticketdiet.core.errors import DeviceError, TicketDietError, UserError, described
 from ticketdiet.core.options import BaseOptions
 from ticketdiet.studies.datasets import load_dataset
 from ticketdiet.studies.energy import Sharing
@@ -229,6 +229,8 @@ class _RayTasks:
         future = self._running.pop(task)
         try:
             ending = done.result()
+        except TicketDietError as error:  # of a cluster at ray://, whose handles raise an error that a task returned
+            ending = error
         except Exception as error:  # of Ray, or whatever an ending became on its way
             self._lost[stage.address] += 1
             if isinstance(error, self._losses) and self._lost[stage.address] <= self._options.retries:
