@@ -7,7 +7,6 @@ say that the output cannot be written; everything else is a fault of the program
 from __future__ import annotations
 
 import errno
-import gc
 import io
 import os
 import sys
@@ -74,11 +73,6 @@ def exit_code_of(error: Exception) -> int | None:
         return None
     _say(str(_about_place(error)))
     return UserError.exit_code
-
-
-def skip_last_collection() -> None:
-    """Keep the interpreter from looking for garbage among all objects when it ends: the process takes them with it."""
-    gc.freeze()
 
 
 def forsake_output() -> None:

@@ -93,7 +93,6 @@ def main() -> None:
         try:
             app()
         finally:
-            border.skip_last_collection()
             sys.stdout.flush()  # a full disk shows here, and not when the process has ended
     except BrokenPipeError:
         border.forsake_output()
