@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from ticketdiet.cli.main import app
 from ticketdiet.reports.drawn import RECORD
+from ticketdiet.reports.measured import read_measured
 
 SETTINGS = (
     "model.width=2",
@@ -120,6 +121,34 @@ def test_tables_that_are_known_are_not_shown_for_results_that_decayed_meanwhile(
     assert "1 of 6 results are left out because they are damaged" in again
     assert f"({rows.parent.name}): rows.json does not match its checksum" in again
     assert len(re.findall(r" 0\.\d{3}", again)) == len(re.findall(r" 0\.\d{3}", before)) - 1
+
+
+def exchange(store, address, change):
+    """Put another result in the place of one, as a run does that has found it damaged."""
+    old = store.manifest(address)
+    stems = {name.partition(".")[0]: name for name in old.files}
+    tensors = {stem: store.tensors(address, stem) for stem, name in stems.items() if name.endswith(".safetensors")}
+    documents = {stem: store.document(address, stem) for stem, name in stems.items() if name.endswith(".json")}
+    store.discard(address)
+    given = {"kind": old.kind, "version": old.version, "spec": old.spec, "inputs": old.inputs}
+    store.write(address, **given, tensors=tensors, documents=change(documents))
+
+
+def test_a_result_that_is_exchanged_while_it_is_shown_is_shown_by_the_next_run(finished, tmp_path, monkeypatch):
+    def change(documents):
+        return documents | {"rows": [row | {"value": 0.123} for row in documents["rows"]]}
+
+    def read_and_exchange(plan, store, **options):
+        found = read_measured(plan, store, **options)
+        exchange(store, next(address for address, stage in plan.stages.items() if stage.kind == "level"), change)
+        return found
+
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    (copy / "figures" / RECORD).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("ticketdiet.reports.measured.read_measured", read_and_exchange)
+        assert "0.123" not in run(copy)
+    assert "0.123" in run(copy)
 
 
 def test_an_altered_figure_is_drawn_again(finished):

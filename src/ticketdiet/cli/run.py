@@ -115,9 +115,9 @@ def _show_summary(study: Study, plan: Plan, out: Path) -> None:
     from ticketdiet.reports.drawn import read_shown, what_is_shown
     from ticketdiet.reports.measured import read_measured
 
+    source = what_is_shown(plan, study.store)  # first, so that nothing that is exchanged meanwhile passes for shown
     measured = read_measured(plan, study.store, whole=DRAWN)  # checks every result, also when all of it was shown
     say_what_is_left_out(study.name, measured.state)
-    source = what_is_shown(plan, study.store)
     known = read_shown(out, source)
     if known is None or not measured.state.is_complete:
         _show_anew(measured, study.store.url, out, source, known)
