@@ -52,13 +52,27 @@ def test_one_process_works_on_each_gpu_or_as_many_as_asked_for(plan_tiny):
     assert default_workers(plan, ["cpu"], per_device=4) == 4
 
 
+@pytest.mark.parametrize(
+    ("variable", "threads", "workers"), [(None, None, 8), ("1", None, 8), ("3", None, 4), ("12", None, 1), ("64", 2, 6)]
+)
+def test_no_more_processes_are_started_by_themselves_than_the_cores_suffice_for(
+    monkeypatch, plan_tiny, variable, threads, workers
+):
+    monkeypatch.setattr(local, "cpu_count", lambda: 12)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    plan = plan_tiny("replicates=3", "children=0")
+    assert default_workers(plan, ["cpu"], threads=threads) == workers
+
+
 @pytest.fixture
 def started(monkeypatch):
     """Notes how pools of processes are started, and starts none."""
     calls = []
     monkeypatch.setattr(local, "Processes", calls.append)
     monkeypatch.setattr(local, "cpu_count", lambda: 12)
-    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     return calls
 
 

@@ -232,7 +232,7 @@ def test_a_search_for_the_rewinding_point_keeps_what_it_found_between_its_plans(
 def test_a_store_in_memory_is_refused_for_several_workers_and_worked_by_one_by_default(
     plan_tiny, monkeypatch, run_tiny
 ):
-    monkeypatch.setattr(local, "default_workers", lambda plan, devices, per_device: 2)
+    monkeypatch.setattr(local, "default_workers", lambda *_, **__: 2)
     plan = plan_tiny("pruning.levels=0", "scores={}", "arms={none@0: {}}")
     store = ResultStore.open(f"memory://{uuid.uuid4().hex}")
     with pytest.raises(UserError, match=r"2 workers on the store memory://(.|\n)*--workers 1, or a folder"):
@@ -244,7 +244,7 @@ def test_a_store_in_memory_is_refused_for_several_workers_and_worked_by_one_by_d
 
 
 def test_a_search_in_memory_is_worked_by_one_by_default(tiny_text, monkeypatch):
-    monkeypatch.setattr("ticketdiet.studies.find_rewind._default_workers", lambda probing, devices: 2)
+    monkeypatch.setattr("ticketdiet.studies.find_rewind._default_workers", lambda *_: 2)
     study = parse_study(tiny_text, ["scores={}", "arms={none@0: {}}"])
     store = ResultStore.open(f"memory://{uuid.uuid4().hex}")
     always = ConnectedWhen(max_barrier=1e9)

@@ -17,7 +17,7 @@ from ticketdiet.landscape.rewind_search import ConnectedWhen, Evidence, RewindAn
 from ticketdiet.store.results import ResultStore
 from ticketdiet.studies.devices import choose_devices
 from ticketdiet.studies.executors.base import ExecutorKind
-from ticketdiet.studies.machine import cpu_count
+from ticketdiet.studies.machine import cpu_count, threads_asked
 from ticketdiet.studies.network import Cost
 from ticketdiet.studies.plan import Plan, plan_study
 from ticketdiet.studies.record import known_facts, recorded_plan
@@ -99,7 +99,7 @@ def find_rewinding_point(
         candidates: Steps to choose from; default :func:`default_candidates`.
         max_k: Largest step to consider; default half of training.
         replicates: Replicates to average over, from the first.
-        workers: Processes; default one a core up to the trainings of one family.
+        workers: Processes; default one a core, or fewer of several threads, up to the trainings of one family.
         devices: Names of torch devices, given to the workers in turn; ``"all"`` is every GPU.
         threads: Threads of each worker; default ``OMP_NUM_THREADS``, or else its fraction of the cores.
         executor: Where the work is done instead of in processes on this machine; see :func:`run_plan`.
@@ -118,7 +118,7 @@ def find_rewinding_point(
     ks = _checked(default_candidates(steps, max_k) if candidates is None else candidates, steps, max_k)
     probing = _Probing(study, store, chosen, rule, replicates)
     if executor is None:
-        workers = workers or (_default_workers(probing, choose_devices(devices)) if store.shared else 1)
+        workers = workers or (_default_workers(probing, choose_devices(devices), threads) if store.shared else 1)
     made = 0
 
     # Between its plans, too, a search needs what it has found so far.
@@ -274,8 +274,8 @@ def _probe_name(k: int) -> str:
     return f"rewind@{k}"
 
 
-def _default_workers(probing: _Probing, devices: Sequence[str]) -> int:
+def _default_workers(probing: _Probing, devices: Sequence[str], threads: int | None) -> int:
     trainings = (1 + probing.children) * probing.replicates
     if any(device.startswith("cuda") for device in devices):
         return min(len(devices), trainings)
-    return max(1, min(cpu_count(), trainings))
+    return max(1, min(cpu_count() // (threads or threads_asked() or 1), trainings))

@@ -28,7 +28,7 @@ def forecast(plan: Plan, left: Collection[str], *, asked: RunOptions) -> str:
         Up to two lines for people; empty when there is nothing to say.
     """
     device, threads = asked.devices[0], asked.threads
-    workers = asked.workers or default_workers(plan, asked.devices, asked.workers_per_device)
+    workers = asked.workers or default_workers(plan, asked.devices, asked.workers_per_device, threads=threads)
     rest = time_left(plan, left, device=device, workers=workers, threads=threads)
     time = "" if rest is None or rest.seconds < SECONDS_NOT_WORTH_A_WORD else rest.in_words()
     advice = precision_advice(plan, left, device=device, workers=workers, threads=threads)

@@ -46,7 +46,7 @@ def precision_advice(
     recipe, computes = largest.recipe, has_bfloat16()
     if recipe.precision == "float32" and computes is False:
         return ""
-    processes = workers or default_workers(plan, [device])
+    processes = workers or default_workers(plan, [device], threads=threads)
     work = examples_like(largest, total_cost(trainings)) / processes
     try:
         with quietly(threads or threads_per_worker(processes)):

@@ -115,7 +115,8 @@ def run_plan(
             :func:`~ticketdiet.studies.executors.catalog.find_executor`. Default: in this process or in a pool of
             processes, as the next five say.
         workers: Stages worked at once; on this machine by default one per core on the CPU (8 at most, no more than
-            there are chains), one per GPU, and one on a store in the memory of this process.
+            there are chains, fewer where each takes several threads), one per GPU, and one on a store in the memory of
+            this process.
         workers_per_device: Stages worked at once on each device; default one per GPU.
         devices: Names of torch devices, given to the workers in turn; ``"all"`` is every GPU.
         devices_per_stage: Devices that share the batches of each stage; default one. On the CPU, so many processes.

@@ -60,7 +60,7 @@ def time_left(
     trainings = trainings_left(plan, left)
     if device != "cpu" or not trainings:
         return None
-    largest, processes = most_work(trainings), workers or default_workers(plan, [device])
+    largest, processes = most_work(trainings), workers or default_workers(plan, [device], threads=threads)
     try:
         with quietly(threads or threads_per_worker(processes)):
             measure = step_timer_of(largest, largest.recipe)

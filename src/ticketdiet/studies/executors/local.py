@@ -87,7 +87,7 @@ class Local(ExecutorKind):
 def _worker_orders(asked: RunRequest) -> list[WorkerOrder]:
     """Say how each worker works; they take the devices in turn, over and over."""
     devices = choose_devices(asked.devices)
-    default = default_workers(asked.plan, devices, asked.workers_per_device)
+    default = default_workers(asked.plan, devices, asked.workers_per_device, threads=asked.threads)
     workers = _checked_workers(asked.workers, asked.store, default)
     taken = [devices[number % len(devices)] for number in range(workers)]
     threads = asked.threads or threads_per_worker(workers)
@@ -125,13 +125,16 @@ def _team_orders(asked: RunRequest) -> list[WorkerOrder]:
     return [WorkerOrder(asked.store.url, team, threads, asked.save_every_seconds, sharing) for team in teams]
 
 
-def default_workers(plan: Plan, devices: Sequence[str], per_device: int | None = None) -> int:
-    """Processes that a plan is worth: no more than cores, chains of levels, or eight; one per GPU.
+def default_workers(
+    plan: Plan, devices: Sequence[str], per_device: int | None = None, *, threads: int | None = None
+) -> int:
+    """Processes that a plan is worth: no more than the cores suffice for, chains of levels, or eight; one per GPU.
 
     Args:
         plan: The stages.
         devices: torch devices.
         per_device: Processes on each device; None for the above.
+        threads: Threads of each process; None for what the environment asks for.
 
     Returns:
         Their number, at least 1.
@@ -139,7 +142,7 @@ def default_workers(plan: Plan, devices: Sequence[str], per_device: int | None =
     if per_device is not None or any(device.startswith("cuda") for device in devices):
         return len(devices) * (per_device or 1)
     chains = len(plan.study.arms) * plan.study.replicates * (1 + plan.study.children)
-    return max(1, min(cpu_count(), chains, MOST_WORKERS))
+    return max(1, min(cpu_count() // (threads or threads_asked() or 1), chains, MOST_WORKERS))
 
 
 def threads_per_worker(workers: int) -> int:
