@@ -7,6 +7,7 @@ import pytest
 from ticketdiet.core.errors import DamagedResult, UserError
 from ticketdiet.reports import drawn
 from ticketdiet.reports.drawn import RECORD, Shown, read_shown, record_shown, what_is_shown
+from ticketdiet.reports.figure_registry import FIGURES
 from ticketdiet.reports.titled import Grid, TitledTable
 from ticketdiet.store.results import ResultStore
 
@@ -153,6 +154,20 @@ def test_what_is_shown_changes_with_study_results_and_code_and_with_nothing_else
     monkeypatch.setattr(drawn, "_code", lambda: ["another version"])
     others.append(what_is_shown(plan(), ResultStore.open(tmp_path / "one")))
     assert len({one, *others}) == 6
+
+
+def test_a_figure_of_another_package_counts_with_its_version(tmp_path, monkeypatch):
+    known = [drawn._code.__wrapped__()]
+    for version in ("1.0", "1.1"):
+        info = tmp_path / version / "others.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: others\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[{FIGURES.group}]\nsigns = others:signs\n")
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(tmp_path / version)
+            known.append(drawn._code.__wrapped__())
+    assert len(set(map(tuple, known))) == 3
+    assert drawn._code.__wrapped__() == known[0]
 
 
 def test_an_unfinished_study_shows_nothing_that_could_be_known_again(plan, tmp_path):

@@ -28,6 +28,7 @@ from ticketdiet.studies.plan import Plan
 
 RECORD = ".drawn.json"
 LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy")
+FIGURES_OF_OTHERS = "ticketdiet.figures"  # entry points, as the registry of figures has them
 MOST_BYTES = 10**6
 _TABLES = TypeAdapter(tuple[TitledTable, ...])
 
@@ -48,8 +49,8 @@ class Shown:
 def what_is_shown(plan: Plan, store: ResultStore) -> str:
     """Return the SHA-256 of everything that tables and figures of a finished study depend on.
 
-    That is the study, its stages and who uses them, the checksums of their results, and the code of this package and
-    of the libraries that make tables and draw.
+    That is the study, its stages and who uses them, the checksums of their results, the code of this package, and the
+    versions of the libraries that make tables and draw and of packages that bring figures.
 
     Raises:
         DamagedResult: When a result is missing or its manifest cannot be believed.
@@ -117,14 +118,19 @@ def _sha256(data: bytes) -> str:
 
 @cache
 def _code() -> list[str]:
-    """Versions of the libraries, and the checksum of this package's source."""
+    """Versions of the libraries and of figures of other packages, and the checksum of this package's source."""
     package = Path(__file__).parents[1]
-    sources = sorted(package.rglob("*.py"))
-    return [*_versions(LIBRARIES), _sha256(b"\0".join(_named(package, path) for path in sources))]
+    sources = b"\0".join(_named(package, path) for path in sorted(package.rglob("*.py")))
+    return [*_versions(LIBRARIES), *_figures_of_others(), _sha256(sources)]
 
 
 def _named(package: Path, path: Path) -> bytes:
     return path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes()
+
+
+def _figures_of_others() -> list[str]:
+    points = metadata.entry_points(group=FIGURES_OF_OTHERS)
+    return sorted(f"{point.name} {point.value} {point.dist.version if point.dist else ''}" for point in points)
 
 
 def _versions(names: Iterable[str]) -> list[str]:
