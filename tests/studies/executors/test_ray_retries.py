@@ -105,12 +105,30 @@ def test_a_stage_goes_on_after_a_loss(ray, executor, stages, name):
 
 def test_losses_are_counted_for_each_stage(ray, executor, stages):
     first = executor.submit(stages[0])
-    lose(ray, executor, "OutOfMemoryError")
+    lose(ray, executor, "WorkerCrashedError")
     second = executor.submit(stages[1])
-    lose(ray, executor, "OutOfMemoryError")
-    lose(ray, executor, "OutOfMemoryError")
+    lose(ray, executor, "WorkerCrashedError")
+    lose(ray, executor, "WorkerCrashedError")
     assert not first.done()
     assert not second.done()
+
+
+def test_after_a_lack_of_memory_a_stage_waits_until_another_has_ended(ray, executor, stages):
+    futures = [executor.submit(stage) for stage in stages[:3]]
+    lose(ray, executor, "OutOfMemoryError")
+    executor.progress()
+    assert len(ray.tasks) == 3
+    ray.tasks[0].set_result(())
+    executor.progress()
+    assert len(ray.tasks) == 4
+    ray.tasks[-1].set_result(("a warning",))
+    assert futures[2].result(0) == ("a warning",)
+
+
+def test_after_a_lack_of_memory_with_no_other_stage_it_is_tried_again_at_once(ray, executor, stages):
+    executor.submit(stages[0])
+    lose(ray, executor, "OutOfMemoryError")
+    assert len(ray.tasks) == 2
 
 
 def test_what_is_no_loss_is_not_tried_again(ray, executor, stages):

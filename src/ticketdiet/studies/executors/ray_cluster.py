@@ -7,6 +7,7 @@ on from the last saved state. Images are put into Ray's object store once and tr
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import time
 from collections import Counter
@@ -163,7 +164,7 @@ class _RayTasks:
         self._images: dict[DatasetSpec, Any] = {}
         self._running: dict[Any, Future[Warnings]] = {}
         self._lost: Counter[str] = Counter()  # workers, by stage
-        self._again: queue.SimpleQueue[tuple[Stage, Future[Warnings]]] = queue.SimpleQueue()
+        self._again: queue.SimpleQueue[tuple[Stage, Future[Warnings], float]] = queue.SimpleQueue()
         self._counted = (float("-inf"), 0)
         self._order = WorkerOrder(
             request.store.url, needs.devices, needs.threads, request.save_every_seconds, _sharing(ray, needs)
@@ -196,8 +197,7 @@ class _RayTasks:
 
     def progress(self) -> list[Progress]:
         """Begin stages again that were lost, and return the steps reported since the last call, without waiting."""
-        while not self._again.empty():
-            self._begin(*self._again.get())
+        self._begin_again()
         ready, _ = self._ray.wait([self._asked], timeout=0)
         if not ready:
             return []
@@ -206,6 +206,15 @@ class _RayTasks:
             told = self._ray.get(self._asked)
         self._asked = self._reports.take.remote()
         return told
+
+    def _begin_again(self) -> None:
+        """Begin stages that were lost, each where fewer tasks run than it may have beside it, or none."""
+        for _ in range(self._again.qsize()):
+            stage, future, most = self._again.get()
+            if len(self._running) < most or not self._running:
+                self._begin(stage, future)
+            else:
+                self._again.put((stage, future, most))
 
     def close(self, *, now: bool = False) -> None:
         """Wait for what runs and let go of the cluster; with ``now``, end the tasks at once."""
@@ -234,7 +243,9 @@ class _RayTasks:
         except Exception as error:  # of Ray, or whatever an ending became on its way
             self._lost[stage.address] += 1
             if isinstance(error, self._losses) and self._lost[stage.address] <= self._options.retries:
-                self._again.put((stage, future))  # for this is a thread of Ray's
+                # Beside all those that run now there was too little memory.
+                most = len(self._running) if isinstance(error, self._ray.exceptions.OutOfMemoryError) else math.inf
+                self._again.put((stage, future, most))  # for this is a thread of Ray's
             else:
                 future.set_exception(_lost(stage, error, self._options.retries))
             return
