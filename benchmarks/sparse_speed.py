@@ -23,6 +23,7 @@ import torch
 
 import machine
 from ticketdiet.kernels.compiled import kernels
+from ticketdiet.kernels.line import SparseKernels
 from ticketdiet.models.build import build_model
 from ticketdiet.studies.machine import tune_allocator
 from ticketdiet.training.batches import Batch
@@ -44,7 +45,8 @@ def stepper(name: str, side: int, density: float | None) -> Callable[[], None]:
     if density is not None:
         convolutions = [(key, p) for key, p in model.named_parameters() if p.dim() == 4]
         mask = {key: (torch.rand(p.shape, generator=generator) < density).to(torch.uint8) for key, p in convolutions}
-    engine = Engine(model, Recipe(precision="float32", sparse_kernels=1.0), mask)
+    chosen: SparseKernels = "off" if density is None else 1.0
+    engine = Engine(model, Recipe(precision="float32", sparse_kernels=chosen), mask)
     labels = torch.randint(0, 10, (BATCH,), generator=generator)
     inputs = torch.randn(BATCH, 3, side, side, generator=generator).to(memory_format=torch.channels_last)
     batch = Batch(inputs, labels, torch.arange(BATCH))

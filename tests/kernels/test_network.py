@@ -11,10 +11,11 @@ from torch import nn
 from ticketdiet.core.seeds import RunSeeds
 from ticketdiet.core.values import Images
 from ticketdiet.kernels.compiled import Kernels
-from ticketdiet.kernels.line import AUTO, Line, line_of
-from ticketdiet.kernels.network import SparseNetwork
+from ticketdiet.kernels.line import AUTO, line_of
+from ticketdiet.kernels.network import SparseNetwork, zeros_of
 from ticketdiet.models.build import build_model
 from ticketdiet.models.resnet import BasicBlock, Bottleneck, ResNet
+from ticketdiet.training.batch_norm import batch_norms, batch_statistics
 from ticketdiet.training.engine import Engine
 from ticketdiet.training.loop import TrainingState, train
 from ticketdiet.training.observers import StateObserver
@@ -65,9 +66,10 @@ def error_of(found, exact):
 def as_exact(found, inputs, mask, stock, exact):
     """Compare with the pass in float64: nearly as exact as torch's in float32, however badly conditioned it is."""
     theirs, exactly = backward(stock, stock, inputs, mask), backward(exact, exact, inputs.double(), mask)
+    worst = max(error_of(theirs[name], value) for name, value in exactly.items())
     for name, value in exactly.items():
         ours, others = error_of(found[name], value), error_of(theirs[name], value)
-        assert ours < 10 * others + 1e-5, f"{name}: {ours}, torch {others}"
+        assert ours < max(10 * others, worst) + 1e-5, f"{name}: {ours}, torch {others}"
 
 
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 1.0])
@@ -129,6 +131,85 @@ def test_the_backward_pass_of_an_earlier_forward_pass_is_refused(library, resnet
     network(inputs)
     with pytest.raises(RuntimeError, match="has to follow its own forward pass"):
         early.sum().backward()
+
+
+@pytest.mark.parametrize("density", [0.1, 1.0])
+def test_evaluation_by_running_statistics_is_that_of_torch(library, resnet, mask_of, density):
+    model, inputs = resnet
+    masked(model, mask_of(model, density)).eval()
+    twin = copy.deepcopy(model).double()
+    network = FusedOnly(model, zeros_of(model))
+    with torch.inference_mode():
+        for part in (inputs, inputs[:1], inputs):
+            torch.testing.assert_close(network(part).double(), twin(part.double()), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_statistics_of_batches_without_gradients_are_those_of_torch(library, resnet, mask_of, momentum):
+    model, inputs = resnet
+    masked(model.eval(), mask_of(model, 0.5))
+    for layer in batch_norms(model):
+        layer.train()
+        layer.momentum = momentum
+    twin = copy.deepcopy(model).double()
+    network = FusedOnly(model, zeros_of(model))
+    with torch.no_grad():
+        for part in (inputs[:8], inputs[8:]):
+            torch.testing.assert_close(network(part).double(), twin(part.double()), rtol=1e-3, atol=1e-4)
+    close(dict(model.named_buffers()), dict(twin.named_buffers()))
+
+
+def test_batch_norms_in_two_modes_or_without_statistics_keep_the_stock_kernels(library, resnet):
+    model, inputs = resnet
+    network = SparseNetwork(model.eval(), {}, line_of(1.0))
+    assert network._fused is not None
+    model.bn.train()
+    assert network._fused.way(inputs) is None
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        assert torch.equal(network(inputs), twin(inputs))
+        model.eval()
+        with batch_statistics(model):
+            assert network._fused.way(inputs) is None
+        assert network._fused.way(inputs) == "evaluate"
+    assert network._fused.way(inputs) is None, "a gradient may be wanted"
+
+
+def test_an_evaluation_between_forward_and_backward_is_noticed(library, resnet, mask_of):
+    model, inputs = resnet
+    network = SparseNetwork(model, mask_of(model, 0.3), line_of(1.0))
+    logits = network(inputs)
+    model.eval()
+    with torch.no_grad():
+        network(inputs)
+    with pytest.raises(RuntimeError, match="has to follow its own forward pass"):
+        logits.sum().backward()
+
+
+def test_gradients_go_straight_to_where_they_are_wanted(library, resnet, mask_of):
+    model, inputs = resnet
+    mask = mask_of(model, 0.3)
+    twin = copy.deepcopy(masked(model, mask))
+    by_autograd = backward(twin, SparseNetwork(twin, mask, line_of(1.0)), inputs, mask)
+    straight = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for name, p in model.named_parameters():
+        p.grad = straight[name]
+    found = backward(model, SparseNetwork(model, mask, line_of(1.0), straight), inputs, mask)
+    assert all(torch.equal(found[name], value) for name, value in by_autograd.items())
+    assert all((straight[name][kept == 0] == 0).all() for name, kept in mask.items() if not name.startswith("fc"))
+
+
+class FusedOnly(SparseNetwork):
+    """A network that has to be done as a whole."""
+
+    def __init__(self, model, mask):
+        super().__init__(model, mask, line_of(1.0))
+
+    def __call__(self, inputs):
+        assert self._fused is not None
+        way = self._fused.way(inputs)
+        assert way is not None
+        return self._fused(inputs, way)
 
 
 def test_the_module_is_left_as_it_was(library, resnet, mask_of):
@@ -287,11 +368,24 @@ def test_every_choice_of_kernels_is_a_recipe_of_its_own_in_float32():
         assert Recipe.model_validate(recipe_with(kernels).identity()).sparse_kernels == kernels
 
 
+@pytest.mark.parametrize(("width", "density"), [(4, 1.0), (8, 1.0), (9, 0.6), (16, 0.6), (32, 0.45), (48, 0.35)])
+def test_the_line_of_a_resnet_follows_the_channels_of_its_first_convolution(width, density):
+    assert AUTO.network(width) == density
+    assert line_of(0.7).network(width) == 0.7
+    assert line_of("off").network(width) == 0.0
+
+
+def test_a_narrow_resnet_takes_the_kernels_without_a_mask(library):
+    narrow, wide = (build_model("resnet8", num_classes=4, image_size=8, width=width) for width in (8, 16))
+    assert "fused: 9 layers" in SparseNetwork(narrow, {}, AUTO).used
+    assert SparseNetwork(wide, {}, AUTO).used == "stock: no mask"
+    assert SparseNetwork(narrow, {}, line_of("off")).used == "stock: no mask"
+
+
 def test_resnets_as_a_whole_and_single_layers_have_lines_of_their_own(library, small_network, mask_of):
     model = build_model("resnet8", num_classes=4, image_size=8)
-    assert Line(network=0.3, layer=0.2) == AUTO
-    assert "fused" in SparseNetwork(model, mask_of(model, 0.25), AUTO).used
-    assert SparseNetwork(model, mask_of(model, 0.4), AUTO).used == "stock: no layer is sparse enough"
+    assert "fused" in SparseNetwork(model, mask_of(model, 0.5), AUTO).used
+    assert SparseNetwork(model, mask_of(model, 0.7), AUTO).used == "stock: no layer is sparse enough"
     assert SparseNetwork(model, mask_of(model, 0.0), line_of("off")).used == "stock: no layer is sparse enough"
     own = small_network(width=32)
     assert "per layer" in SparseNetwork(own, mask_of(own, 0.15), AUTO).used

@@ -49,14 +49,6 @@ class GridStruct(ctypes.Structure):
     ]
 
 
-class NormStruct(ctypes.Structure):
-    """A BatchNorm in training."""
-
-    _fields_ = [
-        (name, ctypes.c_void_p) for name in ("weight", "bias", "running_mean", "running_var", "mean", "inverse")
-    ] + [("epsilon", ctypes.c_double), ("momentum", ctypes.c_double)]
-
-
 NO_VIEW = ViewStruct(None, 0, 0, 0)
 
 
@@ -203,21 +195,3 @@ class Lists:
     def struct(self) -> ListsStruct:
         """What the kernels are given."""
         return ListsStruct(self.rows.data_ptr(), self.offsets.data_ptr(), self.values.data_ptr(), self.outs)
-
-
-def norm_struct(
-    weight: Tensor,
-    bias: Tensor,
-    running_mean: Tensor,
-    running_var: Tensor,
-    scratch: Tensor,
-    epsilon: float,
-    momentum: float,
-) -> NormStruct:
-    """Describe a BatchNorm; ``scratch`` (2, channels) holds the batch's statistics from forward to backward."""
-    channels = weight.numel()
-    per_channel = (weight, bias, running_mean, running_var)
-    addresses = [pointer(tensor, torch.float32, channels, "a tensor of BatchNorm") for tensor in per_channel]
-    require(all(tensor.numel() == channels for tensor in per_channel), "BatchNorm of uneven tensors")
-    start = pointer(scratch, torch.float32, 2 * channels, "statistics")
-    return NormStruct(*addresses, start, start + channels * FLOAT, epsilon, momentum)

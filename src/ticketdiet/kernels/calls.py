@@ -12,12 +12,10 @@ from torch import Tensor
 from ticketdiet.kernels.blocks import (
     FLOAT,
     LANES,
-    NO_VIEW,
     SIZE,
     Blocks,
     GridStruct,
     Lists,
-    NormStruct,
     Refused,
     pointer,
     require,
@@ -43,59 +41,34 @@ class Calls:
     """The kernels of one library, with ``threads`` threads."""
 
     def __init__(self, library: ctypes.CDLL, threads: int = 1) -> None:
-        self._library, self.threads = library, threads
+        self.library, self.threads = library, threads
 
     def gather(self, weights: Tensor, lists: Lists) -> None:
         """Read the values of ``lists`` from ``weights``, the weights' storage as a flat float32 tensor."""
         start = pointer(weights, torch.float32, lists.most + 1, "weights")
-        self._library.td_gather(
+        self.library.td_gather(
             ctypes.c_void_p(start),
             ctypes.c_void_p(lists.index.data_ptr()),
             SIZE(lists.kept),
             ctypes.c_void_p(lists.values.data_ptr()),
         )
 
-    def convolve(
-        self,
-        into: Blocks,
-        source: Blocks,
-        lists: Lists,
-        step: Step,
-        *,
-        bias: Tensor | None = None,
-        accumulate: bool = False,
-        moments: Tensor | None = None,
-    ) -> None:
-        """Write (or add to ``into``) the sums over ``lists`` at every pixel of ``step``; measure them on the way.
-
-        ``moments``: float64 (``tile_pieces`` * blocks, outs, 3), see ``norm_statistics``.
-        """
+    def convolve(self, into: Blocks, source: Blocks, lists: Lists, step: Step, *, bias: Tensor | None = None) -> None:
+        """Write the sums over ``lists`` at every pixel of ``step``."""
         grid = _grid(into, source, lists, step)
-        if moments is not None:
-            count = self.pieces(source, step) * lists.outs * 3
-            pointer(moments, torch.float64, count, "moments")
-        self._library.td_convolve(
+        self.library.td_convolve(
             ctypes.byref(grid),
             ctypes.byref(lists.struct),
             ctypes.c_void_p(None if bias is None else pointer(bias, torch.float32, lists.outs, "bias")),
-            SIZE(accumulate),
-            ctypes.c_void_p(None if moments is None else moments.data_ptr()),
-            SIZE(source.last_lanes),
             SIZE(self.threads),
         )
-
-    def pieces(self, source: Blocks, step: Step) -> int:
-        """Pieces by which the moments of one channel are counted."""
-        blocks = source.data.shape[0]
-        per_block = self._library.td_tile_pieces(SIZE(blocks), SIZE(step.height), SIZE(step.width))
-        return blocks * int(per_block)
 
     def correlate(self, gradient: Blocks, source: Blocks, lists: Lists, step: Step, into: Tensor) -> None:
         """Write the gradients of the kept weights into ``into``, the gradient's storage as a flat float32 tensor."""
         grid = _grid(gradient, source, lists, step)
         start = pointer(into, torch.float32, lists.most + 1, "gradient of the weights")
         partial = torch.empty(source.data.shape[0] * lists.kept)
-        self._library.td_correlate(
+        self.library.td_correlate(
             ctypes.byref(grid),
             ctypes.byref(lists.struct),
             ctypes.c_void_p(lists.index.data_ptr()),
@@ -104,95 +77,17 @@ class Calls:
             SIZE(self.threads),
         )
 
-    def norm_statistics(self, norm: NormStruct, moments: Tensor, channels: int) -> None:
-        """Turn moments into the batch's statistics, and move the running ones."""
-        self._library.td_moments(
-            ctypes.byref(norm), ctypes.c_void_p(moments.data_ptr()), SIZE(moments.shape[0]), SIZE(channels)
-        )
-
-    def norm_forward(
-        self, norm: NormStruct, source: Blocks, residual: Blocks | None, into: Blocks, *, relu: bool
-    ) -> None:
-        """``into`` = relu(norm(source) + residual)."""
-        _same_shape(source, into, *([residual] if residual else []))
-        self._library.td_norm_forward(
-            ctypes.byref(norm),
-            ctypes.byref(source.extent),
-            ctypes.byref(source.view),
-            ctypes.byref(residual.view if residual else NO_VIEW),
-            ctypes.byref(into.view),
-            SIZE(relu),
-            SIZE(self.threads),
-        )
-
-    def norm_backward(
-        self,
-        norm: NormStruct,
-        gradient: Blocks,
-        shown: Blocks | None,
-        source: Blocks,
-        into: Blocks,
-        weight_gradient: Tensor,
-        bias_gradient: Tensor,
-    ) -> None:
-        """Gradient of ``norm_forward``.
-
-        ``gradient`` is cut to where ``shown`` > 0, in place; ``into`` becomes the gradient of ``source``.
-        """
-        _same_shape(gradient, source, into, *([shown] if shown else []))
-        sums = torch.empty(source.data.shape[0] * source.channels * 2, dtype=torch.float64)
-        extent = ctypes.byref(source.extent)
-        self._library.td_norm_sums(
-            ctypes.byref(norm),
-            extent,
-            ctypes.byref(gradient.view),
-            ctypes.byref(shown.view if shown else NO_VIEW),
-            ctypes.byref(source.view),
-            ctypes.c_void_p(sums.data_ptr()),
-            SIZE(self.threads),
-        )
-        self._library.td_norm_backward(
-            ctypes.byref(norm),
-            extent,
-            ctypes.byref(gradient.view),
-            ctypes.byref(source.view),
-            ctypes.byref(into.view),
-            ctypes.c_void_p(sums.data_ptr()),
-            ctypes.c_void_p(pointer(weight_gradient, torch.float32, source.channels, "gradient of BatchNorm's weight")),
-            ctypes.c_void_p(pointer(bias_gradient, torch.float32, source.channels, "gradient of BatchNorm's bias")),
-            SIZE(self.threads),
-        )
-
-    def pool(self, source: Blocks, means: Tensor) -> None:
-        """``means`` (images, channels) = mean over the pixels."""
-        start = pointer(means, torch.float32, source.images * source.channels, "means")
-        self._library.td_pool(
-            ctypes.byref(source.extent), ctypes.byref(source.view), ctypes.c_void_p(start), SIZE(self.threads)
-        )
-
-    def unpool(self, gradient: Tensor, into: Blocks) -> None:
-        """The gradient of ``pool``."""
-        start = pointer(gradient, torch.float32, into.images * into.channels, "gradient of means")
-        self._library.td_unpool(
-            ctypes.byref(into.extent), ctypes.c_void_p(start), ctypes.byref(into.view), SIZE(self.threads)
-        )
-
     def enter(self, images: Tensor, into: Blocks) -> None:
         """Bring (images, channels, height, width), of any strides, into the layout."""
-        self._library.td_enter(
+        self.library.td_enter(
             ctypes.byref(into.extent), *_stock(images, into), ctypes.byref(into.view), SIZE(self.threads)
         )
 
     def leave(self, source: Blocks, images: Tensor) -> None:
         """Bring activations back to (images, channels, height, width), of any strides."""
-        self._library.td_leave(
+        self.library.td_leave(
             ctypes.byref(source.extent), ctypes.byref(source.view), *_stock(images, source), SIZE(self.threads)
         )
-
-
-def _same_shape(first: Blocks, *others: Blocks) -> None:
-    if any(other.shape != first.shape for other in others):
-        raise Refused(f"activations of shapes {[one.shape for one in (first, *others)]}")
 
 
 def _stock(images: Tensor, blocks: Blocks) -> tuple[ctypes.c_void_p, ctypes.Array]:

@@ -29,7 +29,7 @@ import torch
 from ticketdiet.core.folders import user_cache
 
 SOURCE = Path(__file__).parent / "source"
-VERSION = 1  # of the C interface; td_version() answers the same
+VERSION = 2  # of the C interface; td_version() answers the same
 SECONDS_TO_COMPILE = 120
 _COMMON = ("-std=c++20", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi", "-fPIC", "-pthread")
 _FOR_CPU = {
@@ -156,20 +156,21 @@ def compile_to(path: Path, compiler: list[str], flags: tuple[str, ...]) -> None:
 def _load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     library.td_version.restype = ctypes.c_int64
-    library.td_tile_pieces.restype = ctypes.c_int64
     if library.td_version() != VERSION:
         raise _NotBuilt(f"{path} has another interface; delete it")
-    library.td_use_threads(threads_of_torch())
+    library.td_use_threads(*threads_of_torch())
     return library
 
 
-def threads_of_torch() -> ctypes.c_void_p:
-    """Return the function that runs work on torch's OpenMP threads, or null where they are not GNU's."""
+def threads_of_torch() -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
+    """Return what runs work on torch's OpenMP threads and what numbers them, or nulls where they are not GNU's."""
     root = Path(torch.__file__).parent
     for path in (*root.glob("lib/libgomp*.so*"), *root.parent.glob("torch.libs/libgomp*.so*")):
         with suppress(OSError, AttributeError):
-            return ctypes.cast(ctypes.CDLL(str(path)).GOMP_parallel, ctypes.c_void_p)
-    return ctypes.c_void_p(None)
+            library = ctypes.CDLL(str(path))
+            run, number = library.GOMP_parallel, library.omp_get_thread_num
+            return ctypes.cast(run, ctypes.c_void_p), ctypes.cast(number, ctypes.c_void_p)
+    return ctypes.c_void_p(None), ctypes.c_void_p(None)
 
 
 def _last_line(text: str) -> str:

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from ticketdiet.kernels.blocks import LANES, Blocks
 from ticketdiet.kernels.calls import Calls
-from ticketdiet.kernels.plans import Geometry, Plan
+from ticketdiet.kernels.geometry import Geometry
+from ticketdiet.kernels.plans import Plan
 
 
 def why_not_sparse(layer: nn.Module) -> str:
@@ -100,7 +101,7 @@ class _Convolution(torch.autograd.Function):
         source = layer.source(inputs)
         out = layer.gradient(source)
         plan = layer.plan(weight, source, out)
-        plan.forward(layer.calls, weight, source, out, bias=None if bias is None else bias.detach(), moments=None)
+        plan.forward(layer.calls, weight, source, out, bias=None if bias is None else bias.detach())
         result = inputs.new_empty(out.shape)
         layer.calls.leave(out, result)
         ctx.save_for_backward(weight)

@@ -18,15 +18,20 @@ class Line:
     """Greatest densities that take the sparse kernels; 0 for never.
 
     Attributes:
-        network: Of a built-in ResNet's convolutions together, which then all take them.
+        networks: Of a built-in ResNet's convolutions together, which then all take them: pairs of the channels of the
+            first convolution, ascending, up to which a density holds. The last density holds for more channels, too.
         layer: Of a single layer of any other network, which has to convert its input and output.
     """
 
-    network: float
+    networks: tuple[tuple[int, float], ...]
     layer: float
 
+    def network(self, channels: int) -> float:
+        """Return the greatest density of a built-in ResNet whose first convolution has so many output channels."""
+        return next((density for most, density in self.networks if channels <= most), self.networks[-1][1])
 
-AUTO = Line(network=0.3, layer=0.2)  # measured: docs/performance.md
+
+AUTO = Line(networks=((8, 1.0), (16, 0.6), (32, 0.45), (64, 0.35)), layer=0.2)  # measured: docs/performance.md
 
 
 def line_of(sparse_kernels: SparseKernels) -> Line:
@@ -34,4 +39,4 @@ def line_of(sparse_kernels: SparseKernels) -> Line:
     if sparse_kernels == "auto":
         return AUTO
     density = 0.0 if sparse_kernels == "off" else float(sparse_kernels)
-    return Line(density, density)
+    return Line(((1, density),), density)

@@ -25,27 +25,44 @@ _log = logging.getLogger(__name__)
 _said: set[str] = set()
 
 
+def zeros_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return the mask that the weights themselves show: 0 where a weight of a convolution or linear layer is 0."""
+    return {
+        f"{name}.weight" if name else "weight": layer.weight.detach() != 0
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+    }
+
+
 class SparseNetwork:
     """The forward pass of ``model`` under ``mask``, by the sparse kernels where they apply.
 
     Args:
-        model: In training; its parameters may move in memory.
-        mask: Name of parameter -> tensor of 0 and 1.
+        model: In training or in eval mode; its parameters may move in memory.
+        mask: Name of parameter -> tensor of 0 and 1; a parameter without one is dense.
         line: Densities up to which a built-in ResNet as a whole, or the single layers of any other network, take the
             sparse kernels.
+        gradients: Name of parameter -> where its gradient is added, laid out like the parameter. A network that is
+            done as a whole uses it; whatever is not done there goes through autograd.
 
     Attributes:
         used: What runs, in words: ``"sparse, AVX-512, fused: 22 layers"``, ``"stock: no C++ compiler ..."``.
     """
 
-    def __init__(self, model: nn.Module, mask: Mapping[str, Tensor], line: Line) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        mask: Mapping[str, Tensor],
+        line: Line,
+        gradients: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self._model = model
         self._fused: FusedResNet | None = None
         self._layers: dict[nn.Module, SparseLayer] = {}
         chosen = _sparse_layers(model, mask, line.layer) if line.layer else {}
-        whole = isinstance(model, ResNet) and not why_not_fused(model) and 0 < line.network >= _density(model, mask)
+        whole = isinstance(model, ResNet) and not why_not_fused(model) and _below(model, mask, line)
         if not chosen and not whole:
-            self.used = "stock: no layer is sparse enough"
+            self.used = "stock: no layer is sparse enough" if mask else "stock: no mask"
             return
         loaded = kernels()
         if loaded.library is None:
@@ -54,7 +71,7 @@ class SparseNetwork:
             return
         calls = Calls(loaded.library, torch.get_num_threads())
         if whole and isinstance(model, ResNet):
-            self._fused = FusedResNet(model, mask, calls)
+            self._fused = FusedResNet(model, mask, calls, gradients)
         for name, layer in chosen.items():
             reason = why_not_sparse(layer)
             if reason:
@@ -68,8 +85,9 @@ class SparseNetwork:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Map inputs to the model's output."""
-        if self._fused is not None and self._fused.takes(inputs):
-            return self._fused(inputs)
+        way = self._fused.way(inputs) if self._fused is not None else None
+        if self._fused is not None and way is not None:
+            return self._fused(inputs, way)
         with self._swapped():
             outputs: Tensor = self._model(inputs)
         return outputs
@@ -108,6 +126,11 @@ def _sparse_layers(model: nn.Module, mask: Mapping[str, Tensor], line: float) ->
         if kept is not None and kept.dim() in (2, 4) and kept.numel() > 0 and _mean(kept) <= line:
             found[name] = layer
     return found
+
+
+def _below(model: ResNet, mask: Mapping[str, Tensor], line: Line) -> bool:
+    most = line.network(model.conv.out_channels)
+    return most > 0 and _density(model, mask) <= most
 
 
 def _density(model: nn.Module, mask: Mapping[str, Tensor]) -> float:

@@ -28,6 +28,10 @@ struct View {
     int64_t block, channel, row;
 };
 
+struct Extent {
+    int64_t blocks, channels, height, width, last_lanes;  // images in the last block
+};
+
 static inline Part load(const float* from) { return *reinterpret_cast<const Part*>(from); }
 static inline void store(float* to, Part value) { *reinterpret_cast<Part*>(to) = value; }
 
@@ -42,5 +46,16 @@ static inline double sum_lanes(const Lanes& value, int64_t count = LANES) {
     return sum;
 }
 
-// Call `work` for 0 .. count - 1 on up to `threads` threads, each index exactly once.
-void parallel(int64_t count, int64_t threads, const std::function<void(int64_t)>& work);
+// The same in float, by halves: cheaper, and exact enough where the lanes hold float sums already.
+static inline float fold_lanes(const Lanes& value) {
+    alignas(64) float lanes[LANES];
+    for (int part = 0; part < PARTS; ++part) store(lanes + part * REGISTER, value.parts[part]);
+    for (int64_t half = LANES / 2; half > 0; half /= 2)
+        for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    return lanes[0];
+}
+
+// Call `work` for 0 .. count - 1 on up to `threads` threads, each index exactly once. A thread begins with its own share of
+// them, the same in every call, because what lies there may still be in its cache; it goes through it from the end when
+// `backwards`, and then helps the others.
+void parallel(int64_t count, int64_t threads, const std::function<void(int64_t)>& work, bool backwards = false);

@@ -1,12 +1,8 @@
 // Convolution by lists of kept weights: forward, the gradient of the input, and the gradient of the kept weights.
-//
-// A tile of output pixels stays in registers while the list of one output channel passes: an entry is an offset into the
-// input and a value. The gradient of the input is the same kernel on the transposed list. For the gradient of the weights
-// the tile is of the output's gradient, and each entry has a vector of sums.
 #include <algorithm>
 #include <vector>
 
-#include "common.hpp"
+#include "tiles.hpp"
 
 // Pixels of a tile: as many as leave registers for the weight and for one load.
 #if defined(__AVX512F__)
@@ -20,40 +16,7 @@ constexpr int64_t UNITS = 32;     // pieces of work wanted, whatever the number 
 constexpr int64_t ENTRIES = 4096;  // kept weights whose sums stay in the cache together
 constexpr int64_t FEWEST = 1024;   // kept weights that are worth reading the input once more for
 
-struct Lists {
-    const int32_t* rows;     // outs + 1: where the list of each output channel begins
-    const int32_t* offsets;  // floats from the input pixel under the output pixel
-    float* values;
-    int64_t outs;
-};
-
-struct Grid {  // the output pixels of a call, and where they and the input pixels under them lie; strides in floats
-    float* out;
-    const float* in;
-    int64_t blocks, height, width;
-    int64_t out_block, out_channel, out_row, out_column;
-    int64_t in_block, in_row, in_column;
-};
-
-struct Moments {  // of one channel in one piece of work
-    double count, mean, squares;  // squares: sum of squared distances from the mean
-};
-
 namespace {
-
-enum Shape : int { WIDE, TWO_ROWS, FOUR_ROWS, HALF, QUARTER, PAIR, ONE };
-
-struct Tile {
-    int64_t y, x;
-    Shape shape;
-};
-
-struct Sums {
-    Lanes sum{}, squares{};
-    float centre = 0;
-    bool begun = false;
-    int64_t pixels = 0;
-};
 
 constexpr int at_most(int wanted) { return wanted < TILE ? wanted : TILE; }
 constexpr int rows_of(Shape shape) { return at_most(shape == TWO_ROWS ? 2 : shape == FOUR_ROWS ? 4 : 1); }
@@ -67,27 +30,6 @@ constexpr int columns_of(Shape shape) {
         case PAIR: return at_most(2);
         default: return 1;
     }
-}
-
-// Cut the grid into tiles: whole ones first, then what is left at the right and at the bottom.
-std::vector<Tile> cut(int64_t height, int64_t width) {
-    std::vector<Tile> tiles;
-    auto fits = [&](Shape shape) { return width >= columns_of(shape) && height >= rows_of(shape); };
-    const Shape whole = fits(WIDE) ? WIDE : fits(TWO_ROWS) ? TWO_ROWS : fits(FOUR_ROWS) ? FOUR_ROWS : ONE;
-    int64_t y = 0;
-    auto rest = [&](int64_t row, int64_t x) {
-        for (Shape shape : {WIDE, HALF, QUARTER, PAIR, ONE})
-            for (; x + columns_of(shape) <= width; x += columns_of(shape)) tiles.push_back({row, x, shape});
-    };
-    if (whole != ONE) {
-        for (; y + rows_of(whole) <= height; y += rows_of(whole)) {
-            int64_t x = 0;
-            for (; x + columns_of(whole) <= width; x += columns_of(whole)) tiles.push_back({y, x, whole});
-            for (int64_t row = y; row < y + rows_of(whole); ++row) rest(row, x);
-        }
-    }
-    for (; y < height; ++y) rest(y, 0);
-    return tiles;
 }
 
 // A tile is an array of parts, those of one pixel after another.
@@ -121,7 +63,7 @@ inline int64_t place(int i, int64_t row, int64_t column) {
 
 // COLUMN: floats between neighbouring input pixels when known beforehand, else 0.
 template <int R, int C, int COLUMN>
-void convolve_tile(const Grid& grid, const Lists& lists, const float* bias, bool accumulate, const float* in, float* out,
+void convolve_tile(const Grid& grid, const Lists& lists, const float* bias, const float* in, float* out,
                    int64_t first, int64_t last, Sums* sums, int64_t lanes) {
     const int64_t column = COLUMN ? COLUMN : grid.in_column, row = grid.in_row;
     for (int64_t o = first; o < last; ++o) {
@@ -139,7 +81,6 @@ void convolve_tile(const Grid& grid, const Lists& lists, const float* bias, bool
         for (int i = 0; i < R * C * PARTS; ++i) {
             float* pixel = to + place<C>(i, grid.out_row, grid.out_column);
             if (bias) tile[i] += bias[o];
-            if (accumulate) tile[i] += load(pixel);
             store(pixel, tile[i]);
         }
         if (sums) note<R * C>(sums[o - first], tile, lanes);
@@ -199,29 +140,77 @@ struct Pieces {
     }
 };
 
+}  // namespace
+
+std::vector<Tile> cut(int64_t height, int64_t width) {
+    std::vector<Tile> tiles;
+    auto fits = [&](Shape shape) { return width >= columns_of(shape) && height >= rows_of(shape); };
+    const Shape whole = fits(WIDE) ? WIDE : fits(TWO_ROWS) ? TWO_ROWS : fits(FOUR_ROWS) ? FOUR_ROWS : ONE;
+    int64_t y = 0;
+    auto rest = [&](int64_t row, int64_t x) {
+        for (Shape shape : {WIDE, HALF, QUARTER, PAIR, ONE})
+            for (; x + columns_of(shape) <= width; x += columns_of(shape)) tiles.push_back({row, x, shape});
+    };
+    if (whole != ONE) {
+        for (; y + rows_of(whole) <= height; y += rows_of(whole)) {
+            int64_t x = 0;
+            for (; x + columns_of(whole) <= width; x += columns_of(whole)) tiles.push_back({y, x, whole});
+            for (int64_t row = y; row < y + rows_of(whole); ++row) rest(row, x);
+        }
+    }
+    for (; y < height; ++y) rest(y, 0);
+    return tiles;
+}
+
+void convolve_tiles(const Grid& grid, const Lists& lists, const float* bias, const float* in, float* out,
+                    int64_t first, int64_t last, const Tile* tiles, int64_t count, Sums* sums, int64_t lanes) {
+    for (int64_t t = 0; t < count; ++t) {
+        const Tile tile = tiles[t];
+        const float* from = in + tile.y * grid.in_row + tile.x * grid.in_column;
+        float* to = out + tile.y * grid.out_row + tile.x * grid.out_column;
+        dispatch(tile.shape, grid.in_column, [&]<int R, int C, int COLUMN>() {
+            convolve_tile<R, C, COLUMN>(grid, lists, bias, from, to, first, last, sums, lanes);
+        });
+    }
+}
+
+void correlate_tiles(const Grid& grid, const Lists& lists, const float* in, const float* out, int64_t first, int64_t last,
+                     const Tile* tiles, int64_t count, float* found) {
+    const int64_t entries = lists.rows[last] - lists.rows[first];
+    std::vector<Lanes> sums(static_cast<size_t>(entries));
+    for (int64_t t = 0; t < count; ++t) {
+        const Tile tile = tiles[t];
+        const float* from = in + tile.y * grid.in_row + tile.x * grid.in_column;
+        const float* gradient = out + tile.y * grid.out_row + tile.x * grid.out_column;
+        dispatch(tile.shape, grid.in_column, [&]<int R, int C, int COLUMN>() {
+            correlate_tile<R, C, COLUMN>(grid, lists, from, gradient, first, last, sums.data());
+        });
+    }
+    for (int64_t e = 0; e < entries; ++e) found[e] = fold_lanes(sums[size_t(e)]);
+}
+
+std::vector<int64_t> groups_of(const Lists& lists, int64_t most) {
+    std::vector<int64_t> groups{0};
+    for (int64_t o = 0; o < lists.outs; ++o)
+        if (o + 1 == lists.outs || lists.rows[o + 2] - lists.rows[groups.back()] > most) groups.push_back(o + 1);
+    return groups;
+}
+
 Moments moments_of(const Sums& sums, int64_t lanes) {
     const double count = double(sums.pixels * lanes), sum = sum_lanes(sums.sum, lanes);
     const double squares = sum_lanes(sums.squares, lanes);
     return {count, sums.centre + sum / count, std::max(0.0, squares - sum * sum / count)};
 }
 
-}  // namespace
-
 extern "C" {
-
-// Pieces along the tiles of a block, by which `moments` of td_convolve are counted: blocks * this * outs of them.
-int64_t td_tile_pieces(int64_t blocks, int64_t height, int64_t width) {
-    return Pieces(blocks, int64_t(cut(height, width).size()), 1).tiles;
-}
 
 // values[i] = weights[index[i]]
 void td_gather(const float* weights, const int64_t* index, int64_t count, float* values) {
     for (int64_t i = 0; i < count; ++i) values[i] = weights[index[i]];
 }
 
-// out = bias + sum over the list of value * in, or added to out; `last_lanes` images are real in the last block.
-void td_convolve(const Grid* grid, const Lists* lists, const float* bias, int64_t accumulate, Moments* moments,
-                 int64_t last_lanes, int64_t threads) {
+// out = bias + sum over the list of value * in
+void td_convolve(const Grid* grid, const Lists* lists, const float* bias, int64_t threads) {
     const std::vector<Tile> tiles = cut(grid->height, grid->width);
     const int64_t outs = lists->outs;
     const Pieces pieces(grid->blocks, int64_t(tiles.size()), outs);
@@ -231,19 +220,8 @@ void td_convolve(const Grid* grid, const Lists* lists, const float* bias, int64_
         const int64_t first = part * outs / pieces.outs, last = (part + 1) * outs / pieces.outs;
         const int64_t begin = chunk * int64_t(tiles.size()) / pieces.tiles;
         const int64_t end = (chunk + 1) * int64_t(tiles.size()) / pieces.tiles;
-        const int64_t lanes = block + 1 == grid->blocks ? last_lanes : LANES;
-        std::vector<Sums> sums(moments ? size_t(last - first) : 0);
-        for (int64_t t = begin; t < end; ++t) {
-            const Tile tile = tiles[size_t(t)];
-            const float* in = grid->in + block * grid->in_block + tile.y * grid->in_row + tile.x * grid->in_column;
-            float* out = grid->out + block * grid->out_block + tile.y * grid->out_row + tile.x * grid->out_column;
-            dispatch(tile.shape, grid->in_column, [&]<int R, int C, int COLUMN>() {
-                convolve_tile<R, C, COLUMN>(*grid, *lists, bias, accumulate != 0, in, out, first, last,
-                                            moments ? sums.data() : nullptr, lanes);
-            });
-        }
-        for (int64_t o = first; moments && o < last; ++o)
-            moments[(block * pieces.tiles + chunk) * outs + o] = moments_of(sums[size_t(o - first)], lanes);
+        convolve_tiles(*grid, *lists, bias, grid->in + block * grid->in_block, grid->out + block * grid->out_block, first,
+                       last, tiles.data() + begin, end - begin, nullptr, LANES);
     });
 }
 
@@ -252,23 +230,13 @@ void td_correlate(const Grid* grid, const Lists* lists, const int64_t* index, fl
                   int64_t threads) {
     const std::vector<Tile> tiles = cut(grid->height, grid->width);
     const int64_t entries = lists->rows[lists->outs];
-    std::vector<int64_t> groups{0};
-    const int64_t most = std::min(ENTRIES, std::max(FEWEST, entries * grid->blocks / UNITS));
-    for (int64_t o = 0; o < lists->outs; ++o)
-        if (o + 1 == lists->outs || lists->rows[o + 2] - lists->rows[groups.back()] > most) groups.push_back(o + 1);
+    const std::vector<int64_t> groups =
+        groups_of(*lists, std::min(ENTRIES, std::max(FEWEST, entries * grid->blocks / UNITS)));
     const int64_t parts = int64_t(groups.size()) - 1;
     parallel(grid->blocks * parts, threads, [&](int64_t unit) {
         const int64_t block = unit / parts, first = groups[size_t(unit % parts)], last = groups[size_t(unit % parts) + 1];
-        const int64_t begin = lists->rows[first], count = lists->rows[last] - begin;
-        std::vector<Lanes> sums(static_cast<size_t>(count));
-        for (const Tile& tile : tiles) {
-            const float* in = grid->in + block * grid->in_block + tile.y * grid->in_row + tile.x * grid->in_column;
-            const float* out = grid->out + block * grid->out_block + tile.y * grid->out_row + tile.x * grid->out_column;
-            dispatch(tile.shape, grid->in_column, [&]<int R, int C, int COLUMN>() {
-                correlate_tile<R, C, COLUMN>(*grid, *lists, in, out, first, last, sums.data());
-            });
-        }
-        for (int64_t e = 0; e < count; ++e) partial[block * entries + begin + e] = float(sum_lanes(sums[size_t(e)]));
+        correlate_tiles(*grid, *lists, grid->in + block * grid->in_block, grid->out + block * grid->out_block, first, last,
+                        tiles.data(), int64_t(tiles.size()), partial + block * entries + lists->rows[first]);
     });
     for (int64_t e = 0; e < entries; ++e) {
         double sum = 0;

@@ -1,4 +1,4 @@
-// Threads. Which of them takes which index is left to chance; no sum ever depends on it.
+// Threads. Which of them takes which index is left to chance where one is late; no sum ever depends on it.
 //
 // torch's own threads are used where its OpenMP library is GNU's: between two of torch's operations they look for more work
 // without sleeping, and would fight with other threads for the cores. Elsewhere there is a small pool.
@@ -18,6 +18,33 @@ namespace {
 // as waking a sleeping thread takes as long as a small kernel. It gives way to other threads while it looks.
 constexpr std::chrono::microseconds PATIENCE(1000);
 
+// The indices of one call, in a share for each worker.
+class Shares {
+public:
+    Shares(int64_t count, int64_t workers, const std::function<void(int64_t)>& work, bool backwards)
+        : work_(work), count_(count), backwards_(backwards), taken_(static_cast<size_t>(workers)) {}
+
+    // Do one's own share, and then what is left of the others'.
+    void take(int64_t worker) {
+        const int64_t workers = int64_t(taken_.size());
+        for (int64_t other = 0; other < workers; ++other) {
+            const int64_t share = (worker + other) % workers;
+            const int64_t first = share * count_ / workers, end = (share + 1) * count_ / workers;
+            for (int64_t at; (at = taken_[size_t(share)].number.fetch_add(1)) < end - first;)
+                work_(backwards_ ? end - 1 - at : first + at);
+        }
+    }
+
+private:
+    struct alignas(64) Taken {
+        std::atomic<int64_t> number{0};
+    };
+    const std::function<void(int64_t)>& work_;
+    const int64_t count_;
+    const bool backwards_;
+    std::vector<Taken> taken_;
+};
+
 class Pool {
 public:
     explicit Pool(int64_t helpers) {
@@ -26,23 +53,19 @@ public:
     }
     int64_t helpers() const { return helpers_; }
 
-    void run(int64_t count, int64_t helpers, const std::function<void(int64_t)>& work) {
+    void run(Shares& shares, int64_t helpers) {
         {
             std::lock_guard<std::mutex> hold(mutex_);
-            work_ = &work, count_ = count, wanted_ = helpers;
-            next_.store(0), busy_.store(helpers);
+            shares_ = &shares, wanted_ = helpers;
+            busy_.store(helpers);
             round_.fetch_add(1);
         }
         wake_.notify_all();
-        take();
+        shares.take(0);
         while (busy_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
     }
 
 private:
-    void take() {
-        for (int64_t index; (index = next_.fetch_add(1)) < count_;) (*work_)(index);
-    }
-
     void serve(int64_t number) {
         for (int64_t seen = 0;;) {
             const auto until = std::chrono::steady_clock::now() + PATIENCE;
@@ -56,57 +79,46 @@ private:
                 wanted = number < wanted_;
             }
             if (!wanted) continue;
-            take();
+            shares_->take(number + 1);
             busy_.fetch_sub(1, std::memory_order_release);
         }
     }
 
     std::mutex mutex_;
     std::condition_variable wake_;
-    std::atomic<int64_t> round_{0}, next_{0}, busy_{0};
-    const std::function<void(int64_t)>* work_ = nullptr;
-    int64_t count_ = 0, wanted_ = 0, helpers_ = 0;
+    std::atomic<int64_t> round_{0}, busy_{0};
+    Shares* shares_ = nullptr;
+    int64_t wanted_ = 0, helpers_ = 0;
 };
 
 typedef void (*Parallel)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_parallel
-
-struct Shared {
-    const std::function<void(int64_t)>& work;
-    int64_t count;
-    std::atomic<int64_t> next{0};
-};
-
-void take(void* data) {
-    Shared& shared = *static_cast<Shared*>(data);
-    for (int64_t index; (index = shared.next.fetch_add(1)) < shared.count;) shared.work(index);
-}
+typedef int (*Number)();                                                // omp_get_thread_num
 
 Parallel of_torch = nullptr;
+Number number_of_thread = nullptr;
 std::mutex one_caller;
 Pool* pool = nullptr;
 pid_t owner = 0, owner_of_torch = 0;
 
+void take(void* shares) { static_cast<Shares*>(shares)->take(number_of_thread()); }
+
 }  // namespace
 
-void parallel(int64_t count, int64_t threads, const std::function<void(int64_t)>& work) {
-    const int64_t helpers = (threads < count ? threads : count) - 1;
+void parallel(int64_t count, int64_t threads, const std::function<void(int64_t)>& work, bool backwards) {
+    const int64_t workers = threads < count ? threads : count;
     std::unique_lock<std::mutex> alone(one_caller, std::defer_lock);
-    if (helpers <= 0 || !alone.try_lock()) {
-        for (int64_t index = 0; index < count; ++index) work(index);
-        return;
-    }
-    if (of_torch != nullptr && owner_of_torch == getpid()) {
-        Shared shared{work, count};
-        of_torch(take, &shared, unsigned(helpers + 1), 0);
-        return;
-    }
+    Shares shares(count, workers > 0 ? workers : 1, work, backwards);
+    if (workers <= 1 || !alone.try_lock()) return shares.take(0);
+    if (of_torch != nullptr && owner_of_torch == getpid()) return of_torch(take, &shares, unsigned(workers), 0);
     // A forked child has the pool's memory but none of its threads; the old pool is left alone, as its threads may use it.
+    const int64_t helpers = workers - 1;
     if (pool == nullptr || owner != getpid() || pool->helpers() < helpers) pool = new Pool(helpers), owner = getpid();
-    pool->run(count, helpers, work);
+    pool->run(shares, helpers);
 }
 
-// Use `parallel`, the GOMP_parallel of torch's OpenMP library, from now on; null for threads of our own.
-extern "C" void td_use_threads(Parallel parallel) {
+// Use torch's OpenMP library from now on: its GOMP_parallel and omp_get_thread_num; null for threads of our own.
+extern "C" void td_use_threads(Parallel parallel, Number number) {
     of_torch = parallel;
+    number_of_thread = number;
     owner_of_torch = getpid();  // a forked child has none of these threads, and makes a pool
 }
