@@ -19,7 +19,15 @@ from ticketdiet.training.batches import ImageBatches, prepare
 from ticketdiet.training.loop import train
 from ticketdiet.training.recipe import Recipe
 
-RECIPE = Recipe(steps=4, batch_size=32, lr=0.02, weight_decay=0.0, schedule="constant", precision="float32")
+RECIPE = Recipe(
+    steps=4,
+    batch_size=32,
+    lr=0.02,
+    weight_decay=0.0,
+    schedule="constant",
+    precision="float32",
+    sparse_kernels="off",
+)
 SEEDS = RunSeeds.of(0, 0)
 
 

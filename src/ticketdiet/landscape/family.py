@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Images, Mask, Scores, Weights
+from ticketdiet.kernels.line import SparseKernels
 from ticketdiet.landscape.barrier import PairBarrier
 from ticketdiet.landscape.measurement import measure_pairs
 from ticketdiet.training.batch_norm import RECALIBRATION_BATCHES
@@ -102,6 +103,7 @@ def measure_family(
     batch_size: int | None = None,
     precision: Precision = "float32",
     recalibration_batches: int = RECALIBRATION_BATCHES,
+    sparse_kernels: SparseKernels = "auto",
 ) -> Family:
     """Measure the barriers of all pairs among a parent and its children.
 
@@ -118,6 +120,7 @@ def measure_family(
         batch_size: Images per forward pass; default what suits the device, and 250 where it is part of the number.
         precision: ``"float32"`` or ``"bfloat16"``.
         recalibration_batches: Batches that ``"recalibrate"`` averages over.
+        sparse_kernels: Density up to which the kernels for sparse networks are used, as in a recipe.
 
     Returns:
         The family; of each pair one number per example is kept, and no losses.
@@ -143,6 +146,7 @@ def measure_family(
         batch_size=batch_size,
         precision=precision,
         recalibration_batches=recalibration_batches,
+        sparse_kernels=sparse_kernels,
     )
     return Family(tuple(pairs), batch_norm)
 

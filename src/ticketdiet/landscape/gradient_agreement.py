@@ -99,7 +99,11 @@ def gradient_agreement(
     disjoint = min(batches, smallest // batch_size)
     rounds = math.ceil(batches / disjoint)
     results = []
-    statistics = recalibrated(model, images, precision=precision) if batch_norm == "recalibrate" else nullcontext()
+    statistics = (
+        nullcontext()
+        if batch_norm != "recalibrate"
+        else recalibrated(model, images, precision=precision, sparse_kernels="off")
+    )
     with statistics, evaluating(model), safe_convolutions(model), autocast(device_of(model), precision):
         for name, subset in subsets.items():
             draws = numpy_generator(seed, "agreement")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.core.values import Images, Mask, Weights
+from ticketdiet.kernels.line import SparseKernels
 from ticketdiet.landscape.barrier import Barrier, PairBarrier
 from ticketdiet.landscape.interpolation import Interpolation, midpoint_mask
 from ticketdiet.training.batch_norm import (
@@ -47,6 +48,7 @@ def measure_barrier(
     batch_size: int | None = None,
     precision: Precision = "float32",
     recalibration_batches: int = RECALIBRATION_BATCHES,
+    sparse_kernels: SparseKernels = "auto",
 ) -> Barrier:
     """Measure the barrier between two networks of one shape.
 
@@ -68,6 +70,7 @@ def measure_barrier(
             is lowered until all are of about the same size.
         precision: ``"float32"`` or ``"bfloat16"``.
         recalibration_batches: Batches that ``"recalibrate"`` averages over.
+        sparse_kernels: Density up to which the kernels for sparse networks are used, as in a recipe.
 
     Returns:
         Losses and correctness per alpha and example, and what follows from them.
@@ -76,7 +79,7 @@ def measure_barrier(
         UserError: For networks of different shape, weights that are not finite (both name the tensor), alphas outside
             [0, 1], no images, or an unknown policy.
     """
-    probe = _Probe(model, images, batch_norm, calibration, batch_size, precision, recalibration_batches)
+    probe = _Probe(model, images, batch_norm, calibration, batch_size, precision, recalibration_batches, sparse_kernels)
     points = sweep_points(alphas)
     line = probe.between(weights_a, weights_b, midpoint_mask(mask_a, mask_b))
     return _assemble(points, [probe.at(line, alpha) for alpha in points], batch_norm)
@@ -94,6 +97,7 @@ def measure_pairs(
     batch_size: int | None = None,
     precision: Precision = "float32",
     recalibration_batches: int = RECALIBRATION_BATCHES,
+    sparse_kernels: SparseKernels = "auto",
 ) -> Iterator[PairBarrier]:
     """Yield the barrier of every pair of ``networks``, one at a time: memory does not grow with the number of pairs.
 
@@ -108,6 +112,7 @@ def measure_pairs(
         batch_size: Images per forward pass.
         precision: ``"float32"`` or ``"bfloat16"``.
         recalibration_batches: Batches that ``"recalibrate"`` averages over.
+        sparse_kernels: Density up to which the kernels for sparse networks are used, as in a recipe.
 
     Yields:
         What is kept of each pair: one number per example, and the curves of mean loss and error.
@@ -115,7 +120,7 @@ def measure_pairs(
     Raises:
         UserError: As :func:`measure_barrier`.
     """
-    probe = _Probe(model, images, batch_norm, calibration, batch_size, precision, recalibration_batches)
+    probe = _Probe(model, images, batch_norm, calibration, batch_size, precision, recalibration_batches, sparse_kernels)
     points = sweep_points(alphas)
     known_masks = masks or {}
     ends = {name: probe.at(probe.between(weights, weights, None), 0.0) for name, weights in networks.items()}
@@ -160,6 +165,7 @@ class _Probe:
         batch_size: int | None,
         precision: Precision,
         recalibration_batches: int,
+        sparse_kernels: SparseKernels,
     ) -> None:
         check_policy(batch_norm)
         if len(images) == 0:
@@ -175,7 +181,7 @@ class _Probe:
                 way_out="leave them out for the defaults",
             )
         self._model = copy.deepcopy(model).requires_grad_(False)
-        self._images, self._policy, self._precision = images, batch_norm, precision
+        self._images, self._policy, self._precision, self._kernels = images, batch_norm, precision, sparse_kernels
         self._calibration = images if calibration is None else calibration
         self._batch_size, self._recalibration_batches = batch_size, recalibration_batches
         if batch_norm == "batch":
@@ -195,13 +201,23 @@ class _Probe:
                 batches=self._recalibration_batches,
                 batch_size=self._batch_size or STATISTICS_BATCH,
                 precision=self._precision,
+                sparse_kernels=self._kernels,
             )
-        return evaluate(self._model, self._images, batch_size=self._batch_size, precision=self._precision)
+        return self._evaluate(self._images, self._batch_size)
+
+    def _evaluate(self, images: Images, batch_size: int | None) -> Evaluation:
+        return evaluate(
+            self._model,
+            images,
+            batch_size=batch_size,
+            precision=self._precision,
+            sparse_kernels=self._kernels,
+        )
 
     def _evaluate_by_batch(self) -> Evaluation:
         size = even_batches(len(self._images), self._batch_size or STATISTICS_BATCH)
         with batch_statistics(self._model):
-            found = evaluate(self._model, self._shuffled, batch_size=size, precision=self._precision)
+            found = self._evaluate(self._shuffled, size)
         return Evaluation(found.losses[self._place], found.correct[self._place])
 
 

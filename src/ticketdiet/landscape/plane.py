@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ticketdiet.core.errors import UserError
 from ticketdiet.core.values import Images, Weights
+from ticketdiet.kernels.line import SparseKernels
 from ticketdiet.landscape.interpolation import check_weights
 from ticketdiet.training.batch_norm import recalibrate
 from ticketdiet.training.evaluation import evaluate
@@ -55,6 +56,7 @@ def measure_plane(
     points: int = POINTS,
     margin: float = MARGIN,
     precision: Precision = "float32",
+    sparse_kernels: SparseKernels = "auto",
 ) -> Plane:
     """Measure the loss on a grid of the plane through three networks.
 
@@ -68,6 +70,7 @@ def measure_plane(
         points: Points of each side of the grid, at least 2.
         margin: How far the grid reaches beyond the three networks, as a fraction of their extent.
         precision: ``"float32"`` or ``"bfloat16"``.
+        sparse_kernels: Density up to which the kernels for sparse networks are used, as in a recipe.
 
     Returns:
         The losses, with the places of the networks.
@@ -93,8 +96,8 @@ def measure_plane(
     probe.load_state_dict(dict(networks[0]))
     for row, column in np.ndindex(points, points):
         _write(probe, networks, _fractions(corners, float(x[column]), float(y[row])))
-        recalibrate(probe, images, precision=precision)
-        found = evaluate(probe, images, precision=precision)
+        recalibrate(probe, images, precision=precision, sparse_kernels=sparse_kernels)
+        found = evaluate(probe, images, precision=precision, sparse_kernels=sparse_kernels)
         losses[row, column] = float(found.losses.double().mean())
         errors[row, column] = 1 - float(found.correct.double().mean())
     return Plane(x, y, losses, errors, corners, len(images))

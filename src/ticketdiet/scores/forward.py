@@ -68,7 +68,11 @@ def statistics(model: nn.Module, images: Images, options: ScoreOptions) -> Abstr
     Returns:
         The context; the statistics are measured when it is entered.
     """
-    return nullcontext() if options.batch_norm == "eval" else recalibrated(model, images, precision=options.precision)
+    return (
+        nullcontext()
+        if options.batch_norm == "eval"
+        else recalibrated(model, images, precision=options.precision, sparse_kernels="off")
+    )
 
 
 def _run(model: nn.Module, images: Images, options: ScoreOptions, with_features: bool) -> Outputs:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ticketdiet.core.options import BaseOptions, Configurable
 from ticketdiet.core.registry import Registry
 from ticketdiet.core.values import Images, Mask, Weights
+from ticketdiet.kernels.line import SparseKernels
 from ticketdiet.training.evaluation import predict_logits
 from ticketdiet.training.recipe import Precision
 
@@ -36,6 +37,7 @@ class MetricSubject:
         mask: Name -> tensor of 0 and 1.
         splits: Images by the name of their split, un-augmented, with the labels as they came.
         precision: Of forward passes.
+        sparse_kernels: Density up to which forward passes use the kernels for sparse networks, as in a recipe.
         seed: Seed of whatever the metric draws.
     """
 
@@ -45,6 +47,7 @@ class MetricSubject:
     mask: Mask
     splits: Mapping[str, Images]
     precision: Precision = "float32"
+    sparse_kernels: SparseKernels = "auto"
     seed: int = 0
 
 
@@ -74,7 +77,9 @@ class CalibrationError(Metric):
         return {name: self._of(subject, images) for name, images in subject.splits.items()}
 
     def _of(self, subject: MetricSubject, images: Images) -> float:
-        logits = predict_logits(subject.model, images, precision=subject.precision)
+        logits = predict_logits(
+            subject.model, images, precision=subject.precision, sparse_kernels=subject.sparse_kernels
+        )
         confidence, predicted = logits.double().softmax(1).max(1)
         correct = (predicted == images.labels.cpu()).double()
         bins = (confidence * self.options.bins).long().clamp_max(self.options.bins - 1)

@@ -137,7 +137,8 @@ def find_ticket(
     for number in range(levels + 1):
         rewind(network, point, mask)
         weights = train_network(network, images, recipe, seeds=seeds, start_step=pretrain_steps, mask=mask).weights
-        accuracy = evaluate(network, held_out, precision=recipe.precision).accuracy
+        evaluation = evaluate(network, held_out, precision=recipe.precision, sparse_kernels=recipe.sparse_kernels)
+        accuracy = evaluation.accuracy
         found.append(Level(number, density(mask), accuracy, mask, weights))
         if on_level is not None:
             on_level(found[-1])

@@ -18,7 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ticketdiet.core.errors import UserError, check_known
 from ticketdiet.core.seeds import numpy_generator
 from ticketdiet.core.values import Images
-from ticketdiet.training.evaluation import autocast, device_of, evaluating, prepared_chunks
+from ticketdiet.kernels.line import SparseKernels
+from ticketdiet.training.evaluation import autocast, device_of, evaluating, forward_of, prepared_chunks
 from ticketdiet.training.modes import BATCH_NORM_POLICIES, Precision
 
 RECALIBRATION_BATCHES, RECALIBRATION_BATCH_SIZE = 10, 250
@@ -45,6 +46,7 @@ def recalibrate(
     batches: int = RECALIBRATION_BATCHES,
     batch_size: int = RECALIBRATION_BATCH_SIZE,
     precision: Precision = "float32",
+    sparse_kernels: SparseKernels = "auto",
 ) -> None:
     """Set the running statistics of ``model``, in place, to those of ``batches`` batches of un-augmented images.
 
@@ -58,6 +60,7 @@ def recalibrate(
         batches: Number of batches; fewer if the images do not suffice.
         batch_size: Images per batch at most.
         precision: ``"float32"`` or ``"bfloat16"``.
+        sparse_kernels: As in a recipe.
 
     Raises:
         UserError: When there are fewer than two images, which have no variance.
@@ -81,8 +84,9 @@ def recalibrate(
             layer.reset_running_stats()
             layer.momentum = None
             layer.train()
+        network = forward_of(model, precision, sparse_kernels)
         for inputs, _ in prepared_chunks(images, size, device):
-            model(inputs)
+            network(inputs)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
 
@@ -95,12 +99,15 @@ def recalibrated(
     batches: int = RECALIBRATION_BATCHES,
     batch_size: int = RECALIBRATION_BATCH_SIZE,
     precision: Precision = "float32",
+    sparse_kernels: SparseKernels = "auto",
 ) -> Iterator[None]:
     """Let ``model`` have recalibrated statistics inside the block, and its own again after it; see ``recalibrate``."""
     buffers = [buffer for layer in batch_norms(model) for buffer in layer.buffers()]
     kept = [buffer.clone() for buffer in buffers]
     try:
-        recalibrate(model, images, batches=batches, batch_size=batch_size, precision=precision)
+        recalibrate(
+            model, images, batches=batches, batch_size=batch_size, precision=precision, sparse_kernels=sparse_kernels
+        )
         yield
     finally:
         for buffer, before in zip(buffers, kept, strict=True):

@@ -8,7 +8,7 @@ gradient, and zero plus zero stays zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -21,46 +21,18 @@ from ticketdiet.training.arithmetic import layout_for
 from ticketdiet.training.batches import Batch
 from ticketdiet.training.convolutions import safe_convolutions
 from ticketdiet.training.distributed import present_ranks
+from ticketdiet.training.entries import DENSITY, AllEntries, Entries, KeptEntries
 from ticketdiet.training.evaluation import autocast, device_of
+from ticketdiet.training.flat import FlatTensors
 from ticketdiet.training.joint_batch_norm import JointBatchNorm
 from ticketdiet.training.recipe import Recipe
-
-
-class FlatTensors:
-    """Named float32 tensors as views of one flat buffer; ``layout`` is that of the convolutions' weights."""
-
-    def __init__(self, named: Sequence[tuple[str, Tensor]], layout: torch.memory_format = torch.channels_last) -> None:
-        self._layout = layout
-        self.names = tuple(name for name, _ in named)
-        device = named[0][1].device if named else torch.device("cpu")
-        self.flat = torch.empty(sum(tensor.numel() for _, tensor in named), device=device)
-        self.views = dict(zip(self.names, self._views(self.flat, [t.shape for _, t in named]), strict=True))
-        for name, tensor in named:
-            self.views[name].copy_(tensor.detach())
-
-    def like(self, fill: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return a second flat tensor of the same layout, filled with ``fill``, and its views by name."""
-        flat = torch.full_like(self.flat, fill)
-        views = self._views(flat, [view.shape for view in self.views.values()])
-        return flat, dict(zip(self.names, views, strict=True))
-
-    def _views(self, flat: Tensor, shapes: Sequence[torch.Size]) -> Iterator[Tensor]:
-        start = 0
-        for shape in shapes:
-            part = flat[start : start + shape.numel()]
-            start += shape.numel()
-            if len(shape) == 4 and self._layout == torch.channels_last:
-                out, channels, height, width = shape
-                yield part.view(out, height, width, channels).permute(0, 3, 1, 2)
-            else:
-                yield part.view(shape)
 
 
 class Engine:
     """A network in training: forward, backward, update. ``release`` gives the module back its own tensors.
 
-    Under a mask, on the CPU and in float32, layers below the line of ``recipe.sparse_kernels`` are done by the sparse
-    kernels; ``kernels`` says in words what runs.
+    On the CPU and in float32, layers below the line of ``recipe.sparse_kernels`` are done by the sparse kernels;
+    ``kernels`` says in words what runs.
 
     With several ranks (``training.distributed``) each computes its slice of every batch, and the flat gradient is
     summed over them.
@@ -90,13 +62,10 @@ class Engine:
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         _check_float32(self._parameters)
         self.data = FlatTensors(list(self._parameters.items()), layout_for(self.device, recipe.precision))
-        self.grad, grad_views = self.data.like(0.0)
+        self.grad, self._grad_views = self.data.like(0.0)
         self._loss, self._optimiser, self._first_step = recipe.make_loss(), recipe.make_optimiser(), first_step
-        made = {name: self.data.like(0.0) for name in self._optimiser.state_names}
-        self._state = {name: flat for name, (flat, _) in made.items()}
-        self.optimiser_state = {name: views for name, (_, views) in made.items()}
         for name, parameter in self._parameters.items():
-            parameter.data, parameter.grad = self.data.views[name], grad_views[name]
+            parameter.data, parameter.grad = self.data.views[name], self._grad_views[name]
         self._convolutions, self._ranks = safe_convolutions(model), present_ranks()
         self._batch_norm = JointBatchNorm(model, self._ranks, recipe.ghost_batch_size)
         self._buffers = list(model.buffers())
@@ -106,6 +75,7 @@ class Engine:
             self.data.flat.mul_(self._mask)
         self._network, self.kernels = self._choose_kernels(mask)
         self._deferred = self.device.type == "cuda" if deferred is None else deferred
+        self._entries = self._choose_entries()
         self._healthy = torch.ones((), dtype=torch.bool, device=self.device)
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         self._lr = torch.zeros((), device=self.device)
@@ -126,14 +96,29 @@ class Engine:
 
     def _choose_kernels(self, mask: Mask | None) -> tuple[Callable[[Tensor], Tensor], str]:
         """Return the forward pass, and what does it in words."""
-        if mask is None:
-            return self.model, "stock: no mask"
         if self.device.type != "cpu" or self.recipe.precision != "float32":
             return self.model, f"stock: {self.recipe.precision} on {self.device.type}"
         if self._batch_norm.why_not_fused:
             return self.model, f"stock: {self._batch_norm.why_not_fused}"
-        network = SparseNetwork(self.model, mask, line_of(self.recipe.sparse_kernels))
+        network = SparseNetwork(self.model, mask or {}, line_of(self.recipe.sparse_kernels), self._grad_views)
         return network, network.used
+
+    def _choose_entries(self) -> Entries:
+        names = self._optimiser.state_names
+        few = self._mask is not None and float(self._mask.mean()) <= DENSITY
+        # On a GPU starting an operation takes longer than going over the weights.
+        if few and self._mask is not None and self.device.type == "cpu" and not self._deferred:
+            return KeptEntries(self.data, names, self._mask)
+        return AllEntries(self.data, names, self._mask)
+
+    @property
+    def optimiser_state(self) -> dict[str, dict[str, Tensor]]:
+        """The optimiser's state, by its name and that of the parameter; not to be changed."""
+        return self._entries.views()
+
+    def load_optimiser_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take over what ``optimiser_state`` was."""
+        self._entries.load(state)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return logits (batch, classes) in float32 and the mean loss, with the graph for ``update``.
@@ -158,7 +143,7 @@ class Engine:
         if not math.isfinite(loss.item()):
             self.restore_buffers()
             return False
-        self.data.flat.add_(self._direction(loss, step - self._first_step), alpha=-lr)
+        self._entries.move(self._direction(loss, step - self._first_step), lr)
         return True
 
     def announce(self, lr: float, step: int) -> None:
@@ -176,11 +161,10 @@ class Engine:
         with self._convolutions:
             torch.autograd.backward(loss)
         self._ranks.add_up(self.grad)
-        if self._mask is not None:
-            self.grad.mul_(self._mask)
-        direction = self._optimiser.direction(self.data.flat, self.grad, self._state, update)
+        weights, gradient = self._entries.seen(self.data.flat), self._entries.gradient(self.grad)
+        direction = self._optimiser.direction(weights, gradient, self._entries.state, update)
         if self._mask is not None and not self._optimiser.keeps_zeros:
-            direction = direction * self._mask
+            direction = direction * self._entries.seen(self._mask)
         return direction
 
     def _suppress(self, direction: Tensor, loss: Tensor) -> Tensor:
@@ -193,7 +177,7 @@ class Engine:
 
     def changing(self) -> list[Tensor]:
         """Return every tensor that a step changes: weights, the optimiser's state, buffers, and their health."""
-        return [self.data.flat, *self._state.values(), *self._buffers, self._healthy, self._bad_step]
+        return [self.data.flat, *self._entries.state.values(), *self._buffers, self._healthy, self._bad_step]
 
     def first_bad_step(self) -> int | None:
         """Wait for the device and return the first step whose loss was not finite, if any."""

@@ -1,7 +1,8 @@
 """Which entries of the flat tensors an optimiser moves: all of them, or those that a mask keeps, in their order.
 
-Each step of an optimiser goes over the weights several times. Under a sparse mask it is quicker to pick the kept entries
-first, and the state need not have the others at all. Every entry is computed by itself, so the numbers are the same.
+Each step of an optimiser goes over the weights several times. Under a sparse mask it is quicker to pick the kept
+entries first, and the state need not have the others at all. Every entry is computed by itself, so the numbers are the
+same.
 """
 
 from __future__ import annotations

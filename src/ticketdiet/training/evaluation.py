@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from ticketdiet.core.pixels import PixelView
 from ticketdiet.core.values import Images, Weights
+from ticketdiet.kernels.line import SparseKernels, line_of
+from ticketdiet.kernels.network import SparseNetwork, zeros_of
 from ticketdiet.training.arithmetic import layout_for, reproducible
 from ticketdiet.training.batches import prepare
 from ticketdiet.training.distributed import ALONE, Ranks, present_ranks
@@ -52,6 +54,7 @@ def evaluate(
     weights: Weights | None = None,
     batch_size: int | None = None,
     precision: Precision = "float32",
+    sparse_kernels: SparseKernels = "auto",
 ) -> Evaluation:
     """Evaluate a network in eval mode on un-augmented images.
 
@@ -61,27 +64,42 @@ def evaluate(
         weights: Weights to load into ``model`` first (they stay loaded), or None.
         batch_size: Images per forward pass, which only affects speed and the last bits; default what suits the device.
         precision: ``"float32"``, or ``"bfloat16"`` autocast.
+        sparse_kernels: Density up to which the kernels for sparse networks are used, as in a recipe; the density is
+            that of the weights which are not 0.
 
     Returns:
         Losses and correctness of each image, on the CPU.
     """
     if weights is not None:
         model.load_state_dict(dict(weights))
-    logits = predict_logits(model, images, batch_size=batch_size, precision=precision)
+    logits = predict_logits(model, images, batch_size=batch_size, precision=precision, sparse_kernels=sparse_kernels)
     labels = images.labels.cpu()
     return Evaluation(F.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) == labels)
 
 
 def predict_logits(
-    model: nn.Module, images: Images, *, batch_size: int | None = None, precision: Precision = "float32"
+    model: nn.Module,
+    images: Images,
+    *,
+    batch_size: int | None = None,
+    precision: Precision = "float32",
+    sparse_kernels: SparseKernels = "auto",
 ) -> Tensor:
     """Return the logits of a network in eval mode, float32 of shape (n, classes), on the CPU."""
     device, ranks = device_of(model), present_ranks()
     size = batch_size or _batch_that_suits(device, images.pixels.shape)
     with evaluating(model), torch.inference_mode(), autocast(device, precision):
         chunks = prepared_chunks(images, size, device, precision, ranks=ranks)
-        parts = [model(inputs).float().cpu() for inputs, _ in chunks]
+        network = forward_of(model, precision, sparse_kernels)
+        parts = [network(inputs).float().cpu() for inputs, _ in chunks]
     return ranks.collect(parts)
+
+
+def forward_of(model: nn.Module, precision: Precision, sparse_kernels: SparseKernels) -> Callable[[Tensor], Tensor]:
+    """Return the forward pass of ``model`` as it is now, by the kernels for sparse networks where they apply."""
+    if sparse_kernels == "off" or precision != "float32" or device_of(model).type != "cpu":
+        return model
+    return SparseNetwork(model, zeros_of(model), line_of(sparse_kernels))
 
 
 def _batch_that_suits(device: torch.device, shape: tuple[int, ...]) -> int:

@@ -223,15 +223,14 @@ def _own(value: Tensor) -> Tensor:
 
 def _resume(engine: Engine, state: TrainingState, observers: Sequence[Observer]) -> int:
     engine.model.load_state_dict(dict(state.weights))
-    for kind, views in engine.optimiser_state.items():
+    for kind in engine.optimiser_state:
         if kind not in state.optimiser:
             raise UserError(
                 f"The state to resume from lacks {kind!r} of the optimiser {engine.recipe.optimiser!r}.",
                 expected="the state of a training with the same recipe",
                 way_out="resume with the recipe that the state was saved under, or start again",
             )
-        for name, view in views.items():
-            view.copy_(state.optimiser[kind][name])
+    engine.load_optimiser_state(state.optimiser)
     for observer, tensors in zip(observers, state.observers, strict=True):
         observer.load(tensors)
     return state.step

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ticketdiet.core.values import Images
+from ticketdiet.kernels.line import SparseKernels
 from ticketdiet.training.batches import Batch
 from ticketdiet.training.evaluation import evaluate
 from ticketdiet.training.recipe import Precision
@@ -65,6 +66,7 @@ class EvaluationObserver(Observer):
         precision: Precision of the forward pass.
         within: Context in which the network is evaluated, which must leave it as it was.
         suffix: What the names of the metrics end in, so that two evaluations of one split stay apart.
+        sparse_kernels: As in a recipe.
     """
 
     def __init__(
@@ -75,9 +77,10 @@ class EvaluationObserver(Observer):
         *,
         within: Callable[[nn.Module], AbstractContextManager[object]] = nullcontext,
         suffix: str = "",
+        sparse_kernels: SparseKernels = "auto",
     ) -> None:
         self._splits, self._steps, self._precision = dict(splits), frozenset(steps), precision
-        self._within, self._suffix = within, suffix
+        self._within, self._suffix, self._kernels = within, suffix, sparse_kernels
         self._rows: list[tuple[int, int, float, float]] = []
 
     def before_step(self, step: int, model: nn.Module, capture: Capture) -> None:
@@ -90,7 +93,7 @@ class EvaluationObserver(Observer):
         """Evaluate ``model``, which has had ``step`` updates."""
         with self._within(model):
             for number, images in enumerate(self._splits.values()):
-                result = evaluate(model, images, precision=self._precision)
+                result = evaluate(model, images, precision=self._precision, sparse_kernels=self._kernels)
                 self._rows.append((step, number, result.accuracy, result.loss))
 
     def tensors(self) -> dict[str, Tensor]:

@@ -49,7 +49,7 @@ class Optimiser(Configurable):
         """Return where the weights go: the engine subtracts the learning rate times this.
 
         Args:
-            weights: float32 (weights,): all trained parameters; not to be changed.
+            weights: float32 (weights,): the trained parameters, all or those that the mask keeps; not to be changed.
             gradient: float32 (weights,): gradient of the mean loss, 0 at masked entries; may be overwritten.
             state: Name of each of ``state_names`` -> float32 (weights,), to be changed in place.
             update: How many updates this state has seen, from 0. Rewinding starts again from 0. On a GPU it is a

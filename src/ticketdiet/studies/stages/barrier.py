@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ticketdiet.kernels.line import SparseKernels
 from ticketdiet.landscape.barrier import PairBarrier, connected_fraction
 from ticketdiet.landscape.family import PARENT, Family
 from ticketdiet.landscape.measurement import measure_pairs
@@ -31,19 +32,21 @@ class BarrierStage(ComputedStage):
         batch_norm: BatchNorm policy.
         tolerance: In nats: up to which barrier an example counts as connected.
         precision: Of the forward passes.
+        sparse_kernels: As in a recipe: the kernels of the forward passes.
         family: Whether the networks are a parent and its children, so that their mean is the paper's barrier.
         step: Step of the networks.
         networks: Role -> address: ``parent``, ``child1`` and so on, or ``level00`` and the next.
     """
 
     kind = "barrier"
-    version = 3
+    version = 4
 
     network: Network
     alphas: tuple[float, ...]
     batch_norm: BatchNormPolicy
     tolerance: float
     precision: Precision
+    sparse_kernels: SparseKernels
     family: bool
     step: int
     networks: Mapping[str, str] = field(metadata=INPUTS_BY_ROLE)
@@ -65,6 +68,7 @@ class BarrierStage(ComputedStage):
                 masks=masks or None,
                 calibration=calibration,
                 precision=self.precision,
+                sparse_kernels=self.sparse_kernels,
             )
             family = Family(tuple(pairs), self.batch_norm)
             arrays |= _arrays(family, split)
@@ -126,6 +130,7 @@ class BarrierStage(ComputedStage):
                 batch_norm=measure.batch_norm,
                 tolerance=measure.tolerance,
                 precision=measure.precision or of.recipe.precision,
+                sparse_kernels=of.recipe.sparse_kernels,
                 family=family,
                 step=of.recipe.steps,
                 networks=networks,

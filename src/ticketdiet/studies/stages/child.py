@@ -34,7 +34,7 @@ class Child(TrainingStage):
     """
 
     kind = "child"
-    version = 2
+    version = 3
 
     seed: int
     replicate: int

@@ -69,7 +69,7 @@ class Level(MaskedTraining):
     """
 
     kind = "level"
-    version = 2
+    version = 3
 
     level: int
     cut: Cut | None

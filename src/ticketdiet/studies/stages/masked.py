@@ -116,8 +116,8 @@ def evaluations(
     along = range(start - start % every + every, recipe.steps, every) if every else ()
     return (
         BatchLossObserver(),
-        EvaluationObserver(held_out, tuple(along), recipe.precision),
-        EvaluationObserver(splits, (recipe.steps,), recipe.precision),
+        EvaluationObserver(held_out, tuple(along), recipe.precision, sparse_kernels=recipe.sparse_kernels),
+        EvaluationObserver(splits, (recipe.steps,), recipe.precision, sparse_kernels=recipe.sparse_kernels),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ticketdiet.core.options import make, written_out
 from ticketdiet.core.seeds import derive_seed
+from ticketdiet.kernels.line import SparseKernels
 from ticketdiet.studies.context import Context
 from ticketdiet.studies.network import Network
 from ticketdiet.studies.planning import Planning
@@ -27,6 +28,7 @@ class MetricStage(ComputedStage):
         metric: Registered name of the metric.
         options: Its options, defaults written out.
         precision: Of forward passes.
+        sparse_kernels: As in a recipe: the kernels of forward passes.
         seed: Seed of whatever the metric draws.
         step: Step of the network.
         of: Address of the trained network.
@@ -34,12 +36,13 @@ class MetricStage(ComputedStage):
     """
 
     kind = "metric"
-    version = 1
+    version = 2
 
     network: Network
     metric: str
     options: Mapping[str, Any]
     precision: Precision
+    sparse_kernels: SparseKernels
     seed: int
     step: int
     of: str = field(metadata=INPUT)
@@ -56,6 +59,7 @@ class MetricStage(ComputedStage):
             mask=mask,
             splits=context.splits(self),
             precision=self.precision,
+            sparse_kernels=self.sparse_kernels,
             seed=self.seed,
         )
         found = make(METRICS, self.metric, self.options).measure(subject)
@@ -75,6 +79,7 @@ class MetricStage(ComputedStage):
                 metric=name,
                 options=written_out(METRICS, name, measure.metrics[name]),
                 precision=measure.precision or of.recipe.precision,
+                sparse_kernels=of.recipe.sparse_kernels,
                 seed=derive_seed(of.seed, "metric", name, of.replicate, number),
                 step=of.recipe.steps,
                 of=of.address,

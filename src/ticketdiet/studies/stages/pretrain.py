@@ -51,7 +51,7 @@ class Pretrain(TrainingStage):
     """
 
     kind = "pretrain"
-    version = 3
+    version = 4
 
     seed: int
     replicate: int
@@ -81,7 +81,7 @@ class Pretrain(TrainingStage):
             observers = self._evaluations(context.splits(self), examples)
         else:
             splits = objective.evaluated(context.splits(self), self.seeds)
-            observers = [EvaluationObserver(splits, self._evaluated_at(), self.recipe.precision)]
+            observers = [self._evaluation(splits, self._evaluated_at())]
         return Training(
             model=objective.network(whole),
             images=images,
@@ -112,16 +112,22 @@ class Pretrain(TrainingStage):
 
     def _evaluations(self, splits: Mapping[str, Images], examples: np.ndarray | None) -> list[Observer]:
         """All splits, and the subset and the rest of the training images, every so often and at the end."""
-        at, precision = self._evaluated_at(), self.recipe.precision
+        at = self._evaluated_at()
         parts = {} if examples is None else subset_splits(splits["train"], examples)
-        observers: list[Observer] = [BatchLossObserver(), EvaluationObserver({**splits, **parts}, at, precision)]
+        observers: list[Observer] = [BatchLossObserver(), self._evaluation({**splits, **parts}, at)]
         return [*observers, self._recalibrated({**splits, **parts}, at)] if self.evaluate_every else observers
+
+    def _evaluation(self, splits: Mapping[str, Images], steps: Collection[int], **options: Any) -> EvaluationObserver:
+        recipe = self.recipe
+        return EvaluationObserver(splits, steps, recipe.precision, sparse_kernels=recipe.sparse_kernels, **options)
 
     def _recalibrated(self, splits: Mapping[str, Images], steps: Collection[int]) -> EvaluationObserver:
         def within(model: nn.Module) -> AbstractContextManager[object]:
-            return recalibrated(model, splits["train"], precision=self.recipe.precision)
+            recipe = self.recipe
+            images = splits["train"]
+            return recalibrated(model, images, precision=recipe.precision, sparse_kernels=recipe.sparse_kernels)
 
-        return EvaluationObserver(splits, steps, self.recipe.precision, within=within, suffix="_recalibrated")
+        return self._evaluation(splits, steps, within=within, suffix="_recalibrated")
 
     def _recalibrated_rows(self, context: Context, weights: Mapping[str, Tensor]) -> tuple[Row, ...]:
         """Evaluate the point with BatchNorm's running statistics measured again: early on they lag far behind."""

@@ -42,7 +42,7 @@ class ScoreModel(TrainingStage):
     """
 
     kind = "score_model"
-    version = 3
+    version = 4
 
     score: str
     index: int

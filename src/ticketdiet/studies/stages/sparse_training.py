@@ -39,7 +39,7 @@ class SparseTraining(MaskedTraining):
     """
 
     kind = "sparse_training"
-    version = 1
+    version = 2
 
     mask: str
     mask_options: Mapping[str, Any]
