@@ -68,18 +68,18 @@ def test_golden_addresses(every_kind):
     assert first == GOLDEN
 
 
-GOLDEN_ALL = "5430f0ffe8a5e592"
+GOLDEN_ALL = "910d83c900f4fa00"
 GOLDEN: dict[str, str] = {
-    "score_model": "1551f31c759b2ccf5bc3b244",
+    "score_model": "b08aee0be2743657d23afe5a",
     "given_score": "d20e567a672876ba9fdd6e72",
-    "score": "791e35f3e974cd077cc1b547",
-    "subset": "1b6ab5099974288698dd71fa",
-    "pretrain": "753388dcc5e651699cd337f7",
-    "level": "894f0de25e73cea742d8e407",
-    "sparse_training": "36c69506ba867af8c9b7579b",
-    "child": "cee01fb0306c3cf1ef05eccd",
-    "barrier": "5f014f2479ae0de18c99a31a",
-    "metric": "711fa30264328e74834657a9",
+    "score": "889891badef7d16858142d4b",
+    "subset": "29f3eec839c2b9768737a69d",
+    "pretrain": "f0c18a464b0d5a00fbd74128",
+    "level": "f08e897d66ad9ff760a2674a",
+    "sparse_training": "0490073c183d290792d14c07",
+    "child": "727c370c6b30dbff552dce1c",
+    "barrier": "bbe457a18a6bf3b8b0306d88",
+    "metric": "8e3936926e750d28f302b40d",
 }
 
 

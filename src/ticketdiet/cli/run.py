@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ticketdiet.reports.measured import Measured
     from ticketdiet.reports.study import Study
     from ticketdiet.reports.titled import TitledTable
+    from ticketdiet.store.results import ResultStore
     from ticketdiet.studies.loggers.base import Logger
     from ticketdiet.studies.plan import Plan
 
@@ -112,13 +113,13 @@ def _loggers(texts: Sequence[str]) -> list[Logger]:
 def _show_summary(study: Study, plan: Plan, out: Path) -> None:
     """Print the tables, where the results are, and the figures; they are made again only when they would differ."""
     from ticketdiet.reports.completeness import DRAWN
-    from ticketdiet.reports.drawn import read_shown, what_is_shown
+    from ticketdiet.reports.drawn import read_shown
     from ticketdiet.reports.measured import read_measured
 
-    source = what_is_shown(plan, study.store)  # first, so that nothing that is exchanged meanwhile passes for shown
+    source = _source(plan, study.store)  # first, so that nothing that is exchanged meanwhile passes for shown
     measured = read_measured(plan, study.store, whole=DRAWN)  # checks every result, also when all of it was shown
     say_what_is_left_out(study.name, measured.state)
-    known = read_shown(out, source)
+    known = read_shown(out, source) if source else None
     if known is None or not measured.state.is_complete:
         _show_anew(measured, study.store.url, out, source, known)
     else:
@@ -126,7 +127,18 @@ def _show_summary(study: Study, plan: Plan, out: Path) -> None:
         say_figures(known.figures)
 
 
-def _show_anew(measured: Measured, url: str, out: Path, source: str, known: Shown | None) -> None:
+def _source(plan: Plan, store: ResultStore) -> str | None:
+    """Say what the tables and figures depend on; None where a result is missing, so that they are made again."""
+    from ticketdiet.core.errors import DamagedResult
+    from ticketdiet.reports.drawn import what_is_shown
+
+    try:
+        return what_is_shown(plan, store)
+    except DamagedResult:
+        return None
+
+
+def _show_anew(measured: Measured, url: str, out: Path, source: str | None, known: Shown | None) -> None:
     """Make the tables, and draw the figures unless they are known; keep both when nothing was left out."""
     from ticketdiet.reports.drawn import Shown, record_shown
     from ticketdiet.reports.reading import tabulate
@@ -141,7 +153,7 @@ def _show_anew(measured: Measured, url: str, out: Path, source: str, known: Show
     from ticketdiet.reports.drawing import draw_figures
 
     files = save_figures(draw_figures(found), out)
-    if found.state.is_complete:  # what leaves something out is made again when it is there
+    if source and found.state.is_complete:  # what leaves something out is made again when it is there
         record_shown(out, source, Shown(tables, tuple(files)))
 
 
