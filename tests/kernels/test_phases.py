@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ticketdiet.kernels import bands
+from ticketdiet.kernels import bands, kept
 from ticketdiet.kernels.blocks import LANES, Blocks, Refused
 from ticketdiet.kernels.calls import Calls
 from ticketdiet.kernels.geometry import Geometry
@@ -29,6 +29,7 @@ CASES = st.fixed_dictionaries(
         "identity": st.booleans(),
         "density": st.sampled_from([0.0, 0.1, 0.4, 1.0]),
         "scratch": st.sampled_from([1, 10_000, 2**20]),
+        "part": st.sampled_from([1, 2, 12]),
         "channels_last": st.booleans(),
     }
 )
@@ -85,6 +86,15 @@ class Passed:
                     self.masks[module] = (torch.rand(module.weight.shape) < case["density"]).float()
                     module.weight.data = (module.weight.data * self.masks[module]).contiguous(memory_format=layout)
             self.inputs, calls = inputs, Calls(library, threads)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kept, "CHANNELS", case["part"])
+            patch.setattr(kept, "ENTRIES", 1)
+            patch.setattr(bands, "SCRATCH", case["scratch"])
+            patch.setattr(bands, "FEWEST", 1)
+            self._pass(case, calls)
+
+    def _pass(self, case, calls):
+        inputs = self.inputs
         twin, self.net = self.net, copy.deepcopy(self.net)
         masks = [mask for _, mask in sorted_masks(twin, self.masks)]
         self.stock, self.exact = copy.deepcopy(twin), copy.deepcopy(twin).double()
@@ -95,13 +105,10 @@ class Passed:
         inner = case["inner"] + 1
         blocks = [Block(tuple(units[1 : 1 + inner]), units[1 + inner])]
         blocks += [Block(tuple(units[2 + inner :]), None)] if case["identity"] else []
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bands, "SCRATCH", case["scratch"])
-            patch.setattr(bands, "FEWEST", 1)
-            make = {
-                way: ResNetPass(calls, units[0], tuple(blocks), (case["images"], 2, *case["sides"]), way)
-                for way in ("train", "statistics", "evaluate")
-            }
+        make = {
+            way: ResNetPass(calls, units[0], tuple(blocks), (case["images"], 2, *case["sides"]), way)
+            for way in ("train", "statistics", "evaluate")
+        }
         self.kept = {f"{name}.weight": masks[n] for n, name in enumerate(names_of(self.net))}
         gradients = {p: torch.zeros_like(p) for p in self.net.parameters()}
         features = make["train"].forward(inputs)
@@ -148,12 +155,12 @@ def test_a_pass_forward_backward_and_in_evaluation_is_that_of_torch(library, cas
     for name, value in exact.items():
         ours, others = error_of(passed.found[name], value), error_of(theirs[name], value)
         assert ours < max(10 * others, worst) + 1e-5, f"{name}: {ours}, torch {others}"
-    for name, kept in passed.kept.items():
-        assert (passed.found[name][kept == 0] == 0).all()
+    for name, mask in passed.kept.items():
+        assert (passed.found[name][mask == 0] == 0).all()
 
 
 CASE = {"images": 33, "sides": (17, 18), "width": 5, "kernel": (3, 3), "stride": (2, 2), "padding": (1, 1)}
-CASE |= {"inner": 1, "identity": True, "density": 0.4, "scratch": 10_000, "channels_last": True}
+CASE |= {"inner": 1, "identity": True, "density": 0.4, "part": 2, "scratch": 10_000, "channels_last": True}
 
 
 @pytest.mark.parametrize("images", [16, 33, 160])
@@ -185,8 +192,8 @@ def test_no_entry_of_a_list_leaves_the_scratch_memory(case):
     ins, outs = case["width"], case["width"] + 1
     source = Blocks.zeros(case["images"], ins, *case["sides"])
     out = Blocks.zeros(case["images"], outs, *geometry.out_sides(*case["sides"]))
-    kept = Kept(torch.ones(outs, ins, *case["kernel"]), geometry, (ins * 12, 12, 3, 1))
-    convolution = BandedConvolution(kept, source, out, backward=True, rows=1 + case["inner"])
+    ones = Kept(torch.ones(outs, ins, *case["kernel"]), geometry, (ins * 12, 12, 3, 1))
+    convolution = BandedConvolution(ones, source, out, backward=True, rows=1 + case["inner"])
     struct, (across, down) = convolution.struct, geometry.stride[::-1]
     for band in convolution.bands:
         ys = torch.arange(*band.out) * down - band.source[0]
@@ -204,15 +211,15 @@ def check_places(lists, layout, channels, ys, xs):
 
 
 def test_activations_that_do_not_belong_together_are_refused(calls):
-    kept = Kept(torch.ones(3, 2, 3, 3), Geometry((3, 3), (1, 1), (1, 1)), (18, 9, 3, 1))
+    ones = Kept(torch.ones(3, 2, 3, 3), Geometry((3, 3), (1, 1), (1, 1)), (18, 9, 3, 1))
     source, out, norm = Blocks.zeros(16, 2, 8, 8), Blocks.zeros(16, 3, 8, 8), Norm(nn.BatchNorm2d(3))
-    convolution = BandedConvolution(kept, source, out, backward=True)
+    convolution = BandedConvolution(ones, source, out, backward=True)
     with pytest.raises(Refused, match="for a mask"):
-        BandedConvolution(kept, out, source, backward=False)
+        BandedConvolution(ones, out, source, backward=False)
     with pytest.raises(Refused, match="other sides"):
-        BandedConvolution(kept, source, Blocks.zeros(16, 3, 8, 7), backward=False)
+        BandedConvolution(ones, source, Blocks.zeros(16, 3, 8, 7), backward=False)
     with pytest.raises(Refused, match="belong together"):
-        BandedConvolution(kept, source, Blocks.zeros(17, 3, 8, 8), backward=False)
+        BandedConvolution(ones, source, Blocks.zeros(17, 3, 8, 8), backward=False)
     with pytest.raises(Refused, match="with borders"):
         Activation(source, added=Blocks.zeros(16, 2, 8, 8, pad=1))
     with pytest.raises(Refused, match="BatchNorm of other data"):

@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from ticketdiet.kernels import kept
 from ticketdiet.kernels.blocks import LANES, Blocks, Lists, Refused
 from ticketdiet.kernels.calls import Calls, Step
 from ticketdiet.kernels.compiled import threads_of_torch
 from ticketdiet.kernels.geometry import Geometry
+from ticketdiet.kernels.kept import Kept, Layout
 from ticketdiet.kernels.plans import Plan
 
 CASES = st.fixed_dictionaries(
@@ -99,6 +101,29 @@ def test_output_channels_without_any_weight_hold_their_bias_alone(library):
         torch.testing.assert_close(convolved.found[name].double(), expected, rtol=1e-5, atol=1e-4, msg=name)
 
 
+@settings(max_examples=20)
+@given(CASES, st.integers(1, 3))
+def test_lists_in_parts_give_the_bits_of_whole_lists(library, case, channels):
+    whole = Convolved(library, case)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kept, "CHANNELS", channels)
+        patch.setattr(kept, "ENTRIES", 1)
+        in_parts = Convolved(library, case)
+    assert all(torch.equal(in_parts.found[name], value) for name, value in whole.found.items())
+
+
+def test_long_lists_of_many_channels_are_in_parts(library):
+    parts = {density: list_of(PLAIN | {"ins": 24, "density": density}).parts for density in (0.02, 0.15, 1.0)}
+    assert parts == {0.02: 1, 0.15: 2, 1.0: 2}
+    assert list_of(PLAIN | {"ins": 12, "density": 1.0}).parts == 1
+
+
+def list_of(case):
+    mask = torch.rand(6, case["ins"], 3, 3, generator=torch.Generator().manual_seed(0)) < case["density"]
+    geometry = Geometry(case["kernel"], case["stride"], case["padding"])
+    return Kept(mask, geometry, mask.stride()).forward(Layout(1000, 100))
+
+
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 1)])
 @pytest.mark.parametrize("images", [16, 33, 640])
 @pytest.mark.parametrize("whose", ["torch's threads", "the kernels' own threads"])
@@ -135,9 +160,9 @@ def test_no_entry_of_a_list_leaves_the_activations(case):
 
 def lists_of(offsets, outs=1):
     count = len(offsets)
-    rows = torch.tensor([0] + [count] * outs, dtype=torch.int32)
+    cuts = torch.tensor([0] + [count] * outs, dtype=torch.int32)
     return Lists(
-        rows, torch.tensor(offsets, dtype=torch.int32), torch.zeros(count, dtype=torch.int64), torch.ones(count)
+        cuts, 1, torch.tensor(offsets, dtype=torch.int32), torch.zeros(count, dtype=torch.int64), torch.ones(count)
     )
 
 

@@ -34,7 +34,9 @@ class ExtentStruct(ctypes.Structure):
 class ListsStruct(ctypes.Structure):
     """Lists of kept weights."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in ("rows", "offsets", "values")] + [("outs", SIZE)]
+    _fields_ = [(name, ctypes.c_void_p) for name in ("cuts", "offsets", "values")] + [
+        (name, SIZE) for name in ("outs", "parts")
+    ]
 
 
 class GridStruct(ctypes.Structure):
@@ -153,28 +155,31 @@ class Lists:
     """Kept weights by output channel: where the input pixel lies, and the place of the weight.
 
     Attributes:
-        rows: int32 (outs + 1,): where each output channel's list begins.
+        cuts: int32 (outs * parts + 1,): where each part of each output channel's list begins.
+        parts: Of neighbouring input channels, whose pixels stay in the first cache while the lists pass.
         offsets: int32 (kept,): floats from the input pixel under an output pixel.
         index: int64 (kept,): element of the weights' storage.
         values: float32 (kept,): the weights, by ``gather``.
     """
 
-    rows: Tensor
+    cuts: Tensor
+    parts: int
     offsets: Tensor
     index: Tensor
     values: Tensor
 
     def __post_init__(self) -> None:
-        kept = int(self.rows[-1])
-        require(bool((self.rows.diff() >= 0).all()) and int(self.rows[0]) == 0, "lists that do not ascend")
-        pointer(self.rows, torch.int32, 1, "rows")
+        kept = int(self.cuts[-1])
+        require(bool((self.cuts.diff() >= 0).all()) and int(self.cuts[0]) == 0, "lists that do not ascend")
+        require(self.parts > 0 and (self.cuts.numel() - 1) % self.parts == 0, "lists that are cut unevenly")
+        pointer(self.cuts, torch.int32, 1, "cuts")
         for tensor, dtype in ((self.offsets, torch.int32), (self.index, torch.int64), (self.values, torch.float32)):
             pointer(tensor, dtype, kept, "a list")
 
     @cached_property
     def outs(self) -> int:
         """Output channels."""
-        return self.rows.numel() - 1
+        return (self.cuts.numel() - 1) // self.parts
 
     @cached_property
     def kept(self) -> int:
@@ -194,4 +199,4 @@ class Lists:
     @cached_property
     def struct(self) -> ListsStruct:
         """What the kernels are given."""
-        return ListsStruct(self.rows.data_ptr(), self.offsets.data_ptr(), self.values.data_ptr(), self.outs)
+        return ListsStruct(self.cuts.data_ptr(), self.offsets.data_ptr(), self.values.data_ptr(), self.outs, self.parts)

@@ -19,6 +19,9 @@ from torch import Tensor
 from ticketdiet.kernels.blocks import LANES, Blocks, Lists, require
 from ticketdiet.kernels.geometry import Geometry, Pair
 
+CHANNELS = 12  # input channels of a part of a list, at most: their pixels under a tile fit the first cache (measured)
+ENTRIES = 16  # of a part, on average, at least: fewer are not worth reading and writing the tile once more
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -62,7 +65,8 @@ class Kept:
         """Make the list of every output channel, for an input in ``source``."""
         o, c, i, j = self._places
         padding = self.geometry.padding
-        return _lists(o, _offsets(source, c, i - padding[0], j - padding[1]), self._index, self.outs)
+        offsets = _offsets(source, c, i - padding[0], j - padding[1])
+        return _lists((self.outs, self.ins), (o, c), offsets, self._index)
 
     def backward(self, gradient: Layout) -> Iterator[tuple[Pair, Lists]]:
         """Yield residues of the input's pixels, and the lists of their gradient, for a ``gradient`` of the output."""
@@ -73,7 +77,8 @@ class Kept:
             here = order[np.isin(i[order], list(rows)) & np.isin(j[order], list(columns))]
             up = np.array([rows[tap] for tap in i[here]], dtype=np.int64)
             left = np.array([columns[tap] for tap in j[here]], dtype=np.int64)
-            yield first, _lists(c[here], _offsets(gradient, o[here], up, left), self._index[here], self.ins)
+            offsets = _offsets(gradient, o[here], up, left)
+            yield first, _lists((self.ins, self.outs), (c[here], o[here]), offsets, self._index[here])
 
 
 def _offsets(layout: Layout, channel: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -81,12 +86,16 @@ def _offsets(layout: Layout, channel: np.ndarray, row: np.ndarray, column: np.nd
     return offsets
 
 
-def _lists(channel: np.ndarray, offsets: np.ndarray, index: np.ndarray, outs: int) -> Lists:
-    """Make lists of entries that are sorted by ``channel``."""
-    rows = np.zeros(outs + 1, dtype=np.int32)
-    rows[1:] = np.bincount(channel, minlength=outs).cumsum()
+def _lists(sizes: Pair, channels: tuple[np.ndarray, np.ndarray], offsets: np.ndarray, index: np.ndarray) -> Lists:
+    """Make lists for (outs, ins) ``sizes``, of entries sorted by the (out, in) ``channels``."""
+    (outs, ins), (out, source) = sizes, channels
+    parts = max(1, min(-(-ins // CHANNELS), len(out) // (outs * ENTRIES)))
+    part = source * parts // ins
+    cuts = np.zeros(outs * parts + 1, dtype=np.int32)
+    cuts[1:] = np.bincount(out * parts + part, minlength=outs * parts).cumsum()
     return Lists(
-        torch.from_numpy(rows),
+        torch.from_numpy(cuts),
+        parts,
         torch.from_numpy(offsets.astype(np.int32)),
         torch.from_numpy(np.ascontiguousarray(index, dtype=np.int64)),
         torch.empty(len(offsets)),

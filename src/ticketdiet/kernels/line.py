@@ -31,7 +31,7 @@ class Line:
         return next((density for most, density in self.networks if channels <= most), self.networks[-1][1])
 
 
-AUTO = Line(networks=((8, 1.0), (16, 0.6), (32, 0.45), (64, 0.35)), layer=0.2)  # measured: docs/performance.md
+AUTO = Line(networks=((8, 1.0), (16, 0.7), (32, 0.5), (64, 0.4)), layer=0.2)  # measured: docs/performance.md
 
 
 def line_of(sparse_kernels: SparseKernels) -> Line:

@@ -113,7 +113,7 @@ class Recipe(BaseModel):
         default="auto",
         description="When kernels are used that only touch kept weights (CPU, float32). A density: for layers of at "
         "most this density, and for a built-in ResNet when all its convolutions together have at most "
-        "this density; auto: for a built-in ResNet 1, 0.6, 0.45 or 0.35 with up to 8, 16, 32 or more channels in "
+        "this density; auto: for a built-in ResNet 1, 0.7, 0.5 or 0.4 with up to 8, 16, 32 or more channels in "
         "its first convolution, and 0.2 for other layers; off: never.",
     )
 

@@ -48,11 +48,17 @@ static inline double sum_lanes(const Lanes& value, int64_t count = LANES) {
 
 // The same in float, by halves: cheaper, and exact enough where the lanes hold float sums already.
 static inline float fold_lanes(const Lanes& value) {
+    typedef float Half __attribute__((vector_size(LANES * 2)));
+    typedef float Quarter __attribute__((vector_size(LANES)));
     alignas(64) float lanes[LANES];
     for (int part = 0; part < PARTS; ++part) store(lanes + part * REGISTER, value.parts[part]);
-    for (int64_t half = LANES / 2; half > 0; half /= 2)
-        for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-    return lanes[0];
+    const Half* halves = reinterpret_cast<const Half*>(lanes);
+    const Half half = halves[0] + halves[1];
+    alignas(32) float eight[LANES / 2];
+    *reinterpret_cast<Half*>(eight) = half;
+    const Quarter* quarters = reinterpret_cast<const Quarter*>(eight);
+    const Quarter quarter = quarters[0] + quarters[1];
+    return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
 }
 
 // Call `work` for 0 .. count - 1 on up to `threads` threads, each index exactly once. A thread begins with its own share of

@@ -63,15 +63,17 @@ inline int64_t place(int i, int64_t row, int64_t column) {
 
 // COLUMN: floats between neighbouring input pixels when known beforehand, else 0.
 template <int R, int C, int COLUMN>
-void convolve_tile(const Grid& grid, const Lists& lists, const float* bias, const float* in, float* out,
+void convolve_tile(const Grid& grid, const Lists& lists, int64_t part, const float* bias, const float* in, float* out,
                    int64_t first, int64_t last, Sums* sums, int64_t lanes) {
     const int64_t column = COLUMN ? COLUMN : grid.in_column, row = grid.in_row;
     for (int64_t o = first; o < last; ++o) {
         float* to = out + o * grid.out_channel;
+        const int32_t begin = lists.cuts[o * lists.parts + part], end = lists.cuts[o * lists.parts + part + 1];
         Part tile[R * C * PARTS];
 #pragma GCC unroll 16
-        for (int i = 0; i < R * C * PARTS; ++i) tile[i] = Part{};
-        for (int32_t e = lists.rows[o]; e < lists.rows[o + 1]; ++e) {
+        for (int i = 0; i < R * C * PARTS; ++i)
+            tile[i] = part ? load(to + place<C>(i, grid.out_row, grid.out_column)) : Part{};
+        for (int32_t e = begin; e < end; ++e) {
             const float* from = in + lists.offsets[e];
             const float value = lists.values[e];
 #pragma GCC unroll 16
@@ -80,24 +82,26 @@ void convolve_tile(const Grid& grid, const Lists& lists, const float* bias, cons
 #pragma GCC unroll 16
         for (int i = 0; i < R * C * PARTS; ++i) {
             float* pixel = to + place<C>(i, grid.out_row, grid.out_column);
-            if (bias) tile[i] += bias[o];
+            if (bias && part + 1 == lists.parts) tile[i] += bias[o];
             store(pixel, tile[i]);
         }
-        if (sums) note<R * C>(sums[o - first], tile, lanes);
+        if (sums && part + 1 == lists.parts) note<R * C>(sums[o - first], tile, lanes);
     }
 }
 
 template <int R, int C, int COLUMN>
-void correlate_tile(const Grid& grid, const Lists& lists, const float* in, const float* out, int64_t first, int64_t last,
-                    Lanes* sums) {
+void correlate_tile(const Grid& grid, const Lists& lists, int64_t part, const float* in, const float* out, int64_t first,
+                    int64_t last, Lanes* found) {
     const int64_t column = COLUMN ? COLUMN : grid.in_column, row = grid.in_row;
     for (int64_t o = first; o < last; ++o) {
-        if (lists.rows[o] == lists.rows[o + 1]) continue;
+        const int32_t begin = lists.cuts[o * lists.parts + part], end = lists.cuts[o * lists.parts + part + 1];
+        if (begin == end) continue;
+        Lanes* sums = found + (begin - lists.begin(first));
         const float* gradient = out + o * grid.out_channel;
         Part tile[R * C * PARTS];
 #pragma GCC unroll 16
         for (int i = 0; i < R * C * PARTS; ++i) tile[i] = load(gradient + place<C>(i, grid.out_row, grid.out_column));
-        for (int32_t e = lists.rows[o]; e < lists.rows[o + 1]; ++e, ++sums) {
+        for (int32_t e = begin; e < end; ++e, ++sums) {
             const float* from = in + lists.offsets[e];
             Part even[PARTS], odd[PARTS];
 #pragma GCC unroll 4
@@ -169,21 +173,23 @@ void convolve_tiles(const Grid& grid, const Lists& lists, const float* bias, con
         const float* from = in + tile.y * grid.in_row + tile.x * grid.in_column;
         float* to = out + tile.y * grid.out_row + tile.x * grid.out_column;
         dispatch(tile.shape, grid.in_column, [&]<int R, int C, int COLUMN>() {
-            convolve_tile<R, C, COLUMN>(grid, lists, bias, from, to, first, last, sums, lanes);
+            for (int64_t part = 0; part < lists.parts; ++part)
+                convolve_tile<R, C, COLUMN>(grid, lists, part, bias, from, to, first, last, sums, lanes);
         });
     }
 }
 
 void correlate_tiles(const Grid& grid, const Lists& lists, const float* in, const float* out, int64_t first, int64_t last,
                      const Tile* tiles, int64_t count, float* found) {
-    const int64_t entries = lists.rows[last] - lists.rows[first];
+    const int64_t entries = lists.begin(last) - lists.begin(first);
     std::vector<Lanes> sums(static_cast<size_t>(entries));
     for (int64_t t = 0; t < count; ++t) {
         const Tile tile = tiles[t];
         const float* from = in + tile.y * grid.in_row + tile.x * grid.in_column;
         const float* gradient = out + tile.y * grid.out_row + tile.x * grid.out_column;
         dispatch(tile.shape, grid.in_column, [&]<int R, int C, int COLUMN>() {
-            correlate_tile<R, C, COLUMN>(grid, lists, from, gradient, first, last, sums.data());
+            for (int64_t part = 0; part < lists.parts; ++part)
+                correlate_tile<R, C, COLUMN>(grid, lists, part, from, gradient, first, last, sums.data());
         });
     }
     for (int64_t e = 0; e < entries; ++e) found[e] = fold_lanes(sums[size_t(e)]);
@@ -192,7 +198,7 @@ void correlate_tiles(const Grid& grid, const Lists& lists, const float* in, cons
 std::vector<int64_t> groups_of(const Lists& lists, int64_t most) {
     std::vector<int64_t> groups{0};
     for (int64_t o = 0; o < lists.outs; ++o)
-        if (o + 1 == lists.outs || lists.rows[o + 2] - lists.rows[groups.back()] > most) groups.push_back(o + 1);
+        if (o + 1 == lists.outs || lists.begin(o + 2) - lists.begin(groups.back()) > most) groups.push_back(o + 1);
     return groups;
 }
 
@@ -229,14 +235,14 @@ void td_convolve(const Grid* grid, const Lists* lists, const float* bias, int64_
 void td_correlate(const Grid* grid, const Lists* lists, const int64_t* index, float* partial, float* gradient,
                   int64_t threads) {
     const std::vector<Tile> tiles = cut(grid->height, grid->width);
-    const int64_t entries = lists->rows[lists->outs];
+    const int64_t entries = lists->entries();
     const std::vector<int64_t> groups =
         groups_of(*lists, std::min(ENTRIES, std::max(FEWEST, entries * grid->blocks / UNITS)));
     const int64_t parts = int64_t(groups.size()) - 1;
     parallel(grid->blocks * parts, threads, [&](int64_t unit) {
         const int64_t block = unit / parts, first = groups[size_t(unit % parts)], last = groups[size_t(unit % parts) + 1];
         correlate_tiles(*grid, *lists, grid->in + block * grid->in_block, grid->out + block * grid->out_block, first, last,
-                        tiles.data(), int64_t(tiles.size()), partial + block * entries + lists->rows[first]);
+                        tiles.data(), int64_t(tiles.size()), partial + block * entries + lists->begin(first));
     });
     for (int64_t e = 0; e < entries; ++e) {
         double sum = 0;

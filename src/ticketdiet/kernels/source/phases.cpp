@@ -100,7 +100,7 @@ void bring_input(float* to, const Activation& what, const Convolution& convoluti
 }
 
 void gather(const Taps& taps, const float* weights) {
-    const int64_t count = taps.lists.rows[taps.lists.outs];
+    const int64_t count = taps.lists.entries();
     for (int64_t e = 0; e < count; ++e) taps.lists.values[e] = weights[taps.index[e]];
 }
 
@@ -305,7 +305,7 @@ void forward(const ForwardPhase& phase, bool training, bool backwards, int64_t t
 void weights_gradient(const BackwardPhase& phase, int64_t threads) {
     constexpr int64_t CHUNK = 1024;
     const Taps& taps = phase.convolution->forward;
-    const int64_t entries = taps.lists.rows[taps.lists.outs];
+    const int64_t entries = taps.lists.entries();
     const int64_t pieces = phase.convolution->in.blocks * phase.convolution->num_bands;
     parallel((entries + CHUNK - 1) / CHUNK, threads, [&](int64_t chunk) {
         for (int64_t e = chunk * CHUNK; e < std::min(entries, (chunk + 1) * CHUNK); ++e) {
@@ -319,7 +319,7 @@ void weights_gradient(const BackwardPhase& phase, int64_t threads) {
 void backward(const BackwardPhase& phase, bool backwards, int64_t threads) {
     const Convolution& convolution = *phase.convolution;
     const Lists& lists = convolution.forward.lists;
-    const int64_t entries = lists.rows[lists.outs], channels = convolution.in.channels;
+    const int64_t entries = lists.entries(), channels = convolution.in.channels;
     const Slopes slopes = slopes_of(*phase.norm, convolution.out, phase.norm_weight_gradient, phase.norm_bias_gradient);
     for (int64_t n = 0; phase.receiver && n < convolution.num_backward; ++n)
         gather(convolution.backward[n], convolution.weights);
@@ -339,7 +339,7 @@ void backward(const BackwardPhase& phase, bool backwards, int64_t threads) {
         const float* seen = output + (band.out_first - band.gradient_first) * out.row + out.pad * LANES;
         for (size_t group = 0; group + 1 < groups.size(); ++group)
             correlate_tiles(grid, lists, under(convolution, band, input), seen, groups[group], groups[group + 1],
-                            tiles.data(), int64_t(tiles.size()), phase.partial + piece * entries + lists.rows[groups[group]]);
+                            tiles.data(), int64_t(tiles.size()), phase.partial + piece * entries + lists.begin(groups[group]));
         if (!phase.receiver) return;
         input_gradient(convolution, band, output, own);
         for (int64_t c = 0; c < channels; ++c)

@@ -10,10 +10,12 @@
 #include "common.hpp"
 
 struct Lists {
-    const int32_t* rows;     // outs + 1: where the list of each output channel begins
+    const int32_t* cuts;     // outs * parts + 1: where each part of the list of each output channel begins
     const int32_t* offsets;  // floats from the input pixel under the output pixel
     float* values;
-    int64_t outs;
+    int64_t outs, parts;  // parts are of neighbouring input channels, whose pixels under a tile stay in the first cache
+    int32_t begin(int64_t out) const { return cuts[out * parts]; }
+    int32_t entries() const { return cuts[outs * parts]; }
 };
 
 struct Grid {  // the output pixels of a call, and where they and the input pixels under them lie; strides in floats
