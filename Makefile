@@ -1,5 +1,5 @@
 # Two commands for newcomers, from a fresh clone with only Python 3.11+ and make:
-#   make demo   installs into .venv and runs the quickstart study, which takes about four minutes on two cores
+#   make demo   installs into .venv and runs the quickstart study, which takes about a minute and a half on two cores
 #   make test   runs the whole test suite
 # `make help` lists the rest. PYTHON chooses the interpreter, JOBS the test processes, PIP_FLAGS goes to pip install.
 
