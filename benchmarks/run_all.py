@@ -60,6 +60,7 @@ def figures_of(name: str, found: Mapping[str, Any]) -> Iterator[Figure]:
     """Yield the numbers of a benchmark's JSON that are worth a row."""
     if name == "train_speed":
         yield Figure("dense training: engine over the plain loop", found["ratio"], "x", 3.0)
+        yield Figure("training at density 0.05: engine over the plain loop", found["sparse_ratio"], "x", 4.0)
     elif name == "sparse_speed":
         yield from _figures_of_steps(found)
     elif name == "search_speed":
