@@ -105,14 +105,20 @@ for case in (PLAIN, PLAIN | odd, PLAIN | {"sides": (5, 5), "images": 3}):
     for threads in (1, 3):
         Convolved(library, case, threads)
 import ticketdiet.kernels.network as network
+from ticketdiet.kernels import bands
 from ticketdiet.kernels.line import line_of
 from ticketdiet.models.resnet import BasicBlock, ResNet
 network.kernels = lambda: Kernels(library, target="sanitized")
 torch.set_num_threads(2)
 model = ResNet(BasicBlock, (1, 1), width=4)
 mask = {name: (torch.rand(p.shape) < 0.4).float() for name, p in model.named_parameters() if p.dim() == 4}
-for count in (17, 16):
-    network.SparseNetwork(model, mask, line_of(1.0))(torch.randn(count, 3, 9, 7)).sum().backward()
+for scratch in (bands.SCRATCH, 1):
+    bands.SCRATCH = scratch
+    for count in (17, 16):
+        network.SparseNetwork(model.train(), mask, line_of(1.0))(torch.randn(count, 3, 9, 7)).sum().backward()
+        with torch.no_grad():
+            network.SparseNetwork(model, mask, line_of(1.0))(torch.randn(count, 3, 9, 7))
+            network.SparseNetwork(model.eval(), mask, line_of(1.0))(torch.randn(count, 3, 9, 7))
 print("clean")
 """
 

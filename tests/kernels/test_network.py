@@ -254,6 +254,19 @@ def test_a_network_of_ones_own_is_done_layer_by_layer(library, small_network, ma
     close(backward(model, network, inputs, mask), backward(twin, twin, inputs, mask))
 
 
+def test_a_network_of_ones_own_is_evaluated_layer_by_layer(library, small_network, mask_of):
+    model = masked(small_network(width=6), mask_of(small_network(width=6), 0.15)).eval()
+    network = SparseNetwork(model, zeros_of(model), AUTO)
+    assert "per layer" in network.used
+    inputs = torch.randn(18, 3, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(inputs), model(inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_layers_that_are_not_made_yet_have_no_zeros():
+    assert list(zeros_of(nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 2)))) == ["1.weight"]
+
+
 def test_a_forward_of_ones_own_is_kept(library, resnet, mask_of):
     model, inputs = resnet
     layer = model.blocks[0].conv1

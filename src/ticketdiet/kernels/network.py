@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ticketdiet.kernels.calls import Calls
 from ticketdiet.kernels.compiled import kernels
@@ -30,7 +31,7 @@ def zeros_of(model: nn.Module) -> dict[str, Tensor]:
     return {
         f"{name}.weight" if name else "weight": layer.weight.detach() != 0
         for name, layer in model.named_modules()
-        if isinstance(layer, nn.Conv2d | nn.Linear)
+        if isinstance(layer, nn.Conv2d | nn.Linear) and not is_lazy(layer.weight)
     }
 
 

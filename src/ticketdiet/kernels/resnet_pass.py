@@ -151,7 +151,7 @@ class ResNetPass:
                 main.append(self._add(unit, Activation(*main[-1].made)))
             ways.append(_Way(main, shortcut, entering))
             entering = self._entering(main[-1], shortcut, entering.kept)
-        self._features = torch.empty(shape[0], entering.data.channels)
+        self._features = shape[0], entering.data.channels
         self._norms = [step.unit.norm for step in self._steps]
         self._forward = Forward(calls.library, [step.forward for step in self._steps], entering)
         if self._gradients:
@@ -209,7 +209,7 @@ class ResNetPass:
         if self._training:
             _count_batch(self._norms)
         self._calls.enter(images.detach(), self._images)
-        features = torch.empty_like(self._features)
+        features = torch.empty(self._features)
         self._forward(features, training=self._training, threads=self._calls.threads)
         return features
 

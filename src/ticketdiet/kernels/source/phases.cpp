@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "phases.hpp"
@@ -22,6 +23,7 @@ float* scratch(int64_t floats) {
     if (floats > held) {
         const int64_t rounded = (floats + LANES - 1) / LANES * LANES;
         memory.reset(static_cast<float*>(std::aligned_alloc(64, size_t(rounded) * sizeof(float))));
+        if (memory == nullptr) throw std::bad_alloc();
         held = rounded;
     }
     return memory.get();
