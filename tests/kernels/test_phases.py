@@ -13,7 +13,15 @@ from ticketdiet.kernels.blocks import LANES, Blocks, Refused
 from ticketdiet.kernels.calls import Calls
 from ticketdiet.kernels.geometry import Geometry
 from ticketdiet.kernels.kept import Kept
-from ticketdiet.kernels.phases import Activation, Backward, BandedConvolution, ForwardPhase, Norm, Receiver
+from ticketdiet.kernels.phases import (
+    Activation,
+    Backward,
+    BackwardPhase,
+    BandedConvolution,
+    ForwardPhase,
+    Norm,
+    Receiver,
+)
 from ticketdiet.kernels.resnet_pass import Block, ResNetPass, Unit
 from ticketdiet.training.convolutions import safe_convolutions
 
@@ -230,5 +238,8 @@ def test_activations_that_do_not_belong_together_are_refused(calls):
         ForwardPhase(convolution, Activation(source), Norm(nn.BatchNorm2d(2)))
     with pytest.raises(Refused, match="weights"):
         convolution.read(torch.zeros(3, 2, 3, 3, dtype=torch.float64))
+    same = BandedConvolution(Kept(torch.ones(3, 3, 3, 3), ones.geometry, (27, 9, 3, 1)), out, out, backward=True)
+    with pytest.raises(Refused, match="overwritten while others read"):
+        BackwardPhase(same, Activation(out), out, norm, Receiver(out, cut=False))
     with pytest.raises(Refused, match="activations of shapes"):
         Backward(calls.library, [], source, Receiver(out, cut=False))

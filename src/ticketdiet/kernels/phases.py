@@ -213,6 +213,7 @@ class BackwardPhase:
         _same(self.convolution.out, self.gradient)
         require(self.source.kept is None and self.source.added is None, "an activation that has to be made as a whole")
         if self.receiver is not None:
+            require(self.receiver.out is not self.gradient, "a gradient that is overwritten while others read it")
             self.receiver.reserve(self.convolution.pieces)
 
 
