@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from ticketdiet.kernels.blocks import FLOAT, LANES
 from ticketdiet.kernels.geometry import Geometry
 
-# Bytes of a band in scratch memory, where at least FEWEST rows fit: about a second cache. Whole planes of 8x8 pixels and
-# 64 channels fit, forward and backward.
+# Bytes of a band in scratch memory, where at least FEWEST rows fit: about a second cache. Whole planes of 8x8 pixels
+# and 64 channels fit, forward and backward.
 SCRATCH = 9 * 2**17
 FEWEST = 4
 TILE = 16  # pixels of the largest tile
