@@ -123,7 +123,6 @@ print("clean")
 """
 
 
-@pytest.mark.slow
 def test_the_sanitizers_find_nothing(library, tmp_path):
     compiler = compiled.find_compiler(os.environ.get("CXX", ""))
     flags = ("-march=native", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
