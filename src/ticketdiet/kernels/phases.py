@@ -141,7 +141,7 @@ class BandedConvolution:
         kept: The kept weights.
         source: Activations of the size of the input.
         out: Activations of the size of the output.
-        backward: For ``Phases.backward``; otherwise for ``Phases.forward``.
+        backward: For a ``BackwardPhase``; otherwise for a ``ForwardPhase``.
         rows: Of the output in a band; default what suits a core's cache.
 
     Attributes:

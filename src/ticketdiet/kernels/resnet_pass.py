@@ -62,10 +62,10 @@ class _Step:
 
     def __init__(self, unit: Unit, source: Activation, pre: Blocks, *, gradients: bool) -> None:
         self.unit, self.source, self.pre = unit, source, pre
-        self._convolution = BandedConvolution(unit.kept, source.data, pre, backward=False)
-        unit.norm.reserve(forward=self._convolution.pieces)
-        self.forward = ForwardPhase(self._convolution, source, unit.norm)
-        self._both = [self._convolution]
+        forward = BandedConvolution(unit.kept, source.data, pre, backward=False)
+        unit.norm.reserve(forward=forward.pieces)
+        self.forward = ForwardPhase(forward, source, unit.norm)
+        self._both = [forward]
         if gradients:
             self._both.append(BandedConvolution(unit.kept, source.data, pre, backward=True))
         self._addresses: tuple[int, ...] = ()

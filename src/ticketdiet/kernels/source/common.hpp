@@ -28,6 +28,10 @@ struct View {
     int64_t block, channel, row;
 };
 
+static inline float* row_of(const View& view, int64_t block, int64_t channel, int64_t row) {
+    return view.data + block * view.block + channel * view.channel + row * view.row;
+}
+
 struct Extent {
     int64_t blocks, channels, height, width, last_lanes;  // images in the last block
 };
@@ -65,3 +69,12 @@ static inline float fold_lanes(const Lanes& value) {
 // them, the same in every call, because what lies there may still be in its cache; it goes through it from the end when
 // `backwards`, and then helps the others.
 void parallel(int64_t count, int64_t threads, const std::function<void(int64_t)>& work, bool backwards = false);
+
+// Call `work(block, channel, images)` for every plane.
+template <typename Work>
+void for_planes(const Extent& extent, int64_t threads, Work&& work) {
+    parallel(extent.blocks * extent.channels, threads, [&](int64_t unit) {
+        const int64_t block = unit / extent.channels, channel = unit % extent.channels;
+        work(block, channel, block + 1 == extent.blocks ? extent.last_lanes : LANES);
+    });
+}

@@ -13,7 +13,6 @@ constexpr int TILE = 4;
 constexpr int TILE = 2;
 #endif
 constexpr int64_t UNITS = 32;     // pieces of work wanted, whatever the number of threads: sums depend on the pieces
-constexpr int64_t ENTRIES = 4096;  // kept weights whose sums stay in the cache together
 constexpr int64_t FEWEST = 1024;   // kept weights that are worth reading the input once more for
 
 namespace {

@@ -5,14 +5,6 @@
 
 namespace {
 
-template <typename Work>
-void for_planes(const Extent& extent, int64_t threads, Work&& work) {
-    parallel(extent.blocks * extent.channels, threads, [&](int64_t unit) {
-        const int64_t block = unit / extent.channels, channel = unit % extent.channels;
-        work(block, channel, block + 1 == extent.blocks ? extent.last_lanes : LANES);
-    });
-}
-
 typedef float Four __attribute__((vector_size(16)));
 typedef float FourAnywhere __attribute__((vector_size(16), aligned(4)));
 
@@ -34,10 +26,6 @@ inline void transpose(const float* from, int64_t step, float* to, int64_t apart)
     for (int i = 0; i < 4; ++i) *reinterpret_cast<FourAnywhere*>(to + i * apart) = column[i];
 }
 
-inline float* plane(const View& view, int64_t block, int64_t channel) {
-    return view.data + block * view.block + channel * view.channel;
-}
-
 }  // namespace
 
 extern "C" {
@@ -50,7 +38,7 @@ int64_t td_lanes() { return LANES; }
 void td_enter(const Extent* extent, const float* images, const int64_t* strides, const View* to, int64_t threads) {
     for_planes(*extent, threads, [&](int64_t block, int64_t c, int64_t lanes) {
         for (int64_t y = 0; y < extent->height; ++y) {
-            float* into = plane(*to, block, c) + y * to->row;
+            float* into = row_of(*to, block, c, y);
             const float* from = images + block * LANES * strides[0] + c * strides[1] + y * strides[2];
             if (lanes < LANES) std::memset(into, 0, size_t(extent->width * LANES) * sizeof(float));
             const int64_t quick = lanes == LANES && strides[3] == 1 ? extent->width / 4 * 4 : 0;
@@ -68,7 +56,7 @@ void td_enter(const Extent* extent, const float* images, const int64_t* strides,
 void td_leave(const Extent* extent, const View* in, float* images, const int64_t* strides, int64_t threads) {
     for_planes(*extent, threads, [&](int64_t block, int64_t c, int64_t lanes) {
         for (int64_t y = 0; y < extent->height; ++y) {
-            const float* from = plane(*in, block, c) + y * in->row;
+            const float* from = row_of(*in, block, c, y);
             float* into = images + block * LANES * strides[0] + c * strides[1] + y * strides[2];
             const int64_t quick = lanes == LANES && strides[3] == 1 ? extent->width / 4 * 4 : 0;
             for (int64_t x = 0; x < quick; x += 4)

@@ -11,8 +11,6 @@
 
 namespace {
 
-constexpr int64_t ENTRIES = 4096;  // kept weights whose sums stay in the cache together
-
 // Scratch memory of the calling thread, which only grows. What it held before is lost.
 float* scratch(int64_t floats) {
     struct Free {
@@ -27,10 +25,6 @@ float* scratch(int64_t floats) {
         held = rounded;
     }
     return memory.get();
-}
-
-inline float* row_of(const View& view, int64_t block, int64_t channel, int64_t row) {
-    return view.data + block * view.block + channel * view.channel + row * view.row;
 }
 
 inline Part relu(Part value) {
@@ -272,14 +266,6 @@ Grid over(const Convolution& convolution, int64_t rows, int64_t out_channel, int
 const float* under(const Convolution& convolution, const Band& band, const float* input) {
     const Scratch& layout = convolution.input;
     return input + (band.out_first * convolution.stride_rows - band.in_first) * layout.row + layout.pad * LANES;
-}
-
-template <typename Work>
-void for_planes(const Extent& extent, int64_t threads, Work&& work) {
-    parallel(extent.blocks * extent.channels, threads, [&](int64_t unit) {
-        const int64_t block = unit / extent.channels, channel = unit % extent.channels;
-        work(block, channel, block + 1 == extent.blocks ? extent.last_lanes : LANES);
-    });
 }
 
 void forward(const ForwardPhase& phase, bool training, bool backwards, int64_t threads) {

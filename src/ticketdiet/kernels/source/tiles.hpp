@@ -9,6 +9,8 @@
 
 #include "common.hpp"
 
+constexpr int64_t ENTRIES = 4096;  // kept weights whose sums stay in the cache together
+
 struct Lists {
     const int32_t* cuts;     // outs * parts + 1: where each part of the list of each output channel begins
     const int32_t* offsets;  // floats from the input pixel under the output pixel
